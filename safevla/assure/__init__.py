@@ -1,0 +1,1 @@
+"""Assurance: suites, episode runner, metrics with intervals, tables, videos, HTML report."""
