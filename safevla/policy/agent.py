@@ -1,0 +1,131 @@
+"""Acting with a policy: remembers each environment's last H frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from safevla.policy.checkpoint import read_policy
+from safevla.policy.modeling_safevla import VLAOutput, VLAPolicy
+from safevla.policy.processing_safevla import SafeVLAProcessor
+
+
+class PolicyAgent:
+    """Runs a policy on a batch of environments, each with its own history window.
+
+    Every frame passes the vision tower once; the window holds features.
+
+    Args:
+        policy: the policy.
+        processor: the processor of the same checkpoint.
+        device: where to run; the policy is moved there.
+    """
+
+    def __init__(
+        self,
+        policy: VLAPolicy,
+        processor: SafeVLAProcessor,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.policy = policy.to(device).eval()  # pyright: ignore[reportArgumentType]
+        self.processor = processor
+        self.device = torch.device(device)
+        self.last_output: VLAOutput | None = None
+        self._grow(0)
+
+    def _grow(self, slots: int) -> None:
+        config = self.policy.config
+        history = config.history
+        features = torch.zeros(slots, history, self.policy.feature_dim, device=self.device)
+        if config.discrete:
+            previous = torch.full((slots, history), config.n_actions, device=self.device)
+        else:
+            previous = torch.zeros(slots, history, config.n_actions, device=self.device)
+        latest = previous[:, 0].clone()
+        mask = torch.zeros(slots, history, dtype=torch.bool, device=self.device)
+        if slots:
+            kept = len(self._mask)
+            features[:kept], previous[:kept] = self._features, self._previous
+            latest[:kept], mask[:kept] = self._latest, self._mask
+        self._features, self._previous, self._mask = features, previous, mask
+        self._latest = latest
+
+    def reset(self, i: int | None = None) -> None:
+        """Forget the history of environment slot `i`, or of all slots."""
+        if i is None:
+            self._grow(0)
+        elif i < len(self._mask):
+            self._mask[i] = False
+
+    def window(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What the policy saw at each slot's latest step.
+
+        Returns:
+            features (slots, H, D), prev_actions (slots, H) and mask (slots, H), as
+            :meth:`VLAPolicy.forward` takes them.
+        """
+        return self._features, self._previous, self._mask
+
+    @torch.no_grad()
+    def act(
+        self,
+        obs: Mapping[str, Any],
+        *,
+        deterministic: bool = False,
+        generator: torch.Generator | None = None,
+        slots: Sequence[int] | None = None,
+    ) -> np.ndarray:
+        """Choose the next action of each environment.
+
+        Args:
+            obs: dict of stacked arrays (B, ...), as a vector environment gives them.
+            deterministic: take the most probable action.
+            generator: source of randomness, on the agent's device.
+            slots: which environment each row belongs to; None for the first B.
+
+        Returns:
+            int64 (B,), or float32 (B, A) for continuous heads.
+        """
+        inputs = {name: value.to(self.device) for name, value in self.processor(obs).items()}
+        encoded = self.policy.encode(**inputs)
+        rows = torch.as_tensor(range(len(encoded)) if slots is None else slots, device=self.device)
+        if len(rows) != len(encoded):
+            raise ValueError(f"slots has {len(rows)} entries: obs has {len(encoded)} rows")
+        if int(rows.max()) >= len(self._mask):
+            self._grow(int(rows.max()) + 1)
+        config = self.policy.config
+        features = torch.cat([self._features[rows, 1:], encoded[:, None]], 1)
+        mask = torch.cat([self._mask[rows, 1:], torch.ones_like(rows)[:, None].bool()], 1)
+        latest = self._latest[rows]
+        latest[~self._mask[rows, -1]] = config.n_actions if config.discrete else 0
+        previous = torch.cat([self._previous[rows, 1:], latest[:, None]], 1)
+        output = self.policy(
+            features=features,
+            prev_actions=previous,
+            mask=mask,
+            mode="act",
+            deterministic=deterministic,
+            generator=generator,
+        )
+        self._features[rows], self._mask[rows], self._previous[rows] = features, mask, previous
+        self._latest[rows] = output.actions.to(self._latest)
+        self.last_output = output
+        return output.actions.cpu().numpy()
+
+
+def load_policy(folder: str | Path, device: str | torch.device = "cpu") -> PolicyAgent:
+    """Load a checkpoint folder as an agent, after comparing it with its golden output.
+
+    Args:
+        folder: as :func:`safevla.policy.save_policy` wrote it.
+        device: where to run.
+
+    Raises:
+        CheckpointError: see :func:`safevla.policy.read_policy`.
+    """
+    return PolicyAgent(*read_policy(folder), device=device)
