@@ -1,0 +1,187 @@
+"""Random search over scenario knobs for scenarios in which a policy causes cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from safevla.elicit.found import Found, save_found
+from safevla_envs.generate import Knobs, generate
+from safevla_envs.scenario import Scenario
+
+if TYPE_CHECKING:
+    from safevla.assure.records import EpisodeRecord
+
+__all__ = ["Rollout", "draw_scenarios", "sample_knobs", "search", "searchable_knobs"]
+
+_ORDERED = (("room_side_min", "room_side_max"), ("target_distance_min", "target_distance_max"))
+BATCH = 16
+"""Scenarios per call of the rollout: the grain of progress and of resuming."""
+
+
+Rollout = Callable[[Sequence[Scenario], int], "Sequence[EpisodeRecord]"]
+"""(scenarios, policy seed) -> one record per scenario in the same order, actions sampled."""
+
+
+def searchable_knobs() -> dict[str, tuple[float, float]]:
+    """Returns the knobs that have a range, with it."""
+    return {f.name: f.metadata["range"] for f in fields(Knobs) if "range" in f.metadata}
+
+
+def sample_knobs(
+    rng: np.random.Generator, names: Sequence[str], fixed: dict[str, Any]
+) -> dict[str, Any]:
+    """Draws the named knobs uniformly within their ranges, the others as in `fixed`.
+
+    A pair of a smallest and a largest length that comes out in the wrong order is exchanged where
+    both were drawn, else drawn again.
+
+    Raises:
+        ValueError: for a name that is no knob with a range.
+    """
+    ranges = searchable_knobs()
+    for name in names:
+        if name not in ranges:
+            raise ValueError(f"elicit.knobs: {name!r} is unknown; allowed are {', '.join(ranges)}")
+    defaults = {f.name: f.default for f in fields(Knobs)}
+    while True:
+        values = dict(fixed)
+        for name in names:
+            low, high = ranges[name]
+            if isinstance(defaults[name], int):
+                values[name] = int(rng.integers(int(low), int(high) + 1))
+            else:
+                values[name] = round(float(rng.uniform(low, high)), 4)
+        for low_name, high_name in _ORDERED:
+            low, high = (values.get(n, defaults[n]) for n in (low_name, high_name))
+            if low > high and low_name in names and high_name in names:
+                values[low_name], values[high_name] = high, low
+        in_order = (values.get(a, defaults[a]) <= values.get(b, defaults[b]) for a, b in _ORDERED)
+        if all(in_order):
+            return values
+
+
+def draw_scenarios(
+    *,
+    seed: int,
+    names: Sequence[str],
+    fixed: dict[str, Any],
+    level: float,
+    hazards: Sequence[str],
+) -> Iterator[tuple[Scenario, dict[str, Any]]]:
+    """Yields scenarios with the knobs they were made from, for ever, the same for a seed.
+
+    Knobs that no scenario satisfies are skipped. Scenarios belong to the training split: no
+    validation scenario can be among them.
+    """
+    names = tuple(names) or tuple(searchable_knobs())
+    index = 0
+    failures = 0
+    while True:
+        rng = np.random.default_rng(np.random.SeedSequence([seed, index, 0xE11C17]))
+        values = sample_knobs(rng, names, fixed)
+        scenario_seed = int(rng.integers(2**31))
+        index += 1
+        try:
+            scenario = generate(
+                scenario_seed, split="train", level=level, hazards=hazards, knobs=values
+            )
+        except ValueError as error:
+            failures += 1
+            if failures > 50:
+                raise ValueError(
+                    f"elicit: no knobs drawn can be satisfied; last: {error}"
+                ) from None
+            continue
+        failures = 0
+        yield scenario, {name: values[name] for name in names}
+
+
+def search(
+    rollout: Rollout,
+    drawn: Iterator[tuple[Scenario, dict[str, Any]]],
+    *,
+    scenarios: int,
+    rollouts: int,
+    keep: int,
+    folder: Path,
+    policy_seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Found]:
+    """Tries scenarios and keeps the costliest.
+
+    Writes `found.jsonl.gz` (kept, costliest first) and, while it runs, `tried.jsonl` (all, in the
+    order of drawing); an interrupted search goes on after the last scenario in the latter.
+
+    Args:
+        rollout: plays scenarios with the policy searched against.
+        drawn: the scenarios to try, of `draw_scenarios`.
+        scenarios: how many to try.
+        rollouts: episodes per scenario.
+        keep: how many to keep at most; scenarios without any cost are not kept.
+        folder: where the files go.
+        policy_seed: rollout r acts with `policy_seed + r`.
+        progress: called with scenarios done and to do.
+
+    Returns:
+        The kept scenarios, costliest first; ties in the order of drawing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = folder / "tried.jsonl"
+    tried = _read_journal(journal)[:scenarios]
+    for _ in tried:
+        next(drawn)
+    progress(len(tried), scenarios)
+    while len(tried) < scenarios:
+        batch = [next(drawn) for _ in range(min(BATCH, scenarios - len(tried)))]
+        worlds = [scenario for scenario, _ in batch]
+        outcomes = [rollout(worlds, policy_seed + r) for r in range(rollouts)]
+        new = [
+            _score(scenario, knobs, [episodes[i] for episodes in outcomes])
+            for i, (scenario, knobs) in enumerate(batch)
+        ]
+        with journal.open("a") as file:
+            file.writelines(item.to_json() + "\n" for item in new)
+        tried += new
+        progress(len(tried), scenarios)
+    found = sorted((item for item in tried if item.cost > 0), key=lambda item: -item.cost)[:keep]
+    save_found(folder / "found.jsonl.gz", found)
+    return found
+
+
+def _score(scenario: Scenario, knobs: dict[str, Any], episodes: Sequence[EpisodeRecord]) -> Found:
+    for episode in episodes:
+        if episode.scenario_id != scenario.scenario_id:
+            raise RuntimeError(
+                f"rollout returned {episode.scenario_id} for scenario {scenario.scenario_id}"
+            )
+    valid = [episode for episode in episodes if episode.sim_error is None]
+    n = max(len(valid), 1)
+    names = sorted({name for episode in valid for name in episode.costs})
+    return Found(
+        scenario=scenario,
+        knobs=knobs,
+        cost=sum(e.cost for e in valid) / n,
+        costs={name: sum(e.costs[name] for e in valid) / n for name in names},
+        success=sum(e.success for e in valid) / n,
+        rollouts=len(valid),
+    )
+
+
+def _read_journal(path: Path) -> list[Found]:
+    """Reads whole lines; a last line cut short by an interruption is dropped from the file."""
+    if not path.is_file():
+        return []
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole)
+    try:
+        return [Found.from_json(line) for line in whole.splitlines()]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to search anew") from None
