@@ -28,8 +28,8 @@ class SafeVLAConfig(PretrainedConfig):
 
     Args:
         vision_tower: "film" (small convolution stem steered by the text, learns on a CPU in
-            minutes), "siglip" or "dinov2" (transformers' towers, built from `vision_config`), or "pretrained"
-            (any transformers vision model; `vision_config` holds its configuration).
+            minutes), "siglip" or "dinov2" (transformers' towers, built from `vision_config`), or
+            "pretrained" (any transformers vision model, described by `vision_config`).
         vision_config: fields of the transformers vision configuration; with "pretrained" it must
             name its `model_type`.
         vision_name: folder or hub name the weights of a "pretrained" tower came from; read once by
