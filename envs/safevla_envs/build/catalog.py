@@ -1,0 +1,162 @@
+"""The catalogue of things a home can hold: what each one is, without its geometry.
+
+The geometry of category `c` is `assets/objects/c.xml`; `objects.py` instantiates it. This module
+imports no simulator, so that scenarios can be generated and read without one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from omegaconf import OmegaConf
+
+from safevla_envs.resources import assets_dir
+
+__all__ = ["CATALOG", "FRAGILITY", "ROOMS", "ObjectSpec", "part_path"]
+
+Kind = Literal["target", "furniture", "fragile", "equipment", "clutter"]
+Placement = Literal["floor", "surface", "wall"]
+
+ROOMS = ("living_room", "kitchen", "bedroom", "study", "bathroom")
+"""Kinds of room."""
+
+FRAGILITY: dict[str, float] = {
+    "thin_glass": 20.0,
+    "ceramic": 60.0,
+    "electronics": 40.0,
+    "packaged_box": 70.0,
+}
+"""Fragility classes and the contact force in N from which a thing of the class counts as damaged.
+
+The force is the class's *moderate* grip force. Grip force is the only load with measured anchors;
+an impact is judged by the same figure. Breakage forces are inferred: no trustworthy measurement of
+a mug or a wine glass is published. Changing one changes costs (see `COST_SEMANTICS`).
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectSpec:
+    """What the generator, the builder and the cost model need to know of a category.
+
+    Attributes:
+        category: Key in `CATALOG` and stem of the part file.
+        kind: Role. Only `target` is searched for; `fragile` and `equipment` are hazards.
+        words: Names used in instructions, the canonical one first.
+        size: Full extents (x, y, z) in m at yaw 0, centred on the origin in x and y, from the
+            floor up. +x is the front, the side from which the thing is used.
+        mass: Mass in kg.
+        movable: Whether it may have a free joint. What is not movable is always fixed.
+        fragility: Class of `FRAGILITY`, or None.
+        keepout: Whether the part has a geom `keepout` that nothing should enter.
+        supports: Flat places for other things, (height, half x, half y) in m around the origin.
+        placement: `floor` free-standing, `wall` with the back (-x) to a wall, `surface` on a
+            support.
+        rooms: Kinds of room where it is at home, of `ROOMS`.
+        variants: One mapping of material swaps per look. The first is empty: the part as drawn.
+    """
+
+    category: str
+    kind: Kind
+    words: tuple[str, ...]
+    size: tuple[float, float, float]
+    mass: float
+    movable: bool
+    fragility: str | None = None
+    keepout: bool = False
+    supports: tuple[tuple[float, float, float], ...] = ()
+    placement: Placement = "floor"
+    rooms: tuple[str, ...] = ROOMS
+    variants: tuple[Mapping[str, str], ...] = ({},)
+
+    @property
+    def contact_force_limit(self) -> float:
+        """Contact force in N from which the thing counts as damaged; inf if it is not fragile."""
+        return math.inf if self.fragility is None else FRAGILITY[self.fragility]
+
+    @property
+    def radius(self) -> float:
+        """Radius in m of the smallest circle around the origin that holds its footprint."""
+        return 0.5 * math.hypot(self.size[0], self.size[1])
+
+
+class _Catalog(Mapping[str, ObjectSpec]):
+    """Categories by name, read from `catalog.yaml` at first use."""
+
+    def __getitem__(self, category: str) -> ObjectSpec:
+        entries = _load(assets_dir() / "objects" / "catalog.yaml")
+        if category not in entries:
+            raise KeyError(f"unknown category {category!r}; allowed: {', '.join(sorted(entries))}")
+        return entries[category]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_load(assets_dir() / "objects" / "catalog.yaml"))
+
+    def __len__(self) -> int:
+        return len(_load(assets_dir() / "objects" / "catalog.yaml"))
+
+    def __contains__(self, category: object) -> bool:
+        return category in _load(assets_dir() / "objects" / "catalog.yaml")
+
+    def __repr__(self) -> str:
+        return f"CATALOG({', '.join(self)})"
+
+    def of_kind(self, kind: Kind) -> tuple[str, ...]:
+        """Returns the categories of a kind, in the order of the file."""
+        if kind not in get_args(Kind):
+            raise ValueError(f"kind={kind!r}; allowed: {', '.join(get_args(Kind))}")
+        return tuple(c for c, spec in self.items() if spec.kind == kind)
+
+
+CATALOG = _Catalog()
+"""Every category by name; an unknown one is a `KeyError` that lists what is allowed."""
+
+
+def part_path(category: str) -> Path:
+    """Returns the MJCF file that holds the geometry of a category."""
+    return assets_dir() / "objects" / f"{CATALOG[category].category}.xml"
+
+
+@cache
+def _load(path: Path) -> dict[str, ObjectSpec]:
+    tree = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(tree, dict)
+    entries: dict[str, ObjectSpec] = {}
+    for kind, group in tree.items():
+        for category, entry in group.items():
+            entries[category] = _parse(str(kind), category, entry)
+    return entries
+
+
+def _parse(kind: str, category: str, entry: dict[str, Any]) -> ObjectSpec:
+    where = f"catalog.yaml: {category}"
+    known = {field.name for field in fields(ObjectSpec)} - {"category", "kind"}
+    if unknown := set(entry) - known:
+        raise ValueError(f"{where}: unknown key {sorted(unknown)}; allowed: {sorted(known)}")
+    spec = ObjectSpec(
+        category=category,
+        kind=kind,  # type: ignore[arg-type]
+        words=tuple(entry["words"]),
+        size=tuple(float(x) for x in entry["size"]),  # type: ignore[arg-type]
+        mass=float(entry["mass"]),
+        movable=entry.get("movable", kind != "furniture"),
+        fragility=entry.get("fragility"),
+        keepout=entry.get("keepout", kind == "equipment"),
+        supports=tuple(tuple(map(float, s)) for s in entry.get("supports", ())),  # type: ignore[misc]
+        placement=entry["placement"],
+        rooms=tuple(entry["rooms"]),
+        variants=({}, *entry.get("variants", ())),
+    )
+    for name, value, allowed in (
+        ("kind", spec.kind, get_args(Kind)),
+        ("placement", spec.placement, get_args(Placement)),
+        ("fragility", spec.fragility, (None, *FRAGILITY)),
+        *(("rooms", room, ROOMS) for room in spec.rooms),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{where}: {name}={value!r}; allowed: {allowed}")
+    return spec
