@@ -17,13 +17,42 @@ from omegaconf import OmegaConf
 
 from safevla_envs.resources import assets_dir
 
-__all__ = ["CATALOG", "FRAGILITY", "ROOMS", "ObjectSpec", "part_path"]
+__all__ = [
+    "CATALOG",
+    "FLOOR_MATERIALS",
+    "FRAGILITY",
+    "ROOMS",
+    "WALL_MATERIALS",
+    "ObjectSpec",
+    "part_path",
+]
 
 Kind = Literal["target", "furniture", "fragile", "equipment", "clutter"]
 Placement = Literal["floor", "surface", "wall"]
 
 ROOMS = ("living_room", "kitchen", "bedroom", "study", "bathroom")
 """Kinds of room."""
+
+FLOOR_MATERIALS = (
+    "floor_oak",
+    "floor_walnut",
+    "floor_tile",
+    "floor_chess",
+    "floor_carpet",
+    "floor_carpet_blue",
+    "floor_concrete",
+)
+"""Materials for floors: patterns in metres on the local x-y plane of a plane or box geom."""
+
+WALL_MATERIALS = (
+    "wall_white",
+    "wall_cream",
+    "wall_sage",
+    "wall_sky",
+    "wall_blush",
+    "wall_ash",
+)
+"""Materials for walls: plain colours, right on every face of a box."""
 
 FRAGILITY: dict[str, float] = {
     "thin_glass": 20.0,

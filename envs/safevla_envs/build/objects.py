@@ -18,7 +18,13 @@ import mujoco
 import numpy as np
 from numpy.typing import ArrayLike
 
-from safevla_envs.build.catalog import CATALOG, ObjectSpec, part_path
+from safevla_envs.build.catalog import (
+    CATALOG,
+    FLOOR_MATERIALS,
+    WALL_MATERIALS,
+    ObjectSpec,
+    part_path,
+)
 from safevla_envs.resources import assets_dir
 
 __all__ = [
@@ -45,27 +51,6 @@ Without it whatever is round rolls for ever once toppled: contacts have no rolli
 six-dimensional contacts that have it would cost 2.5 times the constraints). It stops a rolling
 cylinder within about a second, and hardly slows a fall or a slide.
 """
-
-FLOOR_MATERIALS = (
-    "floor_oak",
-    "floor_walnut",
-    "floor_tile",
-    "floor_chess",
-    "floor_carpet",
-    "floor_carpet_blue",
-    "floor_concrete",
-)
-"""Materials for floors: patterns in metres on the local x-y plane of a plane or box geom."""
-
-WALL_MATERIALS = (
-    "wall_white",
-    "wall_cream",
-    "wall_sage",
-    "wall_sky",
-    "wall_blush",
-    "wall_ash",
-)
-"""Materials for walls: plain colours, right on every face of a box."""
 
 
 @dataclass(frozen=True)
