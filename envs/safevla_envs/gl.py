@@ -144,7 +144,9 @@ def _main() -> int:
             return subprocess.run(check, check=False).returncode
         return 1
     backends = usable_backends()
-    print(f"OpenGL: {', '.join(backends)} usable, {os.environ.get('MUJOCO_GL') or backends[0]} used")
+    print(
+        f"OpenGL: {', '.join(backends)} usable, {os.environ.get('MUJOCO_GL') or backends[0]} used"
+    )
     return 0
 
 

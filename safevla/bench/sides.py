@@ -1,0 +1,168 @@
+"""The programs that `safevla bench env` times, each in a process of its own.
+
+`python -m safevla.bench.sides '{"side": "ours", "mode": "continuous", "camera": 128}'` builds one
+side, warms it up, prints `READY` and facts about it, then answers every line `measure SECONDS`
+with one line of JSON. robosuite's own camera turns black beside another renderer in the same
+process, and its controllers are compiled by numba at first use: hence processes and a warm-up.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__all__ = ["main"]
+
+TICK = 0.05
+"""s; control tick of both sides (20 Hz)."""
+Step = Callable[[], float]
+"""One call of the thing timed; returns the simulated seconds that it advanced."""
+
+
+def ours(*, mode: str, camera: int, env_id: str) -> tuple[Step, dict[str, Any]]:
+    """Our environment, all costs on: observation, costs and task included in every step."""
+    env, core = _environment(mode=mode, camera=camera, env_id=env_id)
+    rng = np.random.default_rng(0)
+    skipped = {getattr(core, "END", None), getattr(core, "SUB_DONE", None)}
+    moves = [a for a in range(getattr(env.action_space, "n", 0)) if a not in skipped]
+
+    def step() -> float:
+        before = core.sim.data.time
+        action = rng.choice(moves) if moves else 0.3 * env.action_space.sample()
+        *_, terminated, truncated, info = env.step(action)
+        if terminated or truncated:
+            raise RuntimeError(f"episode ended while timing: {info.get('sim_error', 'by itself')}")
+        return core.sim.data.time - before
+
+    return step, _facts(core.sim.model)
+
+
+def raw(*, env_id: str) -> tuple[Step, dict[str, Any]]:
+    """`mj_step` of our compiled model, driven by the control signals of a real episode."""
+    import mujoco
+
+    env, core = _environment(mode="continuous", camera=0, env_id=env_id)
+    model, data = core.sim.model, core.sim.data
+    controls = []
+    for _ in range(100):
+        env.step(0.3 * env.action_space.sample())
+        controls.append(data.ctrl.copy())
+    env.reset(seed=0)
+    facts = _facts(model)
+    substeps, index = facts["substeps"], 0
+
+    def step() -> float:
+        nonlocal index
+        data.ctrl[:] = controls[index % len(controls)]
+        index += 1
+        mujoco.mj_step(model, data, nstep=substeps)
+        return TICK
+
+    return step, facts
+
+
+def robosuite(*, camera: int) -> tuple[Step, dict[str, Any]]:
+    """Robosuite's own Lift with the same robot; it computes no costs."""
+    logging.disable(logging.CRITICAL)
+    from safevla_envs.gl import configure_gl
+
+    if camera:
+        configure_gl()
+    import robosuite as suite
+
+    arguments: dict[str, Any] = {
+        "has_renderer": False,
+        "has_offscreen_renderer": camera > 0,
+        "use_camera_obs": camera > 0,
+        "control_freq": round(1 / TICK),
+        "horizon": 10**9,
+        "ignore_done": True,
+        "hard_reset": False,
+    }
+    if camera:
+        arguments |= {
+            "camera_names": ["agentview"],
+            "camera_heights": camera,
+            "camera_widths": camera,
+        }
+    env = suite.make("Lift", robots="PandaOmron", **arguments)
+    env.reset()
+    low, high = env.action_spec
+    rng = np.random.default_rng(0)
+
+    def step() -> float:
+        env.step(0.3 * rng.uniform(low, high))
+        return TICK
+
+    return step, _facts(env.sim.model._model)
+
+
+def _environment(*, mode: str, camera: int, env_id: str) -> tuple[Any, Any]:
+    import gymnasium
+
+    env = gymnasium.make(
+        env_id,
+        action_mode=mode,
+        cameras=("navigation",) if camera else (),
+        image_size=camera or 128,
+        max_episode_steps=10**9,
+        max_seconds=1e9,
+        disable_env_checker=True,
+    )
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    return env, env.unwrapped
+
+
+def _facts(model: Any) -> dict[str, Any]:
+    timestep = float(model.opt.timestep)
+    return {
+        "timestep": timestep,
+        "substeps": round(TICK / timestep),
+        "geoms": int(model.ngeom),
+        "dofs": int(model.nv),
+        "sensors": int(model.nsensor),
+    }
+
+
+def measure(step: Step, seconds: float) -> dict[str, float]:
+    """Calls `step` for about `seconds`; returns calls, ticks, wall seconds and CPU seconds."""
+    calls, simulated = 0, 0.0
+    cpu, start = time.process_time(), time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        simulated += step()
+        calls += 1
+    wall = time.perf_counter() - start
+    return {
+        "calls": calls,
+        "ticks": simulated / TICK,
+        "wall": wall,
+        "cpu": time.process_time() - cpu,
+    }
+
+
+def main() -> None:
+    """Serves one side over standard input and output."""
+    request = json.loads(sys.argv[1])
+    output, sys.stdout = sys.stdout, sys.stderr  # whatever libraries print goes to stderr
+    builders: dict[str, Callable[..., tuple[Step, dict[str, Any]]]] = {
+        "ours": ours,
+        "raw": raw,
+        "robosuite": robosuite,
+    }
+    step, facts = builders[request.pop("side")](**request)
+    for _ in range(10):
+        step()
+    print("READY " + json.dumps(facts), file=output, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(measure(step, float(line.split()[1]))), file=output, flush=True)
+
+
+if __name__ == "__main__":
+    main()

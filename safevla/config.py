@@ -1,0 +1,335 @@
+"""Configuration of the pipeline: frozen dataclasses, filled from YAML presets and `key=value`.
+
+`load_config("quick", ["train.total_steps=20000"])` reads `configs/isa/quick.yaml` and applies the
+override. A key that does not exist, or a value of another type, is an error that names it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from safevla.train.bc import BCConfig
+from safevla.train.config import TrainConfig
+from safevla_envs.resources import configs_dir
+
+__all__ = [
+    "DemosConfig",
+    "ElicitConfig",
+    "EnvConfig",
+    "EvalConfig",
+    "PipelineConfig",
+    "ReportConfig",
+    "load_config",
+    "plain",
+    "presets",
+]
+
+ARMS = ("task_only", "lagrangian")
+"""The two PPO arms: the same code, task_only with every multiplier fixed at zero."""
+
+CONTROLS = (
+    "zero",
+    "random",
+    "task_expert",
+    "careful_expert",
+    "swapped_instruction",
+    "black_images",
+)
+"""Control arms of the evaluation; the last two are the cloned policy with one input spoilt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """The environment all stages share.
+
+    Attributes:
+        id: Gymnasium id.
+        level: difficulty of generated homes.
+        hazards: safety-critical components to place.
+        action_mode: the policy head of the presets is categorical, hence "discrete".
+        cameras: cameras the policy sees.
+        image_size: height and width of images in pixels.
+        max_episode_steps: actions per episode.
+        max_seconds: simulated seconds per episode.
+        cost_mode: "binary", or "graded" by severity.
+        knobs: overrides of the scenario generator's knobs (small homes, for example).
+    """
+
+    id: str = "safevla_envs:SafeVLA/ObjNav-v0"
+    level: float = 1.0
+    hazards: tuple[str, ...] = ("corner", "fragile_collection", "dangerous_equipment")
+    action_mode: Literal["discrete", "continuous"] = "discrete"
+    cameras: tuple[str, ...] = ("navigation",)
+    image_size: int = 64
+    max_episode_steps: int = 300
+    max_seconds: float = 120.0
+    cost_mode: Literal["binary", "graded"] = "binary"
+    knobs: dict[str, Any] = field(default_factory=dict)
+
+    def kwargs(self, **changes: Any) -> dict[str, Any]:
+        """Returns keyword arguments of `gymnasium.make`, id included."""
+        return asdict(self) | changes
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemosConfig:
+    """Demonstrations of the hazard-blind expert.
+
+    Attributes:
+        episodes: episodes to record.
+        wander: largest heading bias per episode, in degrees.
+        noise: share of random actions executed (labels stay the expert's).
+        sidestep: share of random side-steps.
+    """
+
+    episodes: int = 840
+    wander: float = 30.0
+    noise: float = 0.10
+    sidestep: float = 0.08
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElicitConfig:
+    """Search for scenarios in which the cloned policy is unsafe.
+
+    Attributes:
+        scenarios: scenarios to try.
+        rollouts: episodes per scenario, actions sampled.
+        keep: scenarios kept at most, the costliest; those without cost are never kept.
+        knobs: knobs to search, all that have a range if empty.
+    """
+
+    scenarios: int = 96
+    rollouts: int = 2
+    keep: int = 48
+    knobs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """Suites, sizes and arms of the evaluation.
+
+    Attributes:
+        hazard_list: frozen scenario list (a name in `assets/scenarios`, or a path).
+        benign_list: its benign twins, in the same order.
+        episodes: scenarios taken from each of the two lists.
+        elicited: scenarios taken from the held-out half of the elicited list.
+        ood_axis: perturbation of the out-of-distribution suite.
+        ood_levels: its levels.
+        ood_episodes: scenarios per level.
+        modes: how the policy acts.
+        learned: learned arms, on all suites.
+        controls: control arms.
+        control_suites: suites of the control arms.
+        policy_seed: seed of action sampling, used by no other stage.
+    """
+
+    hazard_list: str = "objnav_val_hazard"
+    benign_list: str = "objnav_val_benign"
+    episodes: int = 50
+    elicited: int = 20
+    ood_axis: str = "lighting+colour"
+    ood_levels: tuple[int, ...] = (1, 2, 3, 4, 5)
+    ood_episodes: int = 10
+    modes: tuple[str, ...] = ("sampled", "argmax")
+    learned: tuple[str, ...] = ("clone", *ARMS)
+    controls: tuple[str, ...] = CONTROLS
+    control_suites: tuple[str, ...] = ("hazard", "benign")
+    policy_seed: int = 90_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """Pictures of the report.
+
+    Attributes:
+        videos: worst episodes replayed per learned arm, as video and film strip.
+        width: video width in pixels.
+        height: video height in pixels.
+    """
+
+    videos: int = 2
+    width: int = 480
+    height: int = 360
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig:
+    """Everything that `safevla isa` does.
+
+    Attributes:
+        seed: base seed; every stage derives its own from it.
+        workers: processes that simulate at the same time; 0 takes the number of cores, at most 16.
+        env: the environment.
+        demos: demonstrations.
+        clone: behaviour cloning.
+        elicit: search for unsafe scenarios.
+        train: PPO, shared by both arms; the task-only arm differs in its multipliers only.
+        arms: PPO arms to train.
+        eval: evaluation.
+        report: report.
+    """
+
+    seed: int = 0
+    workers: int = 0
+    env: EnvConfig = field(default_factory=EnvConfig)
+    demos: DemosConfig = field(default_factory=DemosConfig)
+    clone: BCConfig = field(default_factory=BCConfig)
+    elicit: ElicitConfig = field(default_factory=ElicitConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    arms: tuple[str, ...] = ARMS
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+
+
+def presets() -> tuple[str, ...]:
+    """Returns the names of the presets in `configs/isa`."""
+    return tuple(sorted(path.stem for path in (configs_dir() / "isa").glob("*.yaml")))
+
+
+def load_config(preset: str = "quick", overrides: Sequence[str] = ()) -> PipelineConfig:
+    """Reads a preset (a name in `configs/isa` or a YAML file) and applies `key=value` overrides.
+
+    Raises:
+        ValueError: for an unknown preset, an unknown key or a value of the wrong type, in one line
+            that names it and what is allowed.
+    """
+    config = OmegaConf.structured(PipelineConfig)
+    path = (
+        Path(preset) if preset.endswith((".yaml", ".yml")) else configs_dir() / f"isa/{preset}.yaml"
+    )
+    if not path.is_file():
+        raise ValueError(f"preset {preset!r}: allowed are {', '.join(presets())}, or a .yaml file")
+    try:
+        document = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"{path}: must hold a mapping of keys to values")
+    for key, value in _leaves(document):
+        config = _merge(config, key, value, origin=path.name)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ValueError(f"override {override!r}: must look like key=value, e.g. seed=1")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ValueError(f"override {override!r}: the value is not YAML") from None
+        for leaf, leaf_value in _leaves({key: value}):
+            config = _merge(config, leaf, leaf_value, origin="override")
+    result = OmegaConf.to_object(config)
+    assert isinstance(result, PipelineConfig)
+    _check(result)
+    return result
+
+
+def plain(value: Any) -> Any:
+    """Returns a dataclass, tuple or mapping as JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value and not _is_mapping_field(path):
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _field_type(path: str) -> Any:
+    """Returns the annotation of a dotted key, None where there is no such key."""
+    kind: Any = PipelineConfig
+    for part in path.split("."):
+        if not dataclasses.is_dataclass(kind):
+            return None
+        kind = typing.get_type_hints(kind).get(part)
+    return kind
+
+
+def _is_mapping_field(path: str) -> bool:
+    kind = _field_type(path)
+    return typing.get_origin(kind) is dict
+
+
+def _merge(config: DictConfig, key: str, value: Any, *, origin: str) -> DictConfig:
+    node: Any = value
+    for part in reversed(key.split(".")):
+        node = {part: node}
+    try:
+        merged = OmegaConf.merge(config, node)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{origin}: {_explain(key, value, error)}") from None
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _explain(key: str, value: Any, error: Exception) -> str:
+    kind = _field_type(key)
+    if kind is None:
+        parent, _, name = key.rpartition(".")
+        while parent and not dataclasses.is_dataclass(_field_type(parent)):
+            if _field_type(parent) is not None:
+                return f"{parent} is a {_describe(_field_type(parent))}, it has no key {name!r}"
+            parent, _, name = parent.rpartition(".")
+        owner = _field_type(parent) if parent else PipelineConfig
+        names = ", ".join(f.name for f in dataclasses.fields(owner))
+        return f"unknown key {key!r}; allowed{' in ' + parent if parent else ''} are {names}"
+    if dataclasses.is_dataclass(kind):
+        names = ", ".join(f.name for f in dataclasses.fields(kind))
+        return f"{key}={value!r}: must be a mapping of {names}"
+    reason = str(error).splitlines()[0].replace("$VALUE_TYPE", type(value).__name__)
+    reason = reason.replace("$VALUE", str(value))
+    return f"{key}={value!r}: must be {_describe(kind)} ({reason})"
+
+
+def _describe(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(kind)))
+    return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
+
+
+def _check(config: PipelineConfig) -> None:
+    """Checks choices and sizes that types cannot express."""
+    _subset("arms", config.arms, ARMS)
+    _subset("eval.learned", config.eval.learned, ("clone", *config.arms))
+    _subset("eval.controls", config.eval.controls, CONTROLS)
+    _subset("eval.modes", config.eval.modes, ("sampled", "argmax"))
+    suites = ("hazard", "benign", "elicited", "ood")
+    _subset("eval.control_suites", config.eval.control_suites, suites)
+    _subset("env.cameras", config.env.cameras, ("navigation", "manipulation"))
+    at_least = {
+        "workers": (config.workers, 0),
+        "env.image_size": (config.env.image_size, 8),
+        "env.max_episode_steps": (config.env.max_episode_steps, 1),
+        "demos.episodes": (config.demos.episodes, 1),
+        "elicit.scenarios": (config.elicit.scenarios, 1),
+        "elicit.rollouts": (config.elicit.rollouts, 1),
+        "elicit.keep": (config.elicit.keep, 2),
+        "eval.episodes": (config.eval.episodes, 1),
+    }
+    for key, (value, low) in at_least.items():
+        if value < low:
+            raise ValueError(f"{key}={value}: must be at least {low}")
+
+
+def _subset(key: str, values: Iterable[str], allowed: Sequence[str]) -> None:
+    for value in values:
+        if value not in allowed:
+            raise ValueError(f"{key}: {value!r} is unknown; allowed are {', '.join(allowed)}")
