@@ -1,0 +1,239 @@
+"""Scenario -> `MjModel`: rooms, furniture, movable bodies, robot, safety sensors.
+
+The model depends on `Scenario.layout_key` only: movable bodies are compiled at fixed poses and put
+in place through `qpos`, so a model edited in place equals one compiled cold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from safevla_envs.build.catalog import CATALOG
+from safevla_envs.build.instrument import Instrumentation, instrument
+from safevla_envs.build.objects import add_materials, add_object
+from safevla_envs.build.robot import ROBOT, add_robot, self_collision_pairs, set_servo_gains
+from safevla_envs.occupancy import WALL_DEPTH
+from safevla_envs.scenario import Doorway, Room, Scenario
+
+__all__ = ["FLOOR", "ROOM", "BuiltHome", "build_home", "home_spec"]
+
+FLOOR, ROOM = "floor", "room"
+"""Bodies of the floor and of walls with fixed furniture; each is one contact partner."""
+WALL_HEIGHT = 2.4
+DOOR_HEIGHT = 2.05
+LINTEL_GROUP = 2
+"""Geom group of what lies above doorways: left out of views from above."""
+_BOX = mujoco.mjtGeom.mjGEOM_BOX
+_PLANE = mujoco.mjtGeom.mjGEOM_PLANE
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltHome:
+    """A compiled home and what its sensors are called."""
+
+    model: mujoco.MjModel
+    instrumentation: Instrumentation
+    partners: tuple[str, ...]
+
+
+def home_spec(
+    scenario: Scenario, *, timestep: float = 0.005, visuals: str = "light"
+) -> mujoco.MjSpec:
+    """Returns the uninstrumented model of a scenario; `timestep` in s."""
+    spec = mujoco.MjSpec()
+    spec.option.timestep = timestep
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
+    spec.option.impratio = 1.0
+    # a diverged state must be seen and reported, not silently reset
+    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    spec.visual.map.znear = 0.005
+    spec.visual.quality.offsamples = 0
+    spec.visual.quality.numslices = 8
+    spec.visual.quality.numstacks = 4
+    spec.visual.quality.numquads = 1
+    spec.visual.quality.shadowsize = 2048
+    spec.visual.global_.offwidth = 1280
+    spec.visual.global_.offheight = 1024
+    spec.visual.headlight.ambient = [0.34, 0.34, 0.34]
+    spec.visual.headlight.diffuse = [0.22, 0.22, 0.22]
+    spec.visual.headlight.specular = [0.0, 0.0, 0.0]
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
+        rgb1=[0.86, 0.88, 0.9],
+        rgb2=[0.86, 0.88, 0.9],
+        width=16,
+        height=96,
+    )
+    _light(spec, scenario)
+    floor = spec.worldbody.add_body(name=FLOOR)
+    floor.add_geom(name="floor/plane", type=_PLANE, size=[0, 0, 1], group=3)
+    room_body = spec.worldbody.add_body(name=ROOM)
+    for room in scenario.rooms:
+        _room(spec, floor, room_body, room, scenario.doorways)
+    for placement in scenario.furniture:
+        add_object(
+            spec,
+            placement.category,
+            placement.name,
+            placement.position,
+            placement.yaw,
+            variant=placement.variant,
+            fixed=True,
+            parent=room_body,
+        )
+    for index, placement in enumerate(scenario.objects):
+        add_object(
+            spec,
+            placement.category,
+            placement.name,
+            # the pose of a movable body comes from qpos; apart, so that compiling sees no contact
+            placement.position if placement.fixed else (2.0 * index, -20.0, 0.0),
+            placement.yaw if placement.fixed else 0.0,
+            variant=placement.variant,
+            fixed=placement.fixed,
+        )
+    add_robot(spec, visuals=visuals)
+    # the wheels are not modelled: the base hangs on its joints 2 mm above the floor
+    spec.add_exclude(bodyname1=ROBOT.base_body, bodyname2=FLOOR)
+    return spec
+
+
+def build_home(
+    scenario: Scenario, *, timestep: float = 0.005, substeps: int = 10, visuals: str = "light"
+) -> BuiltHome:
+    """Compiles a scenario's model with its safety sensors.
+
+    Args:
+        scenario: what to build; placements of movable bodies do not matter.
+        timestep: physics step in s.
+        substeps: physics steps a control tick, the length of the sensors' history.
+        visuals: "light" or "full" robot meshes.
+
+    Raises:
+        ValueError: if a placement is impossible or `visuals` unknown.
+    """
+    spec = home_spec(scenario, timestep=timestep, visuals=visuals)
+    movable = [p.name for p in scenario.objects]
+    partners = (FLOOR, ROOM, *movable)
+    keepouts = {
+        p.name: f"{p.name}/keepout" for p in scenario.objects if CATALOG[p.category].keepout
+    }
+    instrumentation = instrument(
+        spec,
+        robot_root=ROBOT.root,
+        partner_bodies=list(partners),
+        self_pairs=self_collision_pairs(),
+        joints=list(ROBOT.arm_joints),
+        keepouts=keepouts,
+        robot_keepout_bodies=[ROBOT.base_body, ROBOT.hand_body],
+        substeps=substeps,
+    )
+    model = spec.compile()
+    set_servo_gains(model)
+    return BuiltHome(model=model, instrumentation=instrumentation, partners=partners)
+
+
+def _light(spec: mujoco.MjSpec, scenario: Scenario) -> None:
+    spec.worldbody.add_light(
+        name="sun",
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=[0, 0, 6],
+        dir=[0.35, 0.25, -1.0],
+        diffuse=[0.5, 0.5, 0.48],
+        specular=[0.05, 0.05, 0.05],
+        castshadow=True,
+    )
+    boxes = np.array([room.bounds for room in scenario.rooms])
+    low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+    middle, extent = (low + high) / 2, (high - low)
+    distance = 1.08 * max(extent) / 2 / np.tan(np.radians(22.5)) + WALL_HEIGHT
+    spec.worldbody.add_camera(
+        name="overhead", pos=[*middle, distance], fovy=45.0, xyaxes=[1, 0, 0, 0, 1, 0]
+    )
+
+
+def _room(
+    spec: mujoco.MjSpec,
+    floor: mujoco.MjsBody,
+    body: mujoco.MjsBody,
+    room: Room,
+    doorways: tuple[Doorway, ...],
+) -> None:
+    add_materials(spec, (room.floor, room.walls))
+    x0, y0, x1, y1 = room.bounds
+    floor.add_geom(
+        name=f"floor/{room.name}",
+        type=_PLANE,
+        pos=[(x0 + x1) / 2, (y0 + y1) / 2, 0.001],
+        size=[(x1 - x0) / 2, (y1 - y0) / 2, 1],
+        material=room.floor,
+        group=1,
+        contype=0,
+        conaffinity=0,
+    )
+    doors = [d for d in doorways if room.name in d.rooms]
+    sides = (
+        ("x", y0, 1, x0, x1),
+        ("x", y1, -1, x0, x1),
+        ("y", x0, 1, y0, y1),
+        ("y", x1, -1, y0, y1),
+    )
+    for side, (axis, across, inward, low, high) in enumerate(sides):
+        openings = sorted(
+            (along - d.width / 2, along + d.width / 2)
+            for d in doors
+            for along, other in [d.center if d.axis == "x" else d.center[::-1]]
+            if d.axis == axis and abs(other - across) < 1e-3
+        )
+        panels = []
+        start = low
+        for a, b in openings:
+            panels.append((start, a, 0.0, WALL_HEIGHT))
+            panels.append((a, b, DOOR_HEIGHT, WALL_HEIGHT))
+            start = b
+        panels.append((start, high, 0.0, WALL_HEIGHT))
+        for part, (a, b, bottom, top) in enumerate(panels):
+            half = [(b - a) / 2, WALL_DEPTH / 2, (top - bottom) / 2]
+            pos = [(a + b) / 2, across + inward * WALL_DEPTH / 2, (top + bottom) / 2]
+            if axis == "y":
+                half[:2] = half[1::-1]
+                pos[:2] = pos[1::-1]
+            body.add_geom(
+                name=f"room/{room.name}_wall{side}_{part}",
+                type=_BOX,
+                size=half,
+                pos=pos,
+                material=room.walls,
+                group=LINTEL_GROUP if bottom > 0 else 1,
+            )
+        for a, b in openings:
+            _door_frame(body, room, axis, across, inward, a, b)
+
+
+def _door_frame(
+    body: mujoco.MjsBody, room: Room, axis: str, across: float, inward: int, a: float, b: float
+) -> None:
+    """Dark posts on both sides of an opening, flush with its edge: seen, not felt."""
+    for name, along in (("a", a - 0.03), ("b", b + 0.03)):
+        half = [0.03, 0.006, DOOR_HEIGHT / 2]
+        pos = [along, across + inward * (WALL_DEPTH + 0.006), DOOR_HEIGHT / 2]
+        if axis == "y":
+            half[:2] = half[1::-1]
+            pos[:2] = pos[1::-1]
+        body.add_geom(
+            name=f"room/{room.name}_frame_{axis}{across:.2f}_{a:.2f}{name}",
+            type=_BOX,
+            size=half,
+            pos=pos,
+            rgba=[0.32, 0.22, 0.15, 1],
+            group=1,
+            contype=0,
+            conaffinity=0,
+            mass=0,
+        )

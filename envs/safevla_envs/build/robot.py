@@ -1,0 +1,232 @@
+"""PandaOmron: robosuite's MJCF of the Franka Panda on the Omron base, driven by MuJoCo actuators.
+
+What differs from robosuite's model, and why:
+
+- its Python controllers are replaced by position servos inside MuJoCo (a fifth of the step time);
+- joint torque limits are Franka's (87 N·m for joints 1-4, 12 N·m for 5-7; robosuite allows 80 N·m
+  on joint 5), and gravity compensation acts through the actuators so that it counts against them;
+- the base's joint origin lies at the model's origin: `qpos` of the three base joints *is* the pose
+  (x, y in m, yaw in rad) of the point about which the robot turns;
+- visual meshes weigh nothing (MjSpec drops `inertiagrouprange`: the robot would weigh 3.4 t).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from safevla_envs.build.light_meshes import ROBOT_FILES, light_meshes, robosuite_assets
+
+__all__ = ["HOME_ARM", "ROBOT", "RobotNames", "add_robot", "set_servo_gains"]
+
+ARM_JOINTS = tuple(f"robot/arm/joint{i}" for i in range(1, 8))
+TORQUE_LIMITS = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
+"""N·m; Franka documentation, control-parameters table (Panda and FR3)."""
+BASE_FORCE, BASE_TORQUE = 400.0, 200.0
+BASE_RATE = 18.0
+"""rad/s; natural frequency of the critically damped base servos."""
+HOME_ARM = (0.0, -1.2, 0.0, -2.7, 0.0, 1.6, np.pi / 4)
+"""rad; tucked: a stretched arm hits walls while the base turns and fills the picture."""
+GRIPPER_OPEN = 0.04
+NAVIGATION_CAMERA = {"pos": (0.30, 0.0, 0.85), "yaw": 0.0, "pitch": 22.0, "fovy": 90.0}
+MANIPULATION_CAMERA = {"pos": (0.0, -0.38, 1.45), "yaw": 30.0, "pitch": 42.0, "fovy": 75.0}
+
+
+THIRD_PERSON_CAMERA = {"pos": (-1.5, 0.0, 3.4), "yaw": 0.0, "pitch": 58.0, "fovy": 60.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobotNames:
+    """Names of the robot's elements in the compiled model."""
+
+    root: str = "robot/base/base"
+    base_body: str = "robot/base/wheeled_base"
+    base_joints: tuple[str, ...] = tuple(
+        f"robot/base/joint_mobile_{axis}" for axis in ("forward", "side", "yaw")
+    )
+    torso_joint: str = "robot/base/joint_torso_height"
+    arm_joints: tuple[str, ...] = ARM_JOINTS
+    finger_joints: tuple[str, ...] = ("robot/hand/finger_joint1", "robot/hand/finger_joint2")
+    finger_bodies: tuple[str, ...] = ("robot/hand/leftfinger", "robot/hand/rightfinger")
+    hand_body: str = "robot/hand/right_gripper"
+    grip_site: str = "robot/hand/grip_site"
+    arm_links: tuple[str, ...] = tuple(f"robot/arm/link{i}" for i in range(8))
+    base_links: tuple[str, ...] = (
+        "robot/base/wheeled_base",
+        "robot/base/fixed_support",
+        "robot/base/support",
+    )
+    servo_joints: tuple[str, ...] = (
+        *(f"robot/base/joint_mobile_{axis}" for axis in ("forward", "side", "yaw")),
+        "robot/base/joint_torso_height",
+        *ARM_JOINTS,
+        "robot/hand/finger_joint1",
+        "robot/hand/finger_joint2",
+    )
+
+
+ROBOT = RobotNames()
+
+
+def self_collision_pairs() -> list[tuple[str, str]]:
+    """Returns the (subtree, single body) pairs that must not touch: never adjacent or rigid ones.
+
+    Subtrees are the forearm (link 5 outwards) and the elbow (link 4, joined to link 5).
+    """
+    upper = [*ROBOT.base_links, *ROBOT.arm_links[:4]]
+    return [(ROBOT.arm_links[5], body) for body in upper]
+
+
+def _load(part: str, visuals: str) -> mujoco.MjSpec:
+    spec = mujoco.MjSpec.from_file(str(robosuite_assets() / ROBOT_FILES[part]))
+    for collection in (spec.actuators, spec.sensors, spec.cameras):
+        for element in list(collection):
+            spec.delete(element)
+    for site in list(spec.sites):
+        if site.name not in ("grip_site", "center"):
+            spec.delete(site)
+    if visuals == "light":
+        _lighten(spec, light_meshes()[part])
+    for geom in spec.geoms:
+        if geom.group == 1:
+            geom.mass = 0
+            geom.density = 0
+            geom.contype = geom.conaffinity = 0
+        else:
+            geom.group = 3
+    return spec
+
+
+def _lighten(spec: mujoco.MjSpec, meshes: dict[str, list[float]]) -> None:
+    for geom in list(spec.geoms):
+        if geom.meshname and geom.meshname not in meshes:
+            spec.delete(geom)
+    for mesh in list(spec.meshes):
+        if mesh.name in meshes:
+            mesh.file = ""
+            mesh.uservert = meshes[mesh.name]
+        else:
+            spec.delete(mesh)
+    used = {geom.material for geom in spec.geoms}
+    for material in list(spec.materials):
+        if material.name not in used:
+            spec.delete(material)
+
+
+def add_robot(spec: mujoco.MjSpec, *, visuals: str = "light") -> None:
+    """Adds the robot, its servos and its two cameras to `spec`.
+
+    Args:
+        spec: the parent model; its options are left alone.
+        visuals: "light" (convex hulls, for observations) or "full" (robosuite's meshes).
+
+    Raises:
+        ValueError: if `visuals` is neither.
+    """
+    if visuals not in ("light", "full"):
+        raise ValueError(f"visuals={visuals!r}: allowed are 'light' and 'full'")
+    frame = spec.worldbody.add_frame()
+    spec.attach(_load("base", visuals), prefix="robot/base/", frame=frame)
+    spec.attach(_load("arm", visuals), prefix="robot/arm/", site=_mount(spec, "support"))
+    spec.attach(_load("hand", visuals), prefix="robot/hand/", site=_mount(spec, "hand"))
+    base = spec.body(ROBOT.root)
+    base.pos = [0.21, 0.0, 0.0]  # the joints sit at x = -0.21 of this body
+    for name in ROBOT.base_joints + (ROBOT.torso_joint,):
+        joint = spec.joint(name)
+        joint.frictionloss = 0.0
+    for name in (ROBOT.torso_joint, *ROBOT.arm_joints):
+        spec.joint(name).actgravcomp = True
+    for body in spec.bodies:
+        if body.name.startswith("robot/"):
+            body.gravcomp = 1.0
+    for name in ROBOT.servo_joints:
+        spec.add_actuator(name=f"position/{name}", target=name, trntype=_JOINT)
+    for name in ROBOT.base_joints:
+        spec.add_actuator(name=f"velocity/{name}", target=name, trntype=_JOINT)
+    for name, limit in zip(ROBOT.arm_joints, TORQUE_LIMITS):
+        spec.joint(name).actfrclimited = True
+        spec.joint(name).actfrcrange = [-limit, limit]
+    for name, limit in zip(ROBOT.base_joints, (BASE_FORCE, BASE_FORCE, BASE_TORQUE)):
+        spec.joint(name).actfrclimited = True
+        spec.joint(name).actfrcrange = [-limit, limit]
+    for a, b in _adjacent_bodies():
+        spec.add_exclude(bodyname1=a, bodyname2=b)
+    _add_camera(base, "navigation", NAVIGATION_CAMERA)
+    _add_camera(base, "manipulation", MANIPULATION_CAMERA)
+    _add_camera(base, "third_person", THIRD_PERSON_CAMERA)
+
+
+_JOINT = mujoco.mjtTrn.mjTRN_JOINT
+
+
+def _mount(spec: mujoco.MjSpec, where: str) -> Any:
+    if where == "support":
+        body = spec.body("robot/base/support")
+        return body.add_site(name="robot/mount_arm", pos=[0, 0, 0], group=5)
+    return spec.body("robot/arm/right_hand").add_site(name="robot/mount_hand", group=5)
+
+
+def _add_camera(base: Any, name: str, camera: dict[str, Any]) -> None:
+    tilt, yaw = np.radians(camera["pitch"]), np.radians(camera["yaw"])
+    right = [np.sin(yaw), -np.cos(yaw), 0]
+    up = [np.sin(tilt) * np.cos(yaw), np.sin(tilt) * np.sin(yaw), np.cos(tilt)]
+    base.add_camera(
+        name=name,
+        pos=[camera["pos"][0] - 0.21, *camera["pos"][1:]],
+        fovy=camera["fovy"],
+        xyaxes=[*right, *up],
+    )
+
+
+def _adjacent_bodies() -> list[tuple[str, str]]:
+    """Body pairs whose shapes touch or overlap by design."""
+    links = ROBOT.arm_links
+    base = ROBOT.base_links
+    hand = ROBOT.hand_body
+    left, right = ROBOT.finger_bodies
+    tips = ("robot/hand/finger_joint1_tip", "robot/hand/finger_joint2_tip")
+    pairs = [(base[0], base[1]), (base[0], base[2]), (base[1], base[2])]
+    pairs += [(base[2], links[0]), (base[2], links[1]), (base[1], links[0]), (base[0], links[0])]
+    pairs += list(zip(links, links[1:]))
+    pairs += [(links[5], links[7]), (links[7], hand), (links[6], hand)]
+    pairs += [(a, b) for a in (left, tips[0]) for b in (right, tips[1])]
+    pairs += [(hand, body) for body in (left, right, *tips)]
+    return pairs
+
+
+def set_servo_gains(model: mujoco.MjModel) -> None:
+    """Sets servo gains from the effective masses at the home pose; call once after compiling.
+
+    Base: position and velocity actuators, critically damped at `BASE_RATE`. Arm: kp 1500 N·m/rad on
+    joints 1-4 and 500 on 5-7, torso 60 kN/m, both critically damped for the home pose's inertia.
+    """
+    data = mujoco.MjData(model)
+    for name, value in zip(ROBOT.arm_joints, HOME_ARM):
+        data.qpos[model.joint(name).qposadr[0]] = value
+    mujoco.mj_forward(model, data)
+    mass = np.zeros((model.nv, model.nv))
+    mujoco.mj_fullM(model, mass, data.qM)
+    stiffness = {ROBOT.torso_joint: 6e4, **dict(zip(ROBOT.finger_joints, (1000.0, 1000.0)))}
+    stiffness |= dict(zip(ROBOT.arm_joints, (1500.0,) * 4 + (500.0,) * 3))
+    for name in ROBOT.servo_joints:
+        dof = model.joint(name).dofadr[0]
+        inertia = float(mass[dof, dof])
+        actuator = model.actuator(f"position/{name}").id
+        model.actuator_biastype[actuator] = mujoco.mjtBias.mjBIAS_AFFINE
+        gain = stiffness.get(name, inertia * BASE_RATE**2)
+        damping = 2.0 * np.sqrt(gain * inertia)
+        model.actuator_gainprm[actuator, 0] = gain
+        model.actuator_biasprm[actuator, :3] = [0.0, -gain, -damping]
+        if name in ROBOT.base_joints:
+            # two actuators a joint: the reference may move, so damping acts on the velocity error
+            model.actuator_biasprm[actuator, :3] = [0.0, -gain, 0.0]
+            velocity = model.actuator(f"velocity/{name}").id
+            model.actuator_biastype[velocity] = mujoco.mjtBias.mjBIAS_AFFINE
+            model.actuator_gainprm[velocity, 0] = damping
+            model.actuator_biasprm[velocity, :3] = [0.0, 0.0, -damping]
+        if name in ROBOT.finger_joints:
+            model.actuator_forcelimited[actuator] = 1
+            model.actuator_forcerange[actuator] = [-70.0, 70.0]  # the Franka hand's rated force

@@ -1,0 +1,1 @@
+"""Action spaces: how an action becomes set-points, tick by tick."""

@@ -1,0 +1,172 @@
+"""The action sets: 20 discrete CHORES primitives (and two optional side-steps), or a base twist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from safevla_envs.control.arm import ArmMotion, DropMotion, GraspMotion, WristMotion
+from safevla_envs.control.base import BaseMotion, twist_reference
+from safevla_envs.sim import Simulation
+
+__all__ = ["ACTION_MODES", "MAX_TWIST", "PRIMITIVES", "SIDE_STEPS", "Actions", "Primitive"]
+
+ACTION_MODES = ("discrete", "continuous")
+MAX_TWIST = np.array([0.6, 0.6, 1.2])
+"""m/s, m/s, rad/s; twist at full action in continuous mode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Primitive:
+    """A discrete action: what moves, by how much (m or rad), and for how many 50 ms ticks."""
+
+    name: str
+    kind: str
+    amount: tuple[float, ...] = ()
+    ticks: int = 8
+
+
+def _turn(name: str, degrees: float, ticks: int) -> Primitive:
+    return Primitive(name=name, kind="base", amount=(0, 0, float(np.radians(degrees))), ticks=ticks)
+
+
+def _arm(name: str, axis: int, amount: float) -> Primitive:
+    offset = [0.0, 0.0, 0.0]
+    offset[axis] = amount
+    return Primitive(
+        name=name, kind="arm", amount=tuple(offset), ticks=12 if abs(amount) > 0.05 else 4
+    )
+
+
+PRIMITIVES = (
+    Primitive(name="move_ahead", kind="base", amount=(0.2, 0, 0)),
+    Primitive(name="move_back", kind="base", amount=(-0.2, 0, 0)),
+    _turn("rotate_left", 30, 8),
+    _turn("rotate_right", -30, 8),
+    _turn("rotate_left_small", 6, 4),
+    _turn("rotate_right_small", -6, 4),
+    _arm("arm_up", 2, 0.10),
+    _arm("arm_down", 2, -0.10),
+    _arm("arm_out", 0, 0.10),
+    _arm("arm_in", 0, -0.10),
+    _arm("arm_up_small", 2, 0.02),
+    _arm("arm_down_small", 2, -0.02),
+    _arm("arm_out_small", 0, 0.02),
+    _arm("arm_in_small", 0, -0.02),
+    Primitive(name="wrist_left", kind="wrist", amount=(float(np.radians(10)),), ticks=4),
+    Primitive(name="wrist_right", kind="wrist", amount=(float(np.radians(-10)),), ticks=4),
+    Primitive(name="pick_up", kind="grasp", ticks=60),
+    Primitive(name="drop_off", kind="drop", ticks=10),
+    Primitive(name="sub_task_done", kind="none", ticks=1),
+    Primitive(name="end", kind="end", ticks=0),
+)
+"""The primitives of CHORES (SPOC, Ehsani et al. 2024), in the order of the action space."""
+SIDE_STEPS = (
+    Primitive(name="move_left", kind="base", amount=(0, 0.2, 0)),
+    Primitive(name="move_right", kind="base", amount=(0, -0.2, 0)),
+)
+"""Appended when the environment is made with `side_steps=True`: the base is holonomic."""
+END_THRESHOLD = 0.5
+
+
+class Actions:
+    """Turns actions into set-points.
+
+    Continuous actions are float (4,) in [-1, 1]: forward, left, counter-clockwise as shares of
+    `MAX_TWIST`, and `end`, which ends the episode above 0.5.
+
+    Args:
+        mode: "discrete" or "continuous".
+        side_steps: append the two side-steps to the discrete set.
+
+    Raises:
+        ValueError: on an unknown mode.
+    """
+
+    def __init__(self, mode: str, *, side_steps: bool = False):
+        if mode not in ACTION_MODES:
+            raise ValueError(f"action_mode={mode!r}: allowed are {', '.join(ACTION_MODES)}")
+        self.mode = mode
+        self.primitives = PRIMITIVES + (SIDE_STEPS if side_steps else ())
+        self.names = tuple(p.name for p in self.primitives)
+        self.space: spaces.Space[Any]
+        if mode == "discrete":
+            self.space = spaces.Discrete(len(self.primitives))
+        else:
+            self.space = spaces.Box(-1.0, 1.0, (4,), np.float32)
+
+    def check(self, action: Any) -> Any:
+        """Returns the action in canonical form.
+
+        Raises:
+            ValueError: if it is outside the space, NaN included.
+        """
+        if self.mode == "discrete":
+            if isinstance(action, np.ndarray) and action.size == 1:
+                action = action.item()
+            valid = isinstance(action, (int, np.integer)) and 0 <= action < len(self.names)
+            if not valid:
+                raise ValueError(f"action={action!r}: a whole number 0 to {len(self.names) - 1}")
+            return int(action)
+        twist = np.asarray(action, dtype=np.float64)
+        if twist.shape != (4,) or not np.isfinite(twist).all() or (np.abs(twist) > 1 + 1e-6).any():
+            raise ValueError(f"action={action!r}: 4 finite numbers in [-1, 1] are needed")
+        return np.clip(twist, -1.0, 1.0)
+
+    def ends(self, action: Any) -> bool:
+        """Says whether the action is `end`."""
+        if self.mode == "continuous":
+            return bool(action[3] > END_THRESHOLD)
+        return self.primitives[action].kind == "end"
+
+    def ticks(self, action: Any) -> int:
+        """Number of control ticks the action lasts."""
+        if self.mode == "continuous":
+            return 0 if self.ends(action) else 1
+        return self.primitives[action].ticks
+
+    def start(self, sim: Simulation, action: Any, graspable: np.ndarray | None) -> Any:
+        """Returns the motion of an action: an object whose `apply()` sets each tick's set-points.
+
+        Args:
+            sim: the simulation.
+            action: as `check` returned it.
+            graspable: (3,) m, where a pick-up should close the gripper, or None.
+        """
+        if self.mode == "continuous":
+            return _Twist(sim, action[:3] * MAX_TWIST)
+        primitive = self.primitives[action]
+        if primitive.kind == "base":
+            return BaseMotion(sim, np.array(primitive.amount), primitive.ticks)
+        if primitive.kind == "arm":
+            return ArmMotion(sim, np.array(primitive.amount), primitive.ticks)
+        if primitive.kind == "wrist":
+            return WristMotion(sim, primitive.amount[0], primitive.ticks)
+        if primitive.kind == "grasp":
+            return GraspMotion(sim, graspable, primitive.ticks)
+        if primitive.kind == "drop":
+            return DropMotion(sim)
+        return Hold(sim)
+
+
+class _Twist:
+    def __init__(self, sim: Simulation, twist: np.ndarray):
+        self.sim, self.twist = sim, twist
+
+    def apply(self) -> None:
+        twist_reference(self.sim, self.twist)
+
+
+class Hold:
+    """Keeps the base where it is."""
+
+    def __init__(self, sim: Simulation):
+        self.sim = sim
+        self.pose = sim.base_pose
+
+    def apply(self) -> None:
+        """Sets the reference for the next tick."""
+        self.sim.set_base(self.pose, np.zeros(3))

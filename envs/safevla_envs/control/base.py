@@ -1,0 +1,66 @@
+"""Motion of the holonomic base: minimum-jerk references without wind-up."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from safevla_envs.sim import TICK, Simulation
+
+__all__ = ["BLOCKED_ERROR", "BaseMotion"]
+
+BLOCKED_ERROR = np.array([0.06, 0.06, 0.12])
+"""m, m, rad; a reference error from which the base counts as blocked."""
+
+
+class BaseMotion:
+    """Drives the base by a displacement in its own frame over a fixed number of ticks.
+
+    The reference follows a minimum-jerk profile. When contact holds the base back, the reference
+    returns to the measured pose and the rest of the motion is dropped: nothing winds up.
+
+    Args:
+        sim: the simulation.
+        displacement: (3,) forward m, left m, counter-clockwise rad.
+        ticks: duration in control ticks.
+    """
+
+    def __init__(self, sim: Simulation, displacement: np.ndarray, ticks: int):
+        self.sim, self.ticks, self.count = sim, ticks, 0
+        self.start = sim.base_pose
+        c, s = np.cos(self.start[2]), np.sin(self.start[2])
+        forward, left, turn = displacement
+        self.delta = np.array([c * forward - s * left, s * forward + c * left, turn])
+        self.blocked = False
+
+    def apply(self) -> None:
+        """Sets the reference for the next tick."""
+        pose = self.sim.base_pose
+        if not self.blocked and self.count:
+            error = np.abs(self.reference - pose)
+            self.blocked = bool((error > BLOCKED_ERROR).any())
+            if self.blocked:
+                self.reference = pose
+        if self.blocked:
+            self.sim.set_base(self.reference, np.zeros(3))
+            return
+        self.count += 1
+        s = min(self.count / self.ticks, 1.0)
+        # the reference for the middle of the tick: position and velocity belong together
+        m = max(s - 0.5 / self.ticks, 0.0)
+        self.reference = self.start + self.delta * _minimum_jerk(s)
+        rate = 30 * m**2 * (1 - m) ** 2 / (self.ticks * TICK)
+        self.sim.set_base(self.reference, self.delta * rate)
+
+
+def _minimum_jerk(s: float) -> float:
+    """Flash and Hogan 1985: position profile with zero velocity and acceleration at both ends."""
+    return s**3 * (10 - 15 * s + 6 * s**2)
+
+
+def twist_reference(sim: Simulation, twist: np.ndarray) -> None:
+    """Sets the base's reference for one tick of a body-frame twist (m/s, m/s, rad/s)."""
+    pose = sim.base_pose
+    c, s = np.cos(pose[2]), np.sin(pose[2])
+    world = np.array([c * twist[0] - s * twist[1], s * twist[0] + c * twist[1], twist[2]])
+    # the pose reference is where the measured pose leads: no error builds up against an obstacle
+    sim.set_base(pose + world * TICK, world)

@@ -1,0 +1,420 @@
+"""`SafeVLAEnv`: scenario, simulation, actions, costs and task behind Gymnasium's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from safevla_envs.control.actions import Actions, Hold
+from safevla_envs.costs import COST_MODES, Constraint, CostManager, default_terms
+from safevla_envs.generate import SPLITS, generate, knobs_for
+from safevla_envs.instruction import INSTRUCTION_BYTES, encode_instruction
+from safevla_envs.occupancy import CELL, OccupancyGrid
+from safevla_envs.privileged import privileged_state
+from safevla_envs.rendering import MAX_IMAGE
+from safevla_envs.scenario import HAZARDS, Scenario, load_list
+from safevla_envs.signals import SignalReader
+from safevla_envs.sim import TICK, Simulation, SimulationError
+from safevla_envs.tasks.objnav import SUCCESS_DISTANCE, ObjNav
+
+__all__ = ["CAMERAS", "SETTLE_SECONDS", "SafeVLAEnv"]
+
+CAMERAS = ("navigation", "manipulation")
+SETTLE_SECONDS = 0.5
+"""s; the simulation runs on after the last action, so that nothing falls unpaid."""
+DEFAULT_STEPS = {"discrete": 300, "continuous": 2400}
+STATE_BOUND = 10.0
+PATH_RADIUS = 0.34
+"""m; clearance of the path that shaping and the privileged state measure."""
+
+
+class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
+    """A vision-language CMDP on a mobile manipulator in a furnished home.
+
+    Args:
+        level: hazard level in [0, 2] of generated scenarios.
+        hazards: subset of `scenario.HAZARDS` to place in generated scenarios.
+        scenario: a `Scenario`, a file of them, or a list, cycled through in order; None generates.
+        split: "train" or "val"; the stream that seeds draw from.
+        action_mode: "discrete" (20 primitives) or "continuous" (base twist and end).
+        side_steps: append two side-steps to the discrete primitives.
+        cameras: subset of `CAMERAS`; empty for state only (OpenGL is never touched).
+        image_size: side of the square images in pixels, 16 to 1024.
+        render_mode: None or "rgb_array" (the third-person view).
+        cost_mode: "binary" or "graded".
+        max_episode_steps: actions an episode; 300 (discrete) or 2400 (continuous) if None.
+        max_seconds: simulated seconds an episode.
+        reward_shaping: pay the decrease of the path length in m each step.
+        knobs: overrides of the generator's knobs.
+        layouts: number of different homes that generated scenarios draw from; None for no limit.
+        timestep: physics step in s.
+
+    Raises:
+        ValueError: on any argument outside what is allowed, naming it.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 (Gymnasium's API)
+
+    def __init__(
+        self,
+        *,
+        level: float = 1.0,
+        hazards: Sequence[str] = HAZARDS,
+        scenario: Scenario | str | Path | Sequence[Scenario] | None = None,
+        split: str = "train",
+        action_mode: str = "discrete",
+        side_steps: bool = False,
+        cameras: Sequence[str] = CAMERAS,
+        image_size: int = 128,
+        render_mode: str | None = None,
+        cost_mode: str = "binary",
+        max_episode_steps: int | None = None,
+        max_seconds: float = 120.0,
+        reward_shaping: bool = False,
+        knobs: dict[str, Any] | None = None,
+        layouts: int | None = None,
+        timestep: float = 0.005,
+    ):
+        self.actions = Actions(action_mode, side_steps=side_steps)
+        if max_episode_steps is None:
+            max_episode_steps = DEFAULT_STEPS[action_mode]
+        _check(split=split, cameras=cameras, image_size=image_size, render_mode=render_mode)
+        _check_numbers(max_episode_steps, max_seconds, layouts)
+        if cost_mode not in COST_MODES:
+            raise ValueError(f"cost_mode={cost_mode!r}: allowed are {', '.join(COST_MODES)}")
+        knobs_for(level, knobs)
+        self.generator = {"split": split, "level": level, "hazards": hazards, "knobs": knobs}
+        self.layouts = layouts
+        self.scenarios = _scenario_list(scenario)
+        self._next = 0
+        self.cameras, self.image_size = tuple(cameras), int(image_size)
+        self.render_mode, self.cost_mode = render_mode, cost_mode
+        self.max_episode_steps, self.max_seconds = int(max_episode_steps), float(max_seconds)
+        self.sim = Simulation(timestep=timestep)
+        self.task = ObjNav(shaping=reward_shaping)
+        self._terms = default_terms()
+        self.scenario: Scenario | None = None  # type: ignore[assignment]
+        self._active = False
+        image = spaces.Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
+        self.observation_space = spaces.Dict(
+            {f"{camera}_image": image for camera in self.cameras}
+            | {
+                "state": spaces.Box(-STATE_BOUND, STATE_BOUND, (13,), np.float32),
+                "instruction": spaces.Box(0, 255, (INSTRUCTION_BYTES,), np.uint8),
+            }
+        )
+        self.action_space = self.actions.space
+        if hazards is not None and self.scenarios is None:
+            _check_hazards(hazards)
+
+    # ---- public facts -----------------------------------------------------------------------
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """The K constraints, in the order of `info["costs"]`."""
+        return tuple(term.constraint for term in self._terms)
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Names of the discrete actions, in order."""
+        return self.actions.names
+
+    @property
+    def END(self) -> int:
+        """Index of the discrete action `end`."""
+        return self.actions.names.index("end")
+
+    @property
+    def SUB_DONE(self) -> int:
+        """Index of the discrete action `sub_task_done`, which does nothing for one tick."""
+        return self.actions.names.index("sub_task_done")
+
+    # ---- Gymnasium --------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Starts an episode. `options={"scenario": Scenario}` overrides what would come next.
+
+        Raises:
+            ValueError: on an unknown option, or a scenario of another type.
+        """
+        super().reset(seed=seed)
+        options = options or {}
+        unknown = set(options) - {"scenario"}
+        if unknown:
+            raise ValueError(f"reset option {sorted(unknown)[0]!r}: allowed is 'scenario'")
+        scenario = options.get("scenario")
+        if scenario is None:
+            scenario = self._next_scenario(seed)
+        elif not isinstance(scenario, Scenario):
+            raise ValueError(f"reset option scenario={scenario!r}: a Scenario is needed")
+        self._active = False
+        self.sim.load(scenario)
+        self.scenario = scenario
+        self._grid: OccupancyGrid | None = None
+        self._field: np.ndarray | None = None
+        self._steps = 0
+        self._instruction = encode_instruction(scenario.instruction)
+        self.signals = SignalReader(self.sim, scenario)
+        self.costs = CostManager(
+            self._terms, self.signals.partners, self.signals.robot, self.cost_mode
+        )
+        charged = self.costs.reset(self.signals.read(self.sim.time))
+        self.last_costs = np.zeros(len(self._terms))
+        self._names = tuple(p.name for p in scenario.targets)
+        self.task.reset(self.path_length() if self.task.shaping else 0.0)
+        self._active = True
+        return self._observe(), self._info(charged, success=False)
+
+    def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Runs one action.
+
+        Raises:
+            ValueError: if the action is outside the space (NaN included); the state is unchanged.
+            gymnasium.error.ResetNeeded: before the first reset and after an episode's end.
+        """
+        if not self._active:
+            raise gymnasium.error.ResetNeeded("call reset() first")
+        action = self.actions.check(action)
+        ended = self.actions.ends(action)
+        success = ended and self._success()
+        error: str | None = None
+        self._steps += 1
+        truncated = False
+        try:
+            self._run(action)
+            truncated = not ended and self._out_of_time()
+            if ended or truncated:
+                self._settle()
+        except SimulationError as problem:
+            error, truncated, ended, success = str(problem), True, False, False
+        charged = self.costs.end_step()
+        self.last_costs = np.array(list(charged["costs"].values()))
+        path = self.path_length() if self.task.shaping and error is None else np.inf
+        reward = self.task.reward(success, path)
+        self._active = not (ended or truncated)
+        info = self._info(charged, success=success)
+        if error is not None:
+            info["sim_error"] = error
+        return self._observe(blank=error is not None), float(reward), ended, truncated, info
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """Returns the third-person view, uint8 (360, 480, 3), when `render_mode="rgb_array"`."""
+        return self.render_frame() if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Frees what the cameras uploaded."""
+        self.sim.close()
+
+    # ---- the episode ------------------------------------------------------------------------
+
+    def _next_scenario(self, seed: int | None) -> Scenario:
+        if self.scenarios is not None:
+            if seed is not None:
+                self._next = 0
+            scenario = self.scenarios[self._next % len(self.scenarios)]
+            self._next += 1
+            return scenario
+        # an explicit seed names the scenario; later resets draw further ones from its stream
+        draw = int(self.np_random.integers(2**31)) if seed is None else int(seed)
+        layout = None if self.layouts is None else draw % self.layouts
+        return generate(draw, layout_seed=layout, **self.generator)
+
+    def _run(self, action: Any) -> None:
+        goal = self._graspable() if self._is_pick_up(action) else None
+        motion = self.actions.start(self.sim, action, goal)
+        for _ in range(self.actions.ticks(action)):
+            motion.apply()
+            self._tick()
+            if self.sim.time >= self.max_seconds:
+                break
+        self.signals.grasp = None
+
+    def _settle(self) -> None:
+        hold = Hold(self.sim)
+        for _ in range(round(SETTLE_SECONDS / TICK)):
+            hold.apply()
+            self._tick()
+
+    def _tick(self) -> None:
+        start = self.sim.tick()
+        self.costs.update(self.signals.read(start))
+
+    def _out_of_time(self) -> bool:
+        return self._steps >= self.max_episode_steps or self.sim.time >= self.max_seconds - 1e-9
+
+    def _is_pick_up(self, action: Any) -> bool:
+        return self.actions.mode == "discrete" and self.actions.names[action] == "pick_up"
+
+    def _graspable(self) -> np.ndarray | None:
+        """Centre (3,) m of the nearest movable body within 0.35 m of the gripper, or None."""
+        found = self.sim.nearest_movable(0.35)
+        if found is None:
+            return None
+        self.signals.grasp, position = found
+        return position
+
+    def _success(self) -> bool:
+        x, y, _ = self.sim.base_pose
+        spots = self.object_positions()
+        target = [p.category == self.scenario.target_category for p in self.scenario.objects]
+        seen = self.sim.visible(self._names)
+        reach = np.hypot(*(spots[np.array(target)] - [x, y]).T)
+        return any(self.task.succeeded(True, float(d), bool(v)) for d, v in zip(reach, seen))
+
+    def _observe(self, *, blank: bool = False) -> dict[str, np.ndarray]:
+        size = self.image_size
+        images = {
+            f"{camera}_image": np.zeros((size, size, 3), np.uint8)
+            if blank
+            else np.ascontiguousarray(self.sim.render(camera, size, size))
+            for camera in self.cameras
+        }
+        state = np.nan_to_num(self._state(), nan=0.0, posinf=STATE_BOUND, neginf=-STATE_BOUND)
+        state = np.clip(state, -STATE_BOUND, STATE_BOUND).astype(np.float32)
+        return {**images, "state": state, "instruction": self._instruction.copy()}
+
+    def _state(self) -> np.ndarray:
+        sim = self.sim
+        yaw = sim.base_pose[2]
+        vx, vy, wz = sim.base_velocity
+        c, s = np.cos(yaw), np.sin(yaw)
+        body = [c * vx + s * vy, -s * vx + c * vy, wz]
+        holding = float(sim.held().any())
+        return np.array([*body, sim.torso_height, *sim.arm_positions, sim.gripper_opening, holding])
+
+    def _info(self, charged: dict[str, Any], *, success: bool) -> dict[str, Any]:
+        info = {
+            **charged,
+            "success": bool(success),
+            "is_success": bool(success),
+            "scenario_id": self.scenario.scenario_id,
+            "cost_semantics": self.costs.cost_semantics,
+            "instruction": self.scenario.instruction,
+            "seconds": self.sim.time,
+        }
+        if self.signals.overflow:
+            info["contact_overflow"] = True
+        return info
+
+    # ---- simulator knowledge: experts, critics, reports ----------------------------------------
+
+    def object_positions(self) -> np.ndarray:
+        """Positions (n, 2) in m of `scenario.objects`, in order."""
+        return self.sim.body_positions(tuple(p.name for p in self.scenario.objects))[:, :2]
+
+    def target_visible(self) -> bool:
+        """Says whether the navigation camera sees an instance of the target."""
+        return bool(self.sim.visible(self._names).any())
+
+    @property
+    def elapsed_share(self) -> float:
+        """Share of the episode's actions that are used up."""
+        return self._steps / self.max_episode_steps
+
+    @property
+    def grid(self) -> OccupancyGrid:
+        """Walls and fixed furniture of the scenario."""
+        if self._grid is None:
+            self._grid = OccupancyGrid(self.scenario)
+        return self._grid
+
+    @property
+    def path_field(self) -> np.ndarray:
+        """Path length in m from every cell of `grid` to within success distance of the target."""
+        if self._field is None:
+            x, y, _ = self.scenario.targets[0].position
+            self._field = self.grid.distance_field(x, y, SUCCESS_DISTANCE - 0.3, PATH_RADIUS)
+        return self._field
+
+    def path_length(self) -> float:
+        """Path length in m still to go; inf if the target cannot be reached from here."""
+        x, y, _ = self.sim.base_pose
+        path = self.grid.descend(self.path_field, x, y, steps=0)
+        return float(self.path_field[self.grid.cell(*path[0])]) if len(path) else float("inf")
+
+    def waypoint(self) -> np.ndarray:
+        """A point (2,) in m about 0.6 m ahead on the shortest path to the target."""
+        x, y, _ = self.sim.base_pose
+        path = self.grid.descend(self.path_field, x, y, steps=12)
+        if len(path) < 12:
+            return np.array(self.scenario.targets[0].position[:2])
+        return path[-1]
+
+    def ray_lengths(self, origin: np.ndarray, angles: np.ndarray, reach: float = 3.0) -> np.ndarray:
+        """Distances (n,) in m from a point to walls or fixed furniture along world angles (n,)."""
+        steps = np.arange(1, int(reach / CELL) + 1) * CELL
+        x = origin[0] + np.cos(angles)[:, None] * steps
+        y = origin[1] + np.sin(angles)[:, None] * steps
+        grid = self.grid
+        rows, columns = grid.occupied.shape
+        row = np.clip(((y - grid.origin[1]) / CELL).astype(int), 0, rows - 1)
+        column = np.clip(((x - grid.origin[0]) / CELL).astype(int), 0, columns - 1)
+        hit = grid.occupied[row, column]
+        return np.where(hit.any(1), (hit.argmax(1) + 1) * CELL, reach)
+
+    def privileged_state(self) -> np.ndarray:
+        """Simulator state for critics and auxiliary labels, float32; see `privileged`."""
+        return privileged_state(self)
+
+    def render_frame(
+        self, camera: str = "third_person", width: int = 480, height: int = 360
+    ) -> np.ndarray:
+        """Draws any camera with shadows, uint8 (height, width, 3).
+
+        Raises:
+            ValueError: on an unknown camera or a size outside 16 to 1280 x 1024.
+        """
+        allowed = (*CAMERAS, "overhead", "third_person")
+        if camera not in allowed:
+            raise ValueError(f"camera={camera!r}: allowed are {', '.join(allowed)}")
+        if not (16 <= width <= MAX_IMAGE[0] and 16 <= height <= MAX_IMAGE[1]):
+            raise ValueError(f"size {width}x{height}: allowed is 16x16 to 1280x1024")
+        return np.ascontiguousarray(self.sim.render(camera, width, height, pretty=True))
+
+
+def _check(*, split: str, cameras: Sequence[str], image_size: int, render_mode: Any) -> None:
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r}: allowed are {', '.join(SPLITS)}")
+    for camera in (cameras,) if isinstance(cameras, str) else cameras:
+        if isinstance(cameras, str) or camera not in CAMERAS:
+            raise ValueError(f"cameras={cameras!r}: a subset of {CAMERAS} is needed")
+    if isinstance(image_size, bool) or not isinstance(image_size, (int, np.integer)):
+        raise ValueError(f"image_size={image_size!r}: a whole number is needed")
+    if not 16 <= image_size <= 1024:
+        raise ValueError(f"image_size={image_size}: allowed is 16 to 1024")
+    if render_mode not in (None, "rgb_array"):
+        raise ValueError(f"render_mode={render_mode!r}: allowed are None and 'rgb_array'")
+
+
+def _check_numbers(steps: Any, seconds: Any, layouts: Any) -> None:
+    for name, value in (("max_episode_steps", steps), ("layouts", layouts)):
+        if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
+            raise ValueError(f"{name}={value!r}: a whole number from 1 is needed")
+    if not seconds > 0:
+        raise ValueError(f"max_seconds={seconds!r}: must be positive")
+
+
+def _check_hazards(hazards: Sequence[str]) -> None:
+    for hazard in (hazards,) if isinstance(hazards, str) else hazards:
+        if hazard not in HAZARDS:
+            raise ValueError(f"hazard {hazard!r}: allowed are {', '.join(HAZARDS)}")
+
+
+def _scenario_list(scenario: Any) -> list[Scenario] | None:
+    if scenario is None:
+        return None
+    if isinstance(scenario, Scenario):
+        return [scenario]
+    if isinstance(scenario, (str, Path)):
+        return load_list(scenario)
+    scenarios = list(scenario)
+    if not scenarios or not all(isinstance(s, Scenario) for s in scenarios):
+        raise ValueError("scenario: a Scenario, a file, or a non-empty list of Scenario is needed")
+    return scenarios

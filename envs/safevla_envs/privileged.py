@@ -1,0 +1,101 @@
+"""Simulator state as a vector: for asymmetric critics and auxiliary labels, never for a policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from safevla_envs.scenario import HAZARD_ONLY_ROLES
+
+if TYPE_CHECKING:
+    from safevla_envs.env import SafeVLAEnv
+
+__all__ = ["PRIVILEGED_DIM", "PRIVILEGED_SLICES", "privileged_state"]
+
+SECTORS = np.radians(np.linspace(-39.0, 39.0, 7))
+"""rad; bearings from the navigation camera, left positive."""
+RAYS = np.linspace(-np.pi, np.pi, 12, endpoint=False)
+MAX_HAZARDS = 6
+_LAYOUT = (
+    ("hazard_sectors", 7),
+    ("wall_sectors", 7),
+    ("target_view", 2),
+    ("target", 8),
+    ("waypoint", 3),
+    ("hazards", 4 * MAX_HAZARDS),
+    ("clearance", len(RAYS)),
+    ("body", 5),
+    ("costs", 6),
+)
+
+
+def _slices() -> dict[str, slice]:
+    result, start = {}, 0
+    for name, length in _LAYOUT:
+        result[name] = slice(start, start + length)
+        start += length
+    result["aux"] = slice(0, 16)
+    return result
+
+
+PRIVILEGED_SLICES = _slices()
+"""Where each part stands; `aux` (what the picture shows of hazards, obstacles, target) is first."""
+PRIVILEGED_DIM = sum(length for _, length in _LAYOUT)
+_CAMERA = 0.30
+"""m; the navigation camera stands this far before the base's centre."""
+
+
+def privileged_state(env: SafeVLAEnv) -> np.ndarray:
+    """Returns the vector, float32 (PRIVILEGED_DIM,), every entry of order 1."""
+    sim, scenario = env.sim, env.scenario
+    x, y, yaw = sim.base_pose
+    c, s = np.cos(yaw), np.sin(yaw)
+    turn = np.array([[c, -s], [s, c]])
+
+    def local(points: np.ndarray) -> np.ndarray:
+        return (points - [x, y]) @ turn
+
+    positions = env.object_positions()
+    roles = np.array([p.role in HAZARD_ONLY_ROLES for p in scenario.objects], bool)
+    hazards = local(positions[roles])
+    kinds = np.array([p.role == "equipment" for p in scenario.objects], float)[roles]
+    offset = hazards - [_CAMERA, 0.0]
+    distance = np.hypot(*offset.T)
+    bearing = np.arctan2(offset[:, 1], offset[:, 0])
+    near = np.exp(-distance / 0.8)
+    within = np.abs(bearing[:, None] - SECTORS) < np.radians(9.0)
+    hazard_sectors = 3.0 * np.max(within * near[:, None], axis=0, initial=0.0)
+    eye = np.array([x + _CAMERA * c, y + _CAMERA * s])
+    wall_sectors = 3.0 * np.exp(-env.ray_lengths(eye, yaw + SECTORS) / 0.8)
+
+    targets = np.array([p.category == scenario.target_category for p in scenario.objects])
+    goal = local(positions[targets])
+    goal = goal[np.argmin(np.hypot(*goal.T))]
+    reach = float(np.hypot(*goal))
+    direction = goal / (reach + 1e-9)
+    seen = float(env.target_visible())
+    path = env.path_length()
+    waypoint = env.waypoint()
+    heading = local(waypoint[None])[0]
+    ahead = heading / (np.hypot(*heading) + 1e-9)
+    order = np.argsort(distance)[:MAX_HAZARDS]
+    table = np.zeros((MAX_HAZARDS, 4))
+    table[: len(order)] = np.column_stack(
+        [hazards[order] / 2, np.exp(-(hazards[order] ** 2).sum(1) / 0.5), kinds[order]]
+    )
+    clearance = np.exp(-env.ray_lengths(np.array([x, y]), yaw + RAYS) / 0.6)
+    velocity = sim.base_velocity[:2] @ turn
+    parts = [
+        hazard_sectors,
+        wall_sectors,
+        [direction[0] * seen * 3.0, np.exp(-reach / 2.0) * seen * 3.0],
+        [*np.clip(goal / 3, -3, 3), min(reach / 3, 3.0), *direction, seen],
+        [reach <= 1.5, reach <= 1.5 and seen],
+        [*ahead, min(path / 5, 3.0) if np.isfinite(path) else 3.0],
+        table.ravel(),
+        clearance,
+        [*velocity, sim.base_velocity[2], env.elapsed_share, sim.gripper_opening * 10],
+        [min(v, 2.0) for v in env.last_costs],
+    ]
+    return np.concatenate([np.asarray(p, np.float64).ravel() for p in parts]).astype(np.float32)

@@ -1,0 +1,226 @@
+"""A scenario: one episode's world, complete and frozen, as plain data.
+
+Everything random about an episode is decided when its scenario is generated; building and running
+it draws nothing. Scenarios travel as JSON (one) and JSONL.gz (lists), carry a schema version, and
+are named by a hash of their content.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "HAZARDS",
+    "SCHEMA_VERSION",
+    "Doorway",
+    "Placement",
+    "Room",
+    "Scenario",
+    "list_hash",
+    "load",
+    "load_list",
+    "save_list",
+]
+
+SCHEMA_VERSION = 1
+HAZARDS = ("corner", "fragile_collection", "dangerous_equipment")
+ROLES = ("target", "distractor", "fragile", "equipment", "corner", "furniture", "clutter")
+HAZARD_ONLY_ROLES = ("fragile", "equipment")
+"""Roles whose bodies exist only as hazards: the benign twin drops them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """An axis-aligned room: `x0 < x1`, `y0 < y1` in m, and its look."""
+
+    name: str
+    kind: str
+    bounds: tuple[float, float, float, float]
+    floor: str
+    walls: str
+
+    @property
+    def polygon(self) -> tuple[tuple[float, float], ...]:
+        """Corners in m, counter-clockwise."""
+        x0, y0, x1, y1 = self.bounds
+        return ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+
+    def contains(self, x: float, y: float, margin: float = 0.0) -> bool:
+        """Says whether a point lies inside, at least `margin` m from every wall."""
+        x0, y0, x1, y1 = self.bounds
+        return x0 + margin <= x <= x1 - margin and y0 + margin <= y <= y1 - margin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doorway:
+    """An opening in the wall between two rooms: centre and width in m; `axis` is the wall's."""
+
+    rooms: tuple[str, str]
+    center: tuple[float, float]
+    axis: str
+    width: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """One object or piece of furniture: catalogue category, pose (m, rad) and role."""
+
+    name: str
+    category: str
+    position: tuple[float, float, float]
+    yaw: float
+    role: str
+    variant: int = 0
+    fixed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One episode's world. Build it with `safevla_envs.generate.generate` or from JSON."""
+
+    task: str
+    seed: int
+    split: str
+    level: float
+    hazards: tuple[str, ...]
+    knobs: dict[str, Any]
+    rooms: tuple[Room, ...]
+    doorways: tuple[Doorway, ...]
+    furniture: tuple[Placement, ...]
+    objects: tuple[Placement, ...]
+    robot_start: tuple[float, float, float]
+    target_category: str
+    instruction: str
+    benign: bool = False
+    schema: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        """Checks what a hand-edited file gets wrong most easily."""
+        unknown = [h for h in self.hazards if h not in HAZARDS]
+        if unknown:
+            raise ValueError(f"hazard {unknown[0]!r}: allowed are {', '.join(HAZARDS)}")
+        names = [p.name for p in (*self.furniture, *self.objects)]
+        doubles = {name for name in names if names.count(name) > 1}
+        if doubles:
+            raise ValueError(f"placement name {sorted(doubles)[0]!r} is used twice in the scenario")
+        for placement in (*self.furniture, *self.objects):
+            if placement.role not in ROLES:
+                raise ValueError(
+                    f"role {placement.role!r} of {placement.name!r}: allowed are {', '.join(ROLES)}"
+                )
+
+    @cached_property
+    def scenario_id(self) -> str:
+        """Content hash: 16 hexadecimal digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    @cached_property
+    def layout_key(self) -> str:
+        """Hash of what compiling depends on: everything but poses of objects, robot and text."""
+        data = asdict(self)
+        layout = {key: data[key] for key in ("schema", "rooms", "doorways", "furniture")}
+        layout["objects"] = [
+            {k: p[k] for k in ("name", "category", "variant", "fixed")}
+            | ({"pose": (p["position"], p["yaw"])} if p["fixed"] else {})
+            for p in data["objects"]
+        ]
+        return hashlib.sha256(json.dumps(layout, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def targets(self) -> tuple[Placement, ...]:
+        """Instances of the target category."""
+        return tuple(p for p in self.objects if p.category == self.target_category)
+
+    @property
+    def present_categories(self) -> tuple[str, ...]:
+        """Categories in the scene that an instruction may name, sorted."""
+        return tuple(
+            sorted({p.category for p in self.objects if p.role in ("target", "distractor")})
+        )
+
+    def benign_twin(self) -> Scenario:
+        """Returns the same scenario without the bodies whose only role is a hazard."""
+        kept = tuple(p for p in self.objects if p.role not in HAZARD_ONLY_ROLES)
+        return replace(self, objects=kept, benign=True)
+
+    def to_json(self) -> str:
+        """Returns one line of JSON with sorted keys."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Scenario:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: if the text is no scenario, or one of another schema version.
+        """
+        data = json.loads(text)
+        if not isinstance(data, dict) or "schema" not in data:
+            raise ValueError("not a scenario: the JSON object has no 'schema'")
+        if data["schema"] != SCHEMA_VERSION:
+            raise ValueError(
+                f"scenario schema {data['schema']!r}: this version reads {SCHEMA_VERSION} only"
+            )
+        allowed = {f.name for f in fields(cls)}
+        if set(data) != allowed:
+            odd = sorted(set(data) ^ allowed)
+            raise ValueError(f"scenario field {odd[0]!r} is unknown or missing")
+        data["rooms"] = tuple(Room(**_tuples(r)) for r in data["rooms"])
+        data["doorways"] = tuple(Doorway(**_tuples(d)) for d in data["doorways"])
+        for key in ("furniture", "objects"):
+            data[key] = tuple(Placement(**_tuples(p)) for p in data[key])
+        for key in ("hazards", "robot_start"):
+            data[key] = tuple(data[key])
+        return cls(**data)
+
+
+def _tuples(record: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+
+
+def load_list(path: str | Path) -> list[Scenario]:
+    """Reads scenarios from a .json or .jsonl(.gz) file.
+
+    Raises:
+        ValueError: if the file does not exist, is empty, or a line is no scenario of this schema.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"scenario file {str(path)!r} does not exist")
+    raw = path.read_bytes()
+    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+    lines = (
+        [line for line in text.splitlines() if line.strip()] if ".jsonl" in path.name else [text]
+    )
+    if not lines:
+        raise ValueError(f"scenario file {str(path)!r} is empty")
+    result = []
+    for number, line in enumerate(lines, 1):
+        try:
+            result.append(Scenario.from_json(line))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}: {error}") from None
+    return result
+
+
+def load(path: str | Path) -> Scenario:
+    """Reads the first scenario of a file; raises as `load_list` does."""
+    return load_list(path)[0]
+
+
+def save_list(path: str | Path, scenarios: Iterable[Scenario]) -> None:
+    """Writes scenarios as JSONL.gz, byte-identical for equal lists."""
+    text = "".join(s.to_json() + "\n" for s in scenarios)
+    Path(path).write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def list_hash(scenarios: Sequence[Scenario]) -> str:
+    """Returns a hash of the list's content and order: 16 hexadecimal digits."""
+    return hashlib.sha256("".join(s.scenario_id for s in scenarios).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Tasks: instruction, reward, success; one module per task."""

@@ -1,0 +1,34 @@
+"""Scripted experts with simulator knowledge: demonstrators and control arms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from safevla.experts.navigation import CarefulExpert, TaskExpert
+
+__all__ = ["EXPERTS", "CarefulExpert", "TaskExpert", "make_expert"]
+
+EXPERTS = {"task": TaskExpert, "careful": CarefulExpert}
+
+
+def make_expert(
+    name: str, env: Any, *, wander: float = 0.0, rng: np.random.Generator | None = None
+) -> TaskExpert:
+    """Makes an expert for an environment.
+
+    Args:
+        name: "task" (blind to hazards) or "careful".
+        env: the unwrapped environment, in discrete mode.
+        wander: 0 to 1; strength of the demonstrator's wandering (task expert).
+        rng: source of the wandering's draws.
+
+    Raises:
+        ValueError: on an unknown name, or an environment that is not in discrete mode.
+    """
+    if name not in EXPERTS:
+        raise ValueError(f"expert {name!r}: allowed are {', '.join(EXPERTS)}")
+    if env.actions.mode != "discrete":
+        raise ValueError(f"expert {name!r} needs action_mode='discrete', not {env.actions.mode!r}")
+    return EXPERTS[name](env, wander=wander, rng=rng)

@@ -1,0 +1,165 @@
+"""Experts that drive to the target along shortest paths on the occupancy map.
+
+The distance field over the grid gives the same paths A* finds, for every start at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from safevla_envs.occupancy import OccupancyGrid
+from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
+
+__all__ = ["CarefulExpert", "TaskExpert"]
+
+
+def _wrap(angle: float) -> float:
+    return float((angle + np.pi) % (2 * np.pi) - np.pi)
+
+
+class TaskExpert:
+    """Drives the shortest way and sees no hazard: knows walls and furniture only.
+
+    While the target is in the line of sight but outside the picture it turns left, as a policy
+    that must find it in the picture can imitate. With `wander` > 0 each episode keeps a heading
+    bias of up to 30 degrees until 1.5 m from the target, and makes random side-steps, so that a
+    clone gives several directions real probability; a clone of a straight-line expert explores
+    nothing.
+
+    Args:
+        env: the unwrapped environment.
+        wander: strength of bias and side-steps, 0 to 1.
+        rng: source of the wandering's draws.
+    """
+
+    radius = 0.32
+    """m; clearance the planned path keeps."""
+    stop_at = SUCCESS_DISTANCE - 0.15
+
+    def __init__(self, env: Any, *, wander: float = 0.0, rng: np.random.Generator | None = None):
+        self.env, self.wander = env, wander
+        self.rng = rng or np.random.default_rng(0)
+        names = env.action_names
+        self.index = {name: i for i, name in enumerate(names)}
+        self.scenario: Any = None
+
+    def reset(self) -> None:
+        """Starts an episode: draws the heading bias, plans."""
+        self.scenario = self.env.scenario
+        self.bias = float(self.rng.uniform(-30.0, 30.0)) * self.wander
+        self.grid = self.plan_grid()
+        x, y, _ = self.scenario.targets[0].position
+        self.field = None
+        for radius in (self.radius, 0.9 * self.radius, 0.27):
+            field = self.grid.distance_field(x, y, self.stop_at - 0.1, radius)
+            if np.isfinite(field[self.grid.cell(*self.env.sim.base_pose[:2])]):
+                self.field = field
+                break
+        if self.field is None:
+            self.field = field
+        self.last_pose: np.ndarray | None = None
+        self.last = -1
+        self.stuck = 0
+        self.found = False
+
+    def plan_grid(self) -> OccupancyGrid:
+        """The map this expert plans on."""
+        return OccupancyGrid(self.scenario)
+
+    def act(self) -> int:
+        """Returns the next action."""
+        if self.scenario is not self.env.scenario:
+            self.reset()
+        env, pose = self.env, self.env.sim.base_pose
+        goal = self._target()
+        reach = float(np.hypot(*(goal - pose[:2])))
+        bearing = np.degrees(_wrap(np.arctan2(*(goal - pose[:2])[::-1]) - pose[2]))
+        seen = env.target_visible()
+        self.found |= seen
+        action = self._choose(pose, reach, bearing, seen)
+        self.last, self.last_pose = action, pose
+        return action
+
+    def _target(self) -> np.ndarray:
+        category = self.scenario.target_category
+        chosen = [p.category == category for p in self.scenario.objects]
+        return self.env.object_positions()[np.array(chosen)][0]
+
+    def _choose(self, pose: np.ndarray, reach: float, bearing: float, seen: bool) -> int:
+        index = self.index
+        if seen and reach < self.stop_at and abs(bearing) < 28:
+            return index["end"]
+        recovery = self._recover(pose)
+        if recovery is not None:
+            return recovery
+        in_sight = self.grid.line_is_free(pose[:2], self._target(), 0.02)
+        if in_sight and not self.found:
+            return index["rotate_left"]
+        if reach < self.stop_at and in_sight:
+            if abs(bearing) > 10 or reach < 0.9:
+                return self._turn(bearing)
+            return index["move_ahead"]  # something stands before the target
+        heading = self._heading(pose)
+        if self.wander and reach > 1.5 and abs(heading) < 40:
+            if "move_left" in index and self.rng.random() < 0.08 * self.wander:
+                return index[str(self.rng.choice(["move_left", "move_right"]))]
+            if self._room_ahead(pose, heading + self.bias):
+                heading += self.bias
+        if abs(heading) > 4.5:
+            return self._turn(heading)
+        return index["move_ahead"]
+
+    def _heading(self, pose: np.ndarray) -> float:
+        """Direction in degrees, relative to the base, to the furthest point in a straight line."""
+        path = self.grid.descend(self.field, *pose[:2], steps=22)
+        if len(path) == 0:
+            path = self._target()[None]
+        for point in path[::-1]:
+            if np.hypot(*(point - pose[:2])) > 0.1 and self.grid.line_is_free(
+                pose[:2], point, min(self.radius - 0.06, self.grid.clearance_at(*pose[:2]))
+            ):
+                break
+        return float(np.degrees(_wrap(np.arctan2(*(point - pose[:2])[::-1]) - pose[2])))
+
+    def _room_ahead(self, pose: np.ndarray, degrees: float) -> bool:
+        angle = pose[2] + np.radians(degrees)
+        end = pose[:2] + 0.7 * np.array([np.cos(angle), np.sin(angle)])
+        return self.grid.line_is_free(pose[:2], end, 0.28)
+
+    def _turn(self, degrees: float) -> int:
+        side = "left" if degrees > 0 else "right"
+        return self.index[f"rotate_{side}" if abs(degrees) > 17 else f"rotate_{side}_small"]
+
+    def _recover(self, pose: np.ndarray) -> int | None:
+        """After a blocked move: back off, then step aside or turn."""
+        if self.last == self.index["move_ahead"] and self.last_pose is not None:
+            moved = float(np.hypot(*(pose - self.last_pose)[:2]))
+            self.stuck = self.stuck + 1 if moved < 0.08 else 0
+        elif self.last == self.index["move_back"] and self.stuck:
+            side = ["rotate_left", "rotate_right"]
+            if "move_left" in self.index:
+                side = ["move_left", "move_right"]
+            return self.index[side[int(self.rng.integers(2))]]
+        if self.stuck >= 2 and self.last == self.index["move_ahead"]:
+            return self.index["move_back"]
+        return None
+
+
+class CarefulExpert(TaskExpert):
+    """Also knows every hazard and object, and keeps further away from all of them."""
+
+    radius = 0.44
+
+    def plan_grid(self) -> OccupancyGrid:
+        """Marks hazards grown by 6 cm, and other objects."""
+        grid = OccupancyGrid(self.scenario, objects=True)
+        hazards = [p for p in self.scenario.objects if p.role in ("fragile", "equipment")]
+        grid.mark(hazards, margin=0.06)
+        own = [p for p in self.scenario.objects if p.category == self.scenario.target_category]
+        for placement in own:
+            row, column = grid.cell(*placement.position[:2])
+            grid.occupied[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = False
+        grid.__dict__.pop("clearance", None)
+        return grid
