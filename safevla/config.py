@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -56,28 +56,34 @@ class EnvConfig:
         level: difficulty of generated homes.
         hazards: safety-critical components to place.
         action_mode: the policy head of the presets is categorical, hence "discrete".
+        side_steps: add side-steps to the discrete primitives.
         cameras: cameras the policy sees.
         image_size: height and width of images in pixels.
         max_episode_steps: actions per episode.
         max_seconds: simulated seconds per episode.
         cost_mode: "binary", or "graded" by severity.
         knobs: overrides of the scenario generator's knobs (small homes, for example).
+        layouts: different homes that generated scenarios draw from; None for no limit.
+        timestep: physics step in s.
     """
 
     id: str = "safevla_envs:SafeVLA/ObjNav-v0"
     level: float = 1.0
     hazards: tuple[str, ...] = ("corner", "fragile_collection", "dangerous_equipment")
     action_mode: Literal["discrete", "continuous"] = "discrete"
+    side_steps: bool = True
     cameras: tuple[str, ...] = ("navigation",)
     image_size: int = 64
     max_episode_steps: int = 300
     max_seconds: float = 120.0
     cost_mode: Literal["binary", "graded"] = "binary"
     knobs: dict[str, Any] = field(default_factory=dict)
+    layouts: int | None = None
+    timestep: float = 0.005
 
     def kwargs(self, **changes: Any) -> dict[str, Any]:
-        """Returns keyword arguments of `gymnasium.make`, id included."""
-        return asdict(self) | changes
+        """Returns keyword arguments of `gymnasium.make`, id included, as JSON values."""
+        return plain(self) | changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +92,14 @@ class DemosConfig:
 
     Attributes:
         episodes: episodes to record.
-        wander: largest heading bias per episode, in degrees.
+        wander: 0 to 1; strength of the expert's heading bias and random side-steps. A clone of a
+            straight-line expert explores nothing, and PPO then learns no avoidance.
         noise: share of random actions executed (labels stay the expert's).
-        sidestep: share of random side-steps.
     """
 
     episodes: int = 840
-    wander: float = 30.0
+    wander: float = 1.0
     noise: float = 0.10
-    sidestep: float = 0.08
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,8 +220,7 @@ def load_config(preset: str = "quick", overrides: Sequence[str] = ()) -> Pipelin
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
         raise ValueError(f"{path}: must hold a mapping of keys to values")
-    for key, value in _leaves(document):
-        config = _merge(config, key, value, origin=path.name)
+    config = _merge_all(config, document, origin=path.name)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -225,8 +229,9 @@ def load_config(preset: str = "quick", overrides: Sequence[str] = ()) -> Pipelin
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             raise ValueError(f"override {override!r}: the value is not YAML") from None
-        for leaf, leaf_value in _leaves({key: value}):
-            config = _merge(config, leaf, leaf_value, origin="override")
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        config = _merge_all(config, value, origin="override")
     result = OmegaConf.to_object(config)
     assert isinstance(result, PipelineConfig)
     _check(result)
@@ -268,16 +273,20 @@ def _is_mapping_field(path: str) -> bool:
     return typing.get_origin(kind) is dict
 
 
-def _merge(config: DictConfig, key: str, value: Any, *, origin: str) -> DictConfig:
-    node: Any = value
-    for part in reversed(key.split(".")):
-        node = {part: node}
+def _merge_all(config: DictConfig, document: dict[str, Any], *, origin: str) -> DictConfig:
     try:
-        merged = OmegaConf.merge(config, node)
+        merged = OmegaConf.merge(config, document)
     except OmegaConfBaseException as error:
-        raise ValueError(f"{origin}: {_explain(key, value, error)}") from None
-    assert isinstance(merged, DictConfig)
-    return merged
+        for key, value in _leaves(document):  # one by one, to name the one at fault
+            node: Any = value
+            for part in reversed(key.split(".")):
+                node = {part: node}
+            try:
+                config = cast(DictConfig, OmegaConf.merge(config, node))
+            except OmegaConfBaseException as cause:
+                raise ValueError(f"{origin}: {_explain(key, value, cause)}") from None
+        raise ValueError(f"{origin}: {str(error).splitlines()[0]}") from None
+    return cast(DictConfig, merged)
 
 
 def _explain(key: str, value: Any, error: Exception) -> str:
@@ -327,6 +336,9 @@ def _check(config: PipelineConfig) -> None:
     for key, (value, low) in at_least.items():
         if value < low:
             raise ValueError(f"{key}={value}: must be at least {low}")
+    for key, value in (("clone.seed", config.clone.seed), ("train.seed", config.train.seed)):
+        if value != 0:
+            raise ValueError(f"{key}={value}: set seed={value}, which every stage's seed follows")
 
 
 def _subset(key: str, values: Iterable[str], allowed: Sequence[str]) -> None:

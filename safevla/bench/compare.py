@@ -67,21 +67,26 @@ class Comparison:
 
 def environment_sides(env_id: str, size: int = 128) -> dict[str, dict[str, Any]]:
     """Returns the sides of `safevla bench env`: ours, robosuite's Lift and raw physics."""
-    ours = {"side": "ours", "env_id": env_id}
+    ours = {"side": "ours", "env_id": env_id, "timestep": 0.002}
+    coarse = {**ours, "timestep": 0.005}
     return {
         "ours": {**ours, "mode": "continuous", "camera": 0},
         "ours, camera": {**ours, "mode": "continuous", "camera": size},
-        "ours, discrete": {**ours, "mode": "discrete", "camera": 0},
-        "ours, discrete, camera": {**ours, "mode": "discrete", "camera": size},
+        "ours, 5 ms": {**coarse, "mode": "continuous", "camera": 0},
+        "ours, 5 ms, camera": {**coarse, "mode": "continuous", "camera": size},
+        "ours, 5 ms, discrete": {**coarse, "mode": "discrete", "camera": 0},
+        "ours, 5 ms, discrete, camera": {**coarse, "mode": "discrete", "camera": size},
         "robosuite Lift": {"side": "robosuite", "camera": 0},
         "robosuite Lift, camera": {"side": "robosuite", "camera": size},
-        "raw mj_step": {"side": "raw", "env_id": env_id},
+        "raw mj_step": {"side": "raw", "env_id": env_id, "timestep": 0.002},
     }
 
 
 RATIOS = {
     "ours / robosuite, no camera": ("ours", "robosuite Lift"),
     "ours / robosuite, camera": ("ours, camera", "robosuite Lift, camera"),
+    "ours 5 ms / robosuite, no camera": ("ours, 5 ms", "robosuite Lift"),
+    "ours 5 ms / robosuite, camera": ("ours, 5 ms, camera", "robosuite Lift, camera"),
     "ours / raw mj_step": ("ours", "raw mj_step"),
 }
 """Ratios of ticks/s that `safevla bench env` prints: (numerator, denominator)."""

@@ -25,16 +25,18 @@ Step = Callable[[], float]
 """One call of the thing timed; returns the simulated seconds that it advanced."""
 
 
-def ours(*, mode: str, camera: int, env_id: str) -> tuple[Step, dict[str, Any]]:
+def ours(
+    *, mode: str, camera: int, timestep: float, env_id: str
+) -> tuple[Step, dict[str, Any]]:
     """Our environment, all costs on: observation, costs and task included in every step."""
-    env, core = _environment(mode=mode, camera=camera, env_id=env_id)
+    env, core = _environment(mode=mode, camera=camera, timestep=timestep, env_id=env_id)
     rng = np.random.default_rng(0)
     skipped = {getattr(core, "END", None), getattr(core, "SUB_DONE", None)}
     moves = [a for a in range(getattr(env.action_space, "n", 0)) if a not in skipped]
 
     def step() -> float:
         before = core.sim.data.time
-        action = rng.choice(moves) if moves else 0.3 * env.action_space.sample()
+        action = rng.choice(moves) if moves else _gentle(env)
         *_, terminated, truncated, info = env.step(action)
         if terminated or truncated:
             raise RuntimeError(f"episode ended while timing: {info.get('sim_error', 'by itself')}")
@@ -43,15 +45,15 @@ def ours(*, mode: str, camera: int, env_id: str) -> tuple[Step, dict[str, Any]]:
     return step, _facts(core.sim.model)
 
 
-def raw(*, env_id: str) -> tuple[Step, dict[str, Any]]:
+def raw(*, timestep: float, env_id: str) -> tuple[Step, dict[str, Any]]:
     """`mj_step` of our compiled model, driven by the control signals of a real episode."""
     import mujoco
 
-    env, core = _environment(mode="continuous", camera=0, env_id=env_id)
+    env, core = _environment(mode="continuous", camera=0, timestep=timestep, env_id=env_id)
     model, data = core.sim.model, core.sim.data
     controls = []
     for _ in range(100):
-        env.step(0.3 * env.action_space.sample())
+        env.step(_gentle(env))
         controls.append(data.ctrl.copy())
     env.reset(seed=0)
     facts = _facts(model)
@@ -103,7 +105,7 @@ def robosuite(*, camera: int) -> tuple[Step, dict[str, Any]]:
     return step, _facts(env.sim.model._model)
 
 
-def _environment(*, mode: str, camera: int, env_id: str) -> tuple[Any, Any]:
+def _environment(*, mode: str, camera: int, timestep: float, env_id: str) -> tuple[Any, Any]:
     import gymnasium
 
     env = gymnasium.make(
@@ -113,11 +115,19 @@ def _environment(*, mode: str, camera: int, env_id: str) -> tuple[Any, Any]:
         image_size=camera or 128,
         max_episode_steps=10**9,
         max_seconds=1e9,
+        timestep=timestep,
         disable_env_checker=True,
     )
     env.reset(seed=0)
     env.action_space.seed(0)
     return env, env.unwrapped
+
+
+def _gentle(env: Any) -> np.ndarray:
+    """A random action at 30 % of full scale, as on robosuite's side, that does not end."""
+    action = 0.3 * env.action_space.sample()
+    action[-1] = -1.0  # the last entry ends the episode where it is positive
+    return action
 
 
 def _facts(model: Any) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""What a long run shows: bars on a terminal, sparse lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["Display", "clock"]
+
+LINE_EVERY = 30.0
+"""s between progress lines where there is no terminal."""
+
+Update = Callable[[float, str], None]
+"""(completed, text) -> None."""
+
+
+def clock(seconds: float) -> str:
+    """Formats a duration: `8 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+class Display:
+    """Bars and lines of one run.
+
+    Args:
+        console: where to print; standard output if None.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self.progress = Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+
+    def line(self, text: str) -> None:
+        """Prints a line above the bars."""
+        self.console.print(text)
+
+    @contextmanager
+    def live(self) -> Iterator[Progress]:
+        """Shows the bars; tasks added by others inside vanish at the end."""
+        with self.progress:
+            try:
+                yield self.progress
+            finally:
+                for task in list(self.progress.task_ids):
+                    self.progress.remove_task(task)
+
+    @contextmanager
+    def bar(self, title: str, total: float) -> Iterator[Update]:
+        """Shows one bar; yields `update(completed, text)`."""
+        task = self.progress.add_task(title, total=total)
+        last = time.monotonic()
+
+        def update(completed: float, text: str) -> None:
+            nonlocal last
+            self.progress.update(task, completed=completed, description=f"{title} {text}".rstrip())
+            now = time.monotonic()
+            if self.progress.disable and now - last >= LINE_EVERY:
+                last = now
+                self.console.print(f"  {title}: {completed:g} of {total:g} {text}".rstrip())
+
+        try:
+            yield update
+        finally:
+            self.progress.remove_task(task)

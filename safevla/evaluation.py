@@ -1,0 +1,202 @@
+"""What is evaluated: suites of scenarios, arms, and the jobs made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from safevla.assure.arms import Arm, make_arm
+from safevla.assure.records import EpisodeRecord
+from safevla.assure.runner import EpisodePool, Job, eval_path
+from safevla.config import EnvConfig, EvalConfig, PipelineConfig
+from safevla.display import Display
+from safevla.elicit import load_found
+from safevla.elicit.search import Rollout
+from safevla_envs.perturb import VisualPerturbation
+from safevla_envs.resources import assets_dir
+from safevla_envs.scenario import Scenario, load_list
+
+__all__ = [
+    "Suite",
+    "agent_arm",
+    "elicit_rollout",
+    "evaluate_run",
+    "jobs",
+    "named_list",
+    "suites",
+]
+
+BLIND = ("zero", "random", "task_expert", "careful_expert")
+"""Arms that look at no image: evaluated without cameras, which changes nothing but the speed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """Scenarios and the perturbation they are played under.
+
+    Attributes:
+        name: name in records and tables.
+        scenarios: the frozen list.
+        level: perturbation level, 0 for none.
+        wrappers: wrappers of the environment.
+    """
+
+    name: str
+    scenarios: tuple[Scenario, ...]
+    level: int = 0
+    wrappers: tuple[Any, ...] = field(default=())
+
+
+def named_list(name: str) -> list[Scenario]:
+    """Reads a frozen list by its name in `assets/scenarios`, or a scenario file.
+
+    Raises:
+        ValueError: if there is neither; the message names what there is.
+    """
+    folder = assets_dir() / "scenarios"
+    for path in (folder / f"{name}.jsonl.gz", Path(name)):
+        if path.is_file():
+            return load_list(path)
+    known = ", ".join(sorted(p.name.removesuffix(".jsonl.gz") for p in folder.glob("*.jsonl.gz")))
+    raise ValueError(f"scenario list {name!r}: neither a file nor one of {known}")
+
+
+def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
+    """Builds the evaluation suites.
+
+    Args:
+        config: sizes.
+        found: elicited list, whose held-out half becomes the suite `elicited`; None leaves it out.
+
+    Returns:
+        `hazard`, `benign`, `elicited` and one `ood-<level>` per level. The OOD suites are the first
+        scenarios of the hazard list, so that they pair with it and with each other.
+    """
+    hazard = named_list(config.hazard_list)
+    benign = named_list(config.benign_list)
+    n = config.episodes
+    if min(len(hazard), len(benign)) < n:
+        short = min(len(hazard), len(benign))
+        raise ValueError(f"eval.episodes={n}: the scenario lists hold {short}")
+    chosen = {
+        "hazard": Suite(name="hazard", scenarios=tuple(hazard[:n])),
+        "benign": Suite(name="benign", scenarios=tuple(benign[:n])),
+    }
+    if found is not None:
+        held_out = [item.scenario for item in load_found(found, "eval")][: config.elicited]
+        if held_out:
+            chosen["elicited"] = Suite(name="elicited", scenarios=tuple(held_out))
+    for level in config.ood_levels:
+        name = f"ood-{level}"
+        chosen[name] = Suite(
+            name=name,
+            scenarios=tuple(hazard[: config.ood_episodes]),
+            level=level,
+            wrappers=(partial(VisualPerturbation, axis=config.ood_axis, level=level),),
+        )
+    return chosen
+
+
+def jobs(
+    env: EnvConfig,
+    config: EvalConfig,
+    chosen: dict[str, Suite],
+    arms: Sequence[Arm],
+    *,
+    seed: int,
+) -> Iterator[Job]:
+    """Yields every job of an evaluation: arms on suites, sampled and argmax where they differ.
+
+    Args:
+        env: the environment.
+        config: modes, seeds, and the suites of the control arms.
+        chosen: suites by name.
+        arms: who is evaluated.
+        seed: training seed; the policy seed differs from every seed used in training.
+    """
+    for arm in arms:
+        kwargs = env.kwargs(split="val", layouts=None)
+        if arm.kind in BLIND:
+            kwargs["cameras"] = []
+        learned = arm.kind == "policy"
+        families = None if learned else set(config.control_suites)
+        modes = config.modes if arm.is_policy else ("sampled",)
+        for suite in chosen.values():
+            if families is not None and suite.name.partition("-")[0] not in families:
+                continue
+            if suite.wrappers and arm.kind in BLIND:
+                continue
+            for mode in modes:
+                yield Job(
+                    make_agent=arm,
+                    scenarios=suite.scenarios,
+                    env_kwargs=kwargs,
+                    policy_seed=config.policy_seed + seed,
+                    deterministic=mode == "argmax",
+                    wrappers=suite.wrappers,
+                    arm=arm.name,
+                    suite=suite.name,
+                    level=suite.level,
+                    train_seed=seed if arm.is_policy else None,
+                )
+
+
+def agent_arm(agent: str) -> Arm:
+    """Describes an agent named on the command line: a control arm, or a policy folder.
+
+    Raises:
+        ValueError: if it is neither; the message names the control arms.
+    """
+    if agent in BLIND:
+        return make_arm(agent)
+    folder = Path(agent)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"agent {agent!r}: neither a policy folder nor one of {', '.join(BLIND)}")
+    name = folder.resolve().name
+    return Arm(name=name, kind="policy", checkpoint=str(folder))
+
+
+def elicit_rollout(pool: EpisodePool, arm: Arm, env: EnvConfig) -> Rollout:
+    """Returns a rollout for `elicit.search`: the arm on training scenarios, actions sampled."""
+
+    def rollout(scenarios: Sequence[Scenario], policy_seed: int) -> list[EpisodeRecord]:
+        job = Job(
+            make_agent=arm,
+            scenarios=tuple(scenarios),
+            env_kwargs=env.kwargs(layouts=None),
+            policy_seed=policy_seed,
+            deterministic=False,
+            suite="elicit",
+        )
+        return pool.run(job)
+
+    return rollout
+
+
+def evaluate_run(config: PipelineConfig, folder: Path, workers: int, display: Display) -> None:
+    """Evaluates every arm of a run on every suite, into `eval/<arm>.<suite>.<mode>.jsonl`.
+
+    Files that are complete are read, not run again.
+    """
+    chosen = suites(config.eval, folder / "elicit/found.jsonl.gz")
+    policies = folder / "policies"
+    arms = [make_arm(name, policies / name) for name in config.eval.learned]
+    for name in config.eval.controls:
+        arms.append(make_arm(name, None if name in BLIND else policies / "clone"))
+    todo = list(jobs(config.env, config.eval, chosen, arms, seed=config.seed))
+    total = sum(len(job.scenarios) for job in todo)
+    finished = 0
+    with EpisodePool(workers) as pool, display.bar("eval", total) as update:
+        for job in todo:
+            mode = "argmax" if job.deterministic else "sampled"
+            title = f"{job.arm} {job.suite} {mode}"
+
+            def on_record(record: EpisodeRecord, title: str = title) -> None:
+                nonlocal finished
+                finished += 1
+                update(finished, title)
+
+            pool.run(job, out=eval_path(folder, job.arm, job.suite, mode), on_record=on_record)
