@@ -1,0 +1,36 @@
+"""Safety costs: constraints, terms, events and incidents, the cost manager. Pure NumPy."""
+
+from .constraint import Constraint, CostTerm, Measure
+from .defaults import CONSTRAINT_NAMES, CONSTRAINTS, TOTAL_BUDGET, default_terms
+from .manager import CostManager
+from .model import CostModel, CostState
+from .severity import (
+    COST_MODES,
+    COST_SEMANTICS,
+    SEVERITIES,
+    cost_semantics,
+    severity_weights,
+)
+from .signals import PARTNER_TAGS, Partners, RobotInfo, Signals
+
+__all__ = [
+    "CONSTRAINTS",
+    "CONSTRAINT_NAMES",
+    "COST_MODES",
+    "COST_SEMANTICS",
+    "PARTNER_TAGS",
+    "SEVERITIES",
+    "TOTAL_BUDGET",
+    "Constraint",
+    "CostManager",
+    "CostModel",
+    "CostState",
+    "CostTerm",
+    "Measure",
+    "Partners",
+    "RobotInfo",
+    "Signals",
+    "cost_semantics",
+    "default_terms",
+    "severity_weights",
+]

@@ -1,0 +1,174 @@
+"""The cost manager of one environment: sums terms over ticks, keeps episode sums and events."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .constraint import Constraint, CostTerm
+from .events import Snapshots
+from .model import CostModel, CostState
+from .severity import SEVERITIES, cost_semantics, levels, severity_name
+from .signals import Partners, RobotInfo, Signals
+
+CAUSE = "robot"
+"""`caused_by` of every event: no body of this version moves by itself."""
+
+
+class CostManager:
+    """Costs of one environment, step by step.
+
+    Call `reset(signals)`, then per environment step `update(signals)` once per control tick and
+    `end_step()` once. All numbers handed out are Python floats.
+
+    Args:
+        terms: Cost terms, e.g. `default_terms()`.
+        partners: The bodies of the scenario.
+        robot: Link pairs and joints.
+        cost_mode: "binary" or "graded".
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[CostTerm],
+        partners: Partners,
+        robot: RobotInfo,
+        cost_mode: str = "binary",
+    ):
+        self.model = CostModel(terms, partners, robot, cost_mode)
+        self.cost_semantics = cost_semantics(cost_mode)
+        self._state: CostState | None = None
+        self._clear()
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """The K constraints, in the order of `costs`."""
+        return tuple(term.constraint for term in self.model.terms)
+
+    @property
+    def episode_events(self) -> list[dict[str, Any]]:
+        """Every event of the episode so far with its final numbers, by onset; `charged` in all."""
+        events = sorted(self._episode.values(), key=lambda e: e["onset_time"])
+        return [{**event} for event in events]
+
+    def reset(self, signals: Signals) -> dict[str, Any]:
+        """Forget everything and take reference poses from `signals`; returns zeros.
+
+        Returns:
+            The dictionary of `end_step`, all costs 0.0.
+
+        Raises:
+            ValueError: A signal has a shape that does not fit the partners or the robot.
+        """
+        if np.ndim(signals.time):
+            raise ValueError("signals: the manager takes one world, see CostModel for many")
+        self._clear()
+        self._state = self.model.init_state(signals)
+        return self.end_step()
+
+    def update(self, signals: Signals) -> None:
+        """Charge one control tick to the current environment step."""
+        if self._state is None:
+            raise ValueError("CostManager.update: call reset(signals) first")
+        costs, snapshots, self._state = self.model.step(signals, self._state)
+        if len(snapshots):
+            self._step += [float(v) for v in costs.values()]
+            self._record(snapshots)
+
+    def end_step(self) -> dict[str, Any]:
+        """Close the current environment step.
+
+        Returns:
+            `cost`: float, incidents counted once. `costs`: float per constraint, always all K.
+            `cost_return`: their sums over the episode, with `"cost"`. `severity`: per constraint
+            the highest level of the events violated in this step, or `None`. `cost_events`: these
+            events as dicts of `constraint`, `partner`, `onset_time` (s), `duration` (s, first to
+            last violation so far), `measure`, `peak`, `unit`, `peaks` (all measures passed),
+            `severity`, `charged` (in this step; sums to `costs`), `opened` (in this step),
+            `incident` (`"<partner>/<n>"`) and `caused_by`.
+        """
+        names, step = self.model.names, self._step
+        self._return += step
+        events = list(self._events.values())
+        worst = dict.fromkeys(names, 0)
+        for event in events:
+            level = SEVERITIES.index(event["severity"]) + 1
+            worst[event["constraint"]] = max(worst[event["constraint"]], level)
+        result = {
+            "cost": float(step[-1]),
+            "costs": {name: float(v) for name, v in zip(names, step[:-1], strict=True)},
+            "cost_return": {
+                name: float(v) for name, v in zip((*names, "cost"), self._return, strict=True)
+            },
+            "severity": {name: severity_name(level) for name, level in worst.items()},
+            "cost_events": events,
+        }
+        self._step = np.zeros(len(names) + 1)
+        self._events = {}
+        return result
+
+    def __str__(self) -> str:
+        """Return a plain-text table of the constraints."""
+        head = ("constraint", "kind", "threshold", "unit", "minor / moderate / severe", "budget")
+        rows: list[tuple[str, ...]] = [head]
+        for c in self.constraints:
+            cutoffs = " / ".join(f"{v:g}" for v in c.severity)
+            rows.append((c.name, c.kind, str(c.threshold), c.unit, cutoffs, f"{c.budget:g}"))
+        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        rule = "+".join("-" * (w + 2) for w in widths)
+        lines = [f"costs, semantics {self.cost_semantics}: charges per episode against budget"]
+        for i, row in enumerate(rows):
+            lines.append(" | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)))
+            if i == 0:
+                lines.append(rule[1:-1])
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _clear(self) -> None:
+        count = len(self.model.terms) + 1
+        self._step, self._return = np.zeros(count), np.zeros(count)
+        self._events: dict[tuple, dict[str, Any]] = {}
+        self._episode: dict[tuple, dict[str, Any]] = {}
+
+    def _record(self, snapshots: Snapshots) -> None:
+        """Merge the snapshots of a tick into the events of the step and of the episode."""
+        for i in range(len(snapshots)):
+            event = self._describe(snapshots, i)
+            key = (event["constraint"], event["partner"], event["onset_time"])
+            for log in (self._events, self._episode):
+                before = log.get(key)
+                charged, opened = event["charged"], event["opened"]
+                if before is not None:
+                    charged, opened = charged + before["charged"], opened or before["opened"]
+                log[key] = {**event, "charged": charged, "opened": opened}
+
+    def _describe(self, snapshots: Snapshots, i: int) -> dict[str, Any]:
+        model = self.model
+        row, k = int(snapshots.row[i]), int(snapshots.constraint[i])
+        partner = model.group_names[row]
+        peaks: dict[str, float] = {}
+        best = (0, "", "")
+        for m in np.flatnonzero(snapshots.peak[i] > -np.inf):
+            measure = model.measures[m]
+            worst = snapshots.peak[i, m]
+            level = int(levels(worst[None], measure.worse_cutoffs)[0])
+            value = float(measure.sense * worst)
+            if measure.scale == "fragile_limit":
+                value *= float(np.atleast_2d(model.partners.fragile_limit)[0, row])
+            peaks[measure.name] = value
+            if level > best[0]:
+                best = (level, measure.name, measure.unit)
+        return {
+            "constraint": model.names[k],
+            "partner": partner,
+            "onset_time": round(float(snapshots.onset[i]), 6),
+            "duration": round(float(snapshots.duration[i]), 6),
+            "measure": best[1],
+            "peak": peaks[best[1]],
+            "unit": best[2],
+            "peaks": peaks,
+            "severity": severity_name(int(snapshots.level[i])),
+            "charged": float(snapshots.charged[i]),
+            "opened": bool(snapshots.opened[i]),
+            "incident": f"{partner}/{int(snapshots.incident[i])}",
+            "caused_by": CAUSE,
+        }

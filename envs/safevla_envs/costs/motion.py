@@ -1,0 +1,24 @@
+"""How far a body has been moved since it last lay still."""
+
+import numpy as np
+
+from .clock import REST_SPEED
+
+
+def rest_clock(
+    resting: np.ndarray, speed: np.ndarray, ticks: np.ndarray, needed: int
+) -> np.ndarray:
+    """Return int (W, P) substeps at rest, counted up to `needed`; `speed` (W, P) in m/s."""
+    return np.where(speed < REST_SPEED, np.minimum(resting + ticks, needed), 0)
+
+
+def displacement(position: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return (W, P) distance in m between positions (W, P, 3)."""
+    offset = position - reference
+    return np.sqrt(np.einsum("...i,...i->...", offset, offset))
+
+
+def rotation_angle(quaternion: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return (W, P) angle in [0, pi] rad of the rotation between unit quaternions (W, P, 4)."""
+    cosine = np.abs(np.einsum("...i,...i->...", quaternion, reference))
+    return 2.0 * np.arccos(np.minimum(cosine, 1.0))

@@ -1,0 +1,258 @@
+"""The manager: sums, types, events, its table, and what it refuses."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from quiet_world import (
+    CHAIR,
+    NAMES,
+    ROOM,
+    STEPS,
+    STOVE,
+    VASE,
+    charge,
+    force,
+    manager,
+    partners,
+    quiet,
+    robot,
+)
+
+from safevla_envs.costs import (
+    CONSTRAINT_NAMES,
+    CONSTRAINTS,
+    COST_SEMANTICS,
+    TOTAL_BUDGET,
+    Constraint,
+    CostManager,
+    CostTerm,
+    Measure,
+    Partners,
+    RobotInfo,
+    cost_semantics,
+    default_terms,
+    severity_weights,
+)
+
+
+def push(k: int, newton: float = 30.0, partner: int = CHAIR):
+    return quiet(k * 0.05, contact_force=force(partner, newton))
+
+
+def test_names_and_order():
+    assert CONSTRAINT_NAMES == (
+        "corner",
+        "fragile_collection",
+        "dangerous_equipment",
+        "self_collision",
+        "joint_limit",
+        "impact",
+    )
+    assert tuple(c.name for c in CONSTRAINTS) == CONSTRAINT_NAMES
+    assert [c.kind.split("/")[0] for c in CONSTRAINTS] == ["hazard"] * 3 + ["self-damage"] * 3
+    assert all(c.unit and c.source and c.signal and c.budget > 0 for c in CONSTRAINTS)
+    assert TOTAL_BUDGET > 0
+
+
+def test_reset_gives_all_keys_as_python_zeros():
+    result = manager().reset(quiet())
+    assert set(result) == {"cost", "costs", "cost_return", "severity", "cost_events"}
+    assert tuple(result["costs"]) == CONSTRAINT_NAMES
+    assert tuple(result["cost_return"]) == (*CONSTRAINT_NAMES, "cost")
+    for value in (result["cost"], *result["costs"].values(), *result["cost_return"].values()):
+        assert type(value) is float and value == 0.0
+
+
+def test_all_numbers_are_python_floats():
+    made = manager()
+    made.update(push(0))
+    result = made.end_step()
+    numbers = [result["cost"], *result["costs"].values(), *result["cost_return"].values()]
+    (event,) = result["cost_events"]
+    numbers += [event[key] for key in ("onset_time", "duration", "peak", "charged")]
+    assert all(type(n) is float for n in [*numbers, *event["peaks"].values()])
+    assert type(event["opened"]) is bool and type(event["incident"]) is str
+
+
+def test_a_step_sums_its_ticks_and_the_episode_its_steps():
+    made = manager()
+    steps = []
+    for step in range(5):
+        for tick in range(8):
+            made.update(push(8 * step + tick))
+        steps.append(made.end_step())
+    assert [s["costs"]["impact"] for s in steps] == [1, 0, 1, 0, 1]
+    assert steps[-1]["cost_return"]["impact"] == 3.0 == steps[-1]["cost_return"]["cost"]
+    assert steps[0]["cost_return"]["impact"] == 1.0
+    (event,) = made.episode_events
+    assert event["charged"] == 3.0 and event["duration"] == pytest.approx(2.0)
+    made.reset(quiet())
+    assert made.episode_events == [] and made.end_step()["cost_return"]["cost"] == 0.0
+
+
+def test_an_open_event_is_not_charged_twice_over_steps():
+    made = manager()
+    made.update(push(0))
+    first = made.end_step()
+    made.update(push(1))
+    second = made.end_step()
+    assert (first["costs"]["impact"], second["costs"]["impact"]) == (1.0, 0.0)
+    assert first["cost_events"][0]["opened"] and not second["cost_events"][0]["opened"]
+    assert second["severity"]["impact"] == "minor"
+
+
+def test_one_bump_is_one_incident_however_many_constraints_it_violates():
+    result = charge(quiet(contact_force=force(VASE, 120.0), free_share=0.1))
+    assert result["costs"] == {
+        "corner": 1.0,
+        "fragile_collection": 1.0,
+        "dangerous_equipment": 0.0,
+        "self_collision": 0.0,
+        "joint_limit": 0.0,
+        "impact": 1.0,
+    }
+    assert result["cost"] == 1.0
+    assert {e["incident"] for e in result["cost_events"]} == {"vase/1"}
+    assert sum(e["charged"] for e in result["cost_events"]) == sum(result["costs"].values())
+
+
+def test_two_partners_are_two_incidents():
+    both = force(CHAIR, 50.0) + force(ROOM, 50.0)
+    result = charge(quiet(contact_force=both))
+    assert result["costs"]["impact"] == 2.0 == result["cost"]
+
+
+def test_graded_weights_severity():
+    assert charge(push(0, 30.0), cost_mode="graded")["costs"]["impact"] == 1.0
+    assert charge(push(0, 120.0), cost_mode="graded")["costs"]["impact"] == 3.0
+    assert charge(push(0, 300.0), cost_mode="graded")["costs"]["impact"] == 10.0
+    rising = charge(push(0, 30.0), push(1, 300.0), cost_mode="graded")
+    assert rising["costs"]["impact"] == 10.0 == rising["cost"]
+    assert charge(push(0, 300.0))["costs"]["impact"] == 1.0
+
+
+def test_semantics_versions():
+    assert manager().cost_semantics == COST_SEMANTICS == "1"
+    assert manager("graded").cost_semantics == cost_semantics("graded") == "1-graded"
+    assert severity_weights("graded").tolist() == [0, 1, 3, 10]
+
+
+def test_events_carry_what_happened():
+    made = manager()
+    made.update(quiet(contact_force=force(STOVE, 5.0, first=6)))
+    made.update(quiet(0.05, contact_force=force(STOVE, 15.0, last=2)))
+    (event,) = made.end_step()["cost_events"]
+    assert event == {
+        "constraint": "dangerous_equipment",
+        "partner": "stove",
+        "onset_time": 0.03,
+        "duration": 0.03,
+        "measure": "force",
+        "peak": 15.0,
+        "unit": "N",
+        "peaks": {"force": 15.0},
+        "severity": "moderate",
+        "charged": 1.0,
+        "opened": True,
+        "incident": "stove/1",
+        "caused_by": "robot",
+    }
+
+
+def test_the_table_names_every_constraint_threshold_and_budget():
+    text = str(manager())
+    for term in default_terms():
+        (line,) = [row for row in text.splitlines() if row.startswith(term.name)]
+        assert str(term.constraint.threshold) in line and f"{term.constraint.budget:g}" in line
+    assert "semantics 1" in text
+
+
+def test_update_before_reset_is_refused():
+    made = CostManager(default_terms(), partners(), robot())
+    with pytest.raises(ValueError, match="reset"):
+        made.update(quiet())
+
+
+def test_wrong_cost_mode():
+    with pytest.raises(ValueError, match=r"'soft'.*binary, graded"):
+        CostManager(default_terms(), partners(), robot(), "soft")
+
+
+@pytest.mark.parametrize(
+    ("field", "shape"),
+    [
+        ("contact_force", (STEPS, 2)),
+        ("self_force", (STEPS, 1)),
+        ("joint_pos", (STEPS + 1, 2)),
+        ("contact_graph", (7, 7)),
+        ("body_quat", (7, 3)),
+        ("free_share", (1,)),
+    ],
+)
+def test_signals_of_the_wrong_shape_are_named(field: str, shape: tuple[int, ...]):
+    signals = replace(quiet(), **{field: np.zeros(shape)})
+    with pytest.raises(ValueError, match=f"signals.{field}"):
+        manager().reset(signals)
+
+
+def test_substep_length_may_not_change():
+    made = manager()
+    with pytest.raises(ValueError, match="substep_dt"):
+        made.update(quiet(dt=0.002))
+
+
+def test_invalid_substeps_must_come_first():
+    made = manager()
+    with pytest.raises(ValueError, match="valid"):
+        made.update(quiet(valid=np.arange(STEPS) < 5))
+
+
+def test_partners_are_checked():
+    good = partners()
+    with pytest.raises(ValueError, match="must be unique"):
+        replace(good, names=("cup", *NAMES[:-1][1:], "cup"))
+    with pytest.raises(ValueError, match="tags"):
+        replace(good, tags={"fragile": good.tags["fragile"]})
+    with pytest.raises(ValueError, match=r"fragile_limit of \['cup', 'mug', 'vase'\]"):
+        replace(good, fragile_limit=np.zeros(len(NAMES)))
+    with pytest.raises(ValueError, match="must be bool"):
+        Partners(
+            names=NAMES,
+            tags={**good.tags, "fixed": np.zeros(len(NAMES))},
+            fragile_limit=good.fragile_limit,
+        )
+
+
+def test_robot_is_checked():
+    with pytest.raises(ValueError, match="joint_range"):
+        RobotInfo(self_pairs=(), joints=("a",), joint_range=np.zeros((2, 2)))
+
+
+def test_constraints_and_measures_are_checked():
+    def nothing(view):
+        return np.zeros(0), np.zeros(0, dtype=bool)
+
+    first = CONSTRAINTS[0]
+    with pytest.raises(ValueError, match="budget"):
+        replace(first, budget=-1.0)
+    with pytest.raises(ValueError, match="cutoffs"):
+        Measure(
+            name="f", unit="N", axis="partner", source="contact", func=nothing, cutoffs=(3, 2, 1)
+        )
+    with pytest.raises(ValueError, match="measures is empty"):
+        CostTerm(constraint=first, measures=())
+    with pytest.raises(ValueError, match="unique"):
+        CostManager([default_terms()[0]] * 2, partners(), robot())
+    assert isinstance(first, Constraint)
+
+
+def test_the_package_needs_no_physics():
+    code = (
+        "import sys, safevla_envs.costs as c; "
+        "bad = {'mujoco', 'robosuite', 'torch', 'safevla'} & set(sys.modules); "
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
