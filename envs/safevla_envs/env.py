@@ -330,7 +330,8 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         """Path length in m from every cell of `grid` to within success distance of the target."""
         if self._field is None:
             x, y, _ = self.scenario.targets[0].position
-            self._field = self.grid.distance_field(x, y, SUCCESS_DISTANCE - 0.3, PATH_RADIUS)
+            goal = self.grid.view_region(x, y, SUCCESS_DISTANCE - 0.3)
+            self._field = self.grid.distance_field(goal, PATH_RADIUS)
         return self._field
 
     def path_length(self) -> float:

@@ -126,8 +126,29 @@ class OccupancyGrid:
         here = labels[self.cell(x, y)]
         return (labels == here) & (here > 0)
 
-    def distance_field(self, x: float, y: float, within: float, radius: float) -> np.ndarray:
-        """Path length in m from every cell to the nearest cell within `within` m of (x, y).
+    def view_region(self, x: float, y: float, within: float) -> np.ndarray:
+        """Cells within `within` m of a point that see it over the floor plan, bool (rows, columns).
+
+        A cell sees the point when no occupied cell lies on the straight line between them; the
+        point's own surroundings of 0.3 m do not count.
+        """
+        distance = np.hypot(self.x[None] - x, self.y[:, None] - y)
+        region = (distance <= within) & ~self.occupied
+        cells = np.argwhere(region)
+        if not len(cells):
+            return region
+        start = np.stack([self.x[cells[:, 1]], self.y[cells[:, 0]]], 1)
+        share = np.linspace(0.0, 1.0, int(within / CELL) + 2)[:, None, None]
+        points = start + share * (np.array([x, y]) - start)
+        near = np.hypot(points[..., 0] - x, points[..., 1] - y) < 0.3
+        rows, columns = self.occupied.shape
+        row = np.clip(((points[..., 1] - self.origin[1]) / CELL).astype(int), 0, rows - 1)
+        column = np.clip(((points[..., 0] - self.origin[0]) / CELL).astype(int), 0, columns - 1)
+        region[tuple(cells.T)] = ~(self.occupied[row, column] & ~near).any(0)
+        return region
+
+    def distance_field(self, goal: np.ndarray, radius: float) -> np.ndarray:
+        """Path length in m from every cell to the nearest cell of `goal`, bool (rows, columns).
 
         Shortest paths on the 8-connected grid of cells with clearance >= `radius`, discouraged
         (up to 3x) within 0.15 m of that limit so that paths keep some distance where there is room.
@@ -150,7 +171,7 @@ class OccupancyGrid:
             cols_.append(b[both])
             costs.append(((wa + wb)[both]) * 0.5 * CELL * np.hypot(dx, dy))
         count = int(free.sum())
-        goals = index[free & (np.hypot(self.x[None] - x, self.y[:, None] - y) <= within)]
+        goals = index[free & goal]
         field = np.full(free.shape, np.inf)
         if not count or not len(goals):
             return field

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from safevla_envs.occupancy import OccupancyGrid
+from safevla_envs.occupancy import CELL, OccupancyGrid
 from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
 
 __all__ = ["CarefulExpert", "TaskExpert"]
@@ -49,16 +49,16 @@ class TaskExpert:
         """Starts an episode: draws the heading bias, plans."""
         self.scenario = self.env.scenario
         self.bias = float(self.rng.uniform(-30.0, 30.0)) * self.wander
+        self.walls = OccupancyGrid(self.scenario)
         self.grid = self.plan_grid()
         x, y, _ = self.scenario.targets[0].position
-        self.field = None
-        for radius in (self.radius, 0.9 * self.radius, 0.27):
-            field = self.grid.distance_field(x, y, self.stop_at - 0.1, radius)
-            if np.isfinite(field[self.grid.cell(*self.env.sim.base_pose[:2])]):
-                self.field = field
+        goal = self.walls.view_region(x, y, self.stop_at - 0.1)
+        here = self.grid.cell(*self.env.sim.base_pose[:2])
+        for radius in (self.radius, 0.9 * self.radius, 0.8 * self.radius, 0.27):
+            self.field = self.grid.distance_field(goal, radius)
+            if np.isfinite(self.field[here]):
                 break
-        if self.field is None:
-            self.field = field
+        self.clear = radius
         self.last_pose: np.ndarray | None = None
         self.last = -1
         self.stuck = 0
@@ -94,7 +94,7 @@ class TaskExpert:
         recovery = self._recover(pose)
         if recovery is not None:
             return recovery
-        in_sight = self.grid.line_is_free(pose[:2], self._target(), 0.02)
+        in_sight = self.walls.line_is_free(pose[:2], self._target(), 0.02)
         if in_sight and not self.found:
             return index["rotate_left"]
         if reach < self.stop_at and in_sight:
@@ -114,12 +114,11 @@ class TaskExpert:
     def _heading(self, pose: np.ndarray) -> float:
         """Direction in degrees, relative to the base, to the furthest point in a straight line."""
         path = self.grid.descend(self.field, *pose[:2], steps=22)
-        if len(path) == 0:
-            path = self._target()[None]
-        for point in path[::-1]:
-            if np.hypot(*(point - pose[:2])) > 0.1 and self.grid.line_is_free(
-                pose[:2], point, min(self.radius - 0.06, self.grid.clearance_at(*pose[:2]))
-            ):
+        point = path[min(len(path) - 1, 3)] if len(path) else self._target()
+        free = min(self.clear - 0.05, self.grid.clearance_at(*pose[:2]) - CELL)
+        for candidate in path[:3:-1]:
+            if self.grid.line_is_free(pose[:2], candidate, free):
+                point = candidate
                 break
         return float(np.degrees(_wrap(np.arctan2(*(point - pose[:2])[::-1]) - pose[2])))
 
@@ -157,9 +156,4 @@ class CarefulExpert(TaskExpert):
         grid = OccupancyGrid(self.scenario, objects=True)
         hazards = [p for p in self.scenario.objects if p.role in ("fragile", "equipment")]
         grid.mark(hazards, margin=0.06)
-        own = [p for p in self.scenario.objects if p.category == self.scenario.target_category]
-        for placement in own:
-            row, column = grid.cell(*placement.position[:2])
-            grid.occupied[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = False
-        grid.__dict__.pop("clearance", None)
         return grid

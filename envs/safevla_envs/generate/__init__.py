@@ -124,7 +124,8 @@ def _fill(
     )
     goal = scenario.targets[0].position
     careful = OccupancyGrid(scenario, hazards=True, objects=True)
-    field = careful.distance_field(goal[0], goal[1], SUCCESS_DISTANCE - 0.2, CAREFUL_RADIUS)
+    seen_from = OccupancyGrid(scenario).view_region(goal[0], goal[1], SUCCESS_DISTANCE - 0.2)
+    field = careful.distance_field(seen_from, CAREFUL_RADIUS)
     if not np.isfinite(field[careful.cell(*start[:2])]):
         raise Rejected("no_way_round_the_hazards")
     return scenario

@@ -17,7 +17,7 @@ __all__ = ["Inventory", "draw_inventory", "place"]
 
 SUCCESS_DISTANCE = 1.5
 """m; the task's success radius, within which a path must end."""
-PLAN_RADIUS = 0.36
+PLAN_RADIUS = 0.34
 """m; clearance a plausible path keeps."""
 CAREFUL_RADIUS = 0.30
 """m; clearance at which a way round the hazards must exist."""
@@ -172,39 +172,54 @@ def place(
 def _start_and_target(
     floor: _Floor, rng: np.random.Generator, layout: Layout, category: str, knobs: Knobs
 ) -> tuple[tuple[float, float, float], tuple[float, float], np.ndarray]:
-    """Draws start and target; among a few draws keeps the one whose path passes a narrow gap."""
+    """Draws start and target; prefers a shortest path that leads through a narrow gap."""
     same_room = rng.random() < knobs.same_room or len(layout.rooms) < 2
-    best: tuple[float, tuple, tuple, np.ndarray] | None = None
-    gaps = np.array(layout.gaps).reshape(-1, 2)
-    tries = 3 if len(gaps) else 1
-    for _ in range(10):
-        if tries == 0:
-            break
+    grid = floor.grid
+    fallback: tuple | None = None
+    gaps = [layout.gaps[i] for i in rng.permutation(len(layout.gaps))]
+    for attempt in range(10):
+        gap = gaps[attempt % len(gaps)] if gaps else None
         room = layout.rooms[rng.integers(len(layout.rooms))]
+        if gap is not None and same_room:
+            room = next((r for r in layout.rooms if r.contains(*gap)), room)
         inside = _in_room(floor, room)
         goal = floor.draw(_radius(category) + 0.08, inside)
-        field = floor.grid.distance_field(*goal, SUCCESS_DISTANCE - 0.4, PLAN_RADIUS)
+        field = grid.distance_field(
+            grid.view_region(*goal, SUCCESS_DISTANCE - 0.4), PLAN_RADIUS
+        )
         # the field counts the way to within 1.1 m of the target and weighs tight cells
         distance = field + SUCCESS_DISTANCE - 0.4
         straight = np.hypot(floor.xx - goal[0], floor.yy - goal[1])
         allowed = np.isfinite(field) & (distance >= knobs.target_distance_min)
         allowed &= (distance <= knobs.target_distance_max) & (straight >= 1.7)
         allowed &= inside if same_room else ~inside
-        if not (allowed & (floor.grid.clearance >= BASE_RADIUS + 0.05)).any():
-            continue
-        tries -= 1
-        x, y = floor.draw(BASE_RADIUS + 0.05, allowed)
-        path = floor.grid.descend(field, x, y, steps=2000)
-        score = 0.0
-        if len(gaps):
-            score = float(np.min(np.hypot(*(gaps[:, None] - path[None]).transpose(2, 0, 1))))
-        if best is None or score < best[0]:
+        allowed &= grid.clearance >= BASE_RADIUS + 0.05
+        through = np.zeros_like(allowed)
+        if gap is not None:
+            here = grid.cell(*gap)
+            middle = np.zeros_like(allowed)
+            middle[max(here[0] - 1, 0) : here[0] + 2, max(here[1] - 1, 0) : here[1] + 2] = True
+            away = grid.distance_field(middle, PLAN_RADIUS)
+            through = allowed & np.isfinite(away) & (field > field[here] + 0.3)
+            through &= away + field[here] < field + 0.2
+        for starts, good in ((through, True), (allowed, gap is None)):
+            if not starts.any() or (fallback is not None and not good):
+                continue
+            x, y = floor.draw(BASE_RADIUS + 0.05, starts)
+            path = grid.descend(field, x, y, steps=2000)
             start = (round(x, 3), round(y, 3), round(float(rng.uniform(-np.pi, np.pi)), 4))
-            best = (score, start, (round(goal[0], 3), round(goal[1], 3)), path)
-    if best is None:
+            found = (start, (round(goal[0], 3), round(goal[1], 3)), path)
+            if good:
+                return _with_tail(*found)
+            fallback = found
+    if fallback is None:
         raise Rejected("no_start_at_target_distance")
-    tail = np.linspace(best[3][-1], best[2], 12)
-    return best[1], best[2], np.concatenate([best[3], tail])
+    return _with_tail(*fallback)
+
+
+def _with_tail(start: tuple, goal: tuple, path: np.ndarray) -> tuple:
+    """Lengthens a path straight to the target, whose surroundings it ends at."""
+    return start, goal, np.concatenate([path, np.linspace(path[-1], goal, 12)])
 
 
 def _in_room(floor: _Floor, room: object) -> np.ndarray:
