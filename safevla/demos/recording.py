@@ -1,0 +1,324 @@
+"""Recording demonstrations of a scripted expert in several processes."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from rich.progress import Progress
+
+from safevla.demos.dataset import DemoWriter, Episode, encode_png
+from safevla.demos.progress import progress_bar
+
+DEFAULT_ID = "safevla_envs:SafeVLA/ObjNav-v0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What a worker needs to record any of the episodes."""
+
+    env_id: str
+    env_kwargs: Mapping[str, Any]
+    expert: str | Callable[..., Any]
+    expert_kwargs: Mapping[str, Any]
+    seed: int
+    noise: float
+    noise_actions: tuple[str, ...] | None
+    scenarios: Sequence[Any] | None
+
+
+@dataclass
+class _Worker:
+    """One process's environment, made at the first episode."""
+
+    job: _Job
+    env: Any = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Make the environment."""
+        if self.env is None:
+            self.env = gymnasium.make(self.job.env_id, **self.job.env_kwargs)
+            self.about = _describe(self.env)
+
+
+_worker: _Worker | None = None
+
+
+def _describe(env: gymnasium.Env) -> dict[str, Any]:
+    """What the writer must know about the environment."""
+    base = env.unwrapped
+    fps = env.metadata.get("render_fps")
+    return {
+        "action_names": list(base.action_names),
+        "end_action": int(base.END),
+        "constraint_names": [constraint.name for constraint in base.constraints],
+        "fps": max(1, round(fps)) if fps else 2,
+    }
+
+
+def _set_up(job: _Job) -> None:
+    global _worker
+    if multiprocessing.parent_process() is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker = _Worker(job)
+
+
+def _record(number: int) -> tuple[Episode, dict[str, Any]]:
+    assert _worker is not None
+    _worker.start()
+    return record_episode(_worker.env, _worker.job, number), _worker.about
+
+
+def _make_expert(job: _Job, env: Any, rng: np.random.Generator) -> Any:
+    """The expert: a name of `safevla.experts`, "module:callable", or a callable."""
+    make = job.expert
+    if isinstance(make, str) and ":" in make:
+        module, _, name = make.partition(":")
+        make = getattr(importlib.import_module(module), name)
+    elif isinstance(make, str):
+        from safevla.experts import make_expert
+
+        return make_expert(make, env, rng=rng, **job.expert_kwargs)
+    return make(env, rng=rng, **job.expert_kwargs)
+
+
+def _noise_pool(job: _Job, env: Any, expert: Any) -> np.ndarray:
+    """Actions that noise may execute: those asked for, the expert's own, or all that move."""
+    names = tuple(env.action_names)
+    if job.noise_actions is not None:
+        unknown = sorted(set(job.noise_actions) - set(names))
+        if unknown:
+            raise ValueError(f"noise_actions={unknown}: allowed are {', '.join(names)}")
+        return np.array([names.index(name) for name in job.noise_actions])
+    pool = getattr(expert, "noise_actions", None)
+    if pool is not None:
+        return np.asarray(pool)
+    idle = {int(env.END), int(getattr(env, "SUB_DONE", env.END))}
+    return np.array([i for i in range(len(names)) if i not in idle])
+
+
+def record_episode(env: gymnasium.Env, job: _Job, number: int) -> Episode:
+    """Record episode `number`; everything random in it comes from (job.seed, number)."""
+    base: Any = env.unwrapped
+    reset_seed, expert_seed, noise_seed = np.random.SeedSequence([job.seed, number]).spawn(3)
+    seed = int(reset_seed.generate_state(1)[0] >> 1)
+    noise = np.random.default_rng(noise_seed)
+    options = None
+    if job.scenarios is not None:
+        options = {"scenario": job.scenarios[number % len(job.scenarios)]}
+    obs, info = env.reset(seed=seed, options=options)
+    expert = _make_expert(job, base, np.random.default_rng(expert_seed))
+    expert.reset()
+    pool = _noise_pool(job, base, expert)
+    aux = _aux_slice(base)
+    suffix = "_image"
+    cameras = [key.removesuffix(suffix) for key in obs if key.endswith(suffix)]
+    constraints = [constraint.name for constraint in base.constraints]
+    images: dict[str, list[bytes]] = {camera: [] for camera in cameras}
+    rows: dict[str, list[Any]] = {
+        k: [] for k in ("state", "action", "executed", "reward", "cost", "aux")
+    }
+    finished = False
+    while not finished:
+        label = int(expert.act())
+        disturbed = noise.random() < job.noise
+        action = int(noise.choice(pool)) if disturbed else label
+        for camera in cameras:
+            images[camera].append(encode_png(obs[camera + suffix]))
+        rows["state"].append(obs["state"])
+        rows["aux"].append(base.privileged_state()[aux])
+        rows["action"].append(label)
+        rows["executed"].append(action)
+        obs, reward, terminated, truncated, info = env.step(action)
+        rows["reward"].append(reward)
+        rows["cost"].append([info["costs"][name] for name in constraints])
+        finished = terminated or truncated
+    integers = ("action", "executed")
+    arrays = {k: np.array(v, np.int64 if k in integers else np.float32) for k, v in rows.items()}
+    return Episode(
+        images=images,
+        success=bool(info["success"]),
+        instruction=info["instruction"],
+        scenario_id=info["scenario_id"],
+        seed=seed,
+        sim_error=info.get("sim_error"),
+        **arrays,
+    )
+
+
+def _aux_slice(base: Any) -> slice:
+    """Where the auxiliary targets are in the environment's privileged state."""
+    slices = getattr(base, "privileged_slices", None)
+    if slices is None:
+        from safevla_envs.privileged import PRIVILEGED_SLICES as slices
+    return slices["aux"]
+
+
+def _episodes(job: _Job, count: int, workers: int) -> Iterator[tuple[Episode, dict[str, Any]]]:
+    """All episodes in order, recorded by `workers` processes (1: this one)."""
+    if workers <= 1:
+        _set_up(job)
+        assert _worker is not None
+        try:
+            for number in range(count):
+                yield _record(number)
+        finally:
+            if _worker.env is not None:
+                _worker.env.close()
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_set_up, initargs=(job,))
+    try:
+        yield from pool.map(_record, range(count))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def collect(
+    *,
+    env_kwargs: Mapping[str, Any] | None = None,
+    episodes: int,
+    seed: int,
+    out_dir: str | Path,
+    env_id: str = DEFAULT_ID,
+    expert: str | Callable[..., Any] = "task",
+    expert_kwargs: Mapping[str, Any] | None = None,
+    wander: float = 0.0,
+    noise: float = 0.1,
+    noise_actions: Sequence[str] | None = None,
+    workers: int = 2,
+    scenarios: Sequence[Any] | None = None,
+    success_only: bool = True,
+    progress: bool | Progress = False,
+) -> dict[str, Any]:
+    """Record an expert's episodes into a new folder.
+
+    The result depends on `seed` and the arguments that name what is recorded, not on `workers`.
+
+    Args:
+        env_kwargs: keyword arguments of `gymnasium.make`; an `id` among them replaces `env_id`.
+        episodes: episodes to play.
+        seed: episode e draws its scenario, its expert and its noise from (seed, e).
+        out_dir: folder to make; it appears only once everything is recorded.
+        env_id: Gymnasium id.
+        expert: name for `safevla.experts.make_expert`, "module:callable" or a callable; called as
+            `(env.unwrapped, wander=..., rng=..., **expert_kwargs)`, it gives an object with
+            `reset()` and `act() -> int`.
+        expert_kwargs: further arguments of the expert.
+        wander: handed to the expert.
+        noise: share of steps that execute a random action; the label stays the expert's.
+        noise_actions: names of the actions noise may execute; None takes the expert's
+            `noise_actions`, or all but `END` and `SUB_DONE`.
+        workers: processes; 1 records in this one.
+        scenarios: scenarios to play, episode e the (e mod n)-th; None draws them by seed.
+        success_only: leave out episodes that did not succeed.
+        progress: draw a progress bar (or one more task in a given `Progress`).
+
+    Returns:
+        Summary: episodes played and kept, frames, success rate, mean length, mean cost per
+        constraint, share of each action, diverged simulations, seconds, frames per second.
+
+    Raises:
+        ValueError: a bad argument, `out_dir` exists already, or no episode was kept.
+    """
+    kwargs = dict(env_kwargs or {})
+    env_id = kwargs.pop("id", env_id)
+    out = Path(out_dir)
+    if episodes < 1:
+        raise ValueError(f"episodes={episodes}: must be at least 1")
+    if not 0 <= noise <= 1:
+        raise ValueError(f"noise={noise}: must be in [0, 1]")
+    if kwargs.get("scenario") is not None:
+        raise ValueError("env_kwargs has 'scenario': give the list as scenarios=")
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"out_dir={out}: exists and is not empty; nothing is overwritten")
+    job = _Job(
+        env_id=env_id,
+        env_kwargs=kwargs,
+        expert=expert,
+        expert_kwargs={"wander": wander, **(expert_kwargs or {})},
+        seed=seed,
+        noise=noise,
+        noise_actions=None if noise_actions is None else tuple(noise_actions),
+        scenarios=scenarios,
+    )
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    started = time.perf_counter()
+    tally = _Tally()
+    writer: DemoWriter | None = None
+    with progress_bar(progress, "demonstrations", episodes) as update:
+        for episode, about in _episodes(job, episodes, workers):
+            keep = episode.sim_error is None and (episode.success or not success_only)
+            tally.count(episode, keep)
+            update(text=f"({tally.frames} frames)")
+            if keep:
+                extra = {"seed": seed, "noise": noise, "wander": wander}
+                writer = writer or DemoWriter(partial, extra=extra, **about)
+                writer.add(episode)
+    if writer is None:
+        raise ValueError(
+            f"no episode of {episodes} was kept: {tally.successes} succeeded, "
+            f"{tally.sim_errors} diverged"
+        )
+    writer.close()
+    if out.exists():
+        out.rmdir()
+    partial.rename(out)
+    return tally.summary(writer, time.perf_counter() - started)
+
+
+@dataclass
+class _Tally:
+    """Running sums for the summary of :func:`collect`; costs and lengths of all episodes played."""
+
+    played: int = 0
+    kept: int = 0
+    successes: int = 0
+    sim_errors: int = 0
+    steps: int = 0
+    frames: int = 0
+    cost: Any = 0.0
+    actions: dict[int, int] = field(default_factory=dict)
+
+    def count(self, episode: Episode, keep: bool) -> None:
+        """Add one episode."""
+        self.played += 1
+        self.successes += episode.success
+        self.sim_errors += episode.sim_error is not None
+        self.steps += len(episode)
+        self.cost = self.cost + episode.cost.sum(0, dtype=np.float64)
+        if keep:
+            self.kept += 1
+            self.frames += len(episode)
+            for action in episode.action.tolist():
+                self.actions[action] = self.actions.get(action, 0) + 1
+
+    def summary(self, writer: DemoWriter, seconds: float) -> dict[str, Any]:
+        """The sums as rates and means."""
+        mean_cost = (np.asarray(self.cost) / self.played).tolist()
+        return {
+            "episodes": self.played,
+            "kept": self.kept,
+            "frames": self.frames,
+            "success_rate": self.successes / self.played,
+            "mean_length": self.steps / self.played,
+            "mean_cost": dict(zip(writer.constraint_names, mean_cost)),
+            "action_share": {
+                writer.action_names[i]: n / self.frames for i, n in sorted(self.actions.items())
+            },
+            "sim_errors": self.sim_errors,
+            "seconds": seconds,
+            "steps_per_second": self.steps / seconds,
+        }

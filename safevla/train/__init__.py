@@ -1,0 +1,1 @@
+"""Training: behaviour cloning and PPO-Lagrangian."""
