@@ -208,10 +208,6 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         """Returns the third-person view, uint8 (360, 480, 3), when `render_mode="rgb_array"`."""
         return self.render_frame() if self.render_mode == "rgb_array" else None
 
-    def close(self) -> None:
-        """Frees what the cameras uploaded."""
-        self.sim.close()
-
     # ---- the episode ------------------------------------------------------------------------
 
     def _next_scenario(self, seed: int | None) -> Scenario:

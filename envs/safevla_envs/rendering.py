@@ -7,7 +7,7 @@ for passes and vertices, hardly for pixels.
 from __future__ import annotations
 
 import atexit
-from typing import Any
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
@@ -50,7 +50,7 @@ class Camera:
         model: the compiled model; its meshes and textures are uploaded at the first frame.
     """
 
-    _alive: list[Camera] = []
+    _alive: ClassVar[list[Camera]] = []
 
     def __init__(self, model: mujoco.MjModel):
         self.model = model
@@ -102,6 +102,9 @@ class Camera:
         if self.resources is None:
             self.resources = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_100)
             mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.resources)
+        if width > self.resources.offWidth or height > self.resources.offHeight:
+            # contexts start small: many models stay uploaded at once
+            mujoco.mjr_resizeOffscreen(width, height, self.resources)
         self.view.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self.view.fixedcamid = self.model.camera(camera).id
         self.option.geomgroup[2] = camera not in VIEWS_FROM_ABOVE

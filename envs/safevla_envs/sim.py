@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 
 import mujoco
 import numpy as np
 
 from safevla_envs.build.catalog import CATALOG
-from safevla_envs.build.home import BuiltHome, build_home
+from safevla_envs.build.home import cached_home
 from safevla_envs.build.instrument import SensorReader
 from safevla_envs.build.robot import GRIPPER_OPEN, HOME_ARM, ROBOT
-from safevla_envs.rendering import Camera
 from safevla_envs.scenario import Scenario
 
 __all__ = ["TICK", "Simulation", "SimulationError"]
@@ -21,7 +19,6 @@ TICK = 0.05
 """s; length of a control tick."""
 SETTLING_HEIGHT = 0.001
 """m; movable bodies start this far above the floor."""
-CACHED_MODELS = 4
 MIN_GRASP = 0.004
 """m; a closed gripper that is open by less holds nothing."""
 _DIVERGED = (
@@ -51,28 +48,21 @@ class Simulation:
         if self.substeps < 1 or abs(self.substeps * timestep - TICK) > 1e-9:
             raise ValueError(f"timestep={timestep}: 0.05 s must be a whole multiple of it")
         self.timestep, self.visuals = timestep, visuals
-        self._homes: OrderedDict[str, tuple[BuiltHome, mujoco.MjData, SensorReader]] = OrderedDict()
-        self._cameras: dict[str, Camera] = {}
         self.scenario: Scenario | None = None
+        self._key = ""
 
     def load(self, scenario: Scenario) -> None:
         """Puts a scenario in place: compiles its layout if it is new, else edits the state."""
-        key = scenario.layout_key
-        if key not in self._homes:
-            home = build_home(
+        if scenario.layout_key != self._key:
+            self._key = scenario.layout_key
+            self.home = cached_home(
                 scenario, timestep=self.timestep, substeps=self.substeps, visuals=self.visuals
             )
-            reader = SensorReader(home.model, home.instrumentation)
-            self._homes[key] = (home, mujoco.MjData(home.model), reader)
-            while len(self._homes) > CACHED_MODELS:
-                old, _ = self._homes.popitem(last=False)
-                if old in self._cameras:
-                    self._cameras.pop(old).close()
-        self._homes.move_to_end(key)
-        self.home, self.data, self.reader = self._homes[key]
-        self.model = self.home.model
+            self.model = self.home.model
+            self.data = mujoco.MjData(self.model)
+            self.reader = SensorReader(self.model, self.home.instrumentation)
+            self._index()
         self.scenario = scenario
-        self._index()
         self._reset(scenario)
 
     def _index(self) -> None:
@@ -287,10 +277,7 @@ class Simulation:
 
     def render(self, camera: str, width: int, height: int, *, pretty: bool = False) -> np.ndarray:
         """Draws a camera's view, uint8 (height, width, 3)."""
-        key = self.scenario.layout_key  # type: ignore[union-attr]
-        if key not in self._cameras:
-            self._cameras[key] = Camera(self.model)
-        return self._cameras[key].render(self.data, camera, width, height, pretty=pretty)
+        return self.home.camera.render(self.data, camera, width, height, pretty=pretty)
 
     def state_hash(self) -> str:
         """Hash of the physics state, for determinism checks."""
@@ -300,12 +287,6 @@ class Simulation:
         state = np.empty(size)
         mujoco.mj_getState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
         return hashlib.sha256(state.tobytes()).hexdigest()
-
-    def close(self) -> None:
-        """Frees the cameras' uploads."""
-        for camera in self._cameras.values():
-            camera.close()
-        self._cameras.clear()
 
     def contact_graph(self) -> np.ndarray:
         """Which of robot (0) and partners (1...) touch, bool (P + 1, P + 1), symmetric."""

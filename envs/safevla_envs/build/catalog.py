@@ -117,19 +117,19 @@ class _Catalog(Mapping[str, ObjectSpec]):
     """Categories by name, read from `catalog.yaml` at first use."""
 
     def __getitem__(self, category: str) -> ObjectSpec:
-        entries = _load(assets_dir() / "objects" / "catalog.yaml")
+        entries = _entries()
         if category not in entries:
             raise KeyError(f"unknown category {category!r}; allowed: {', '.join(sorted(entries))}")
         return entries[category]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_load(assets_dir() / "objects" / "catalog.yaml"))
+        return iter(_entries())
 
     def __len__(self) -> int:
-        return len(_load(assets_dir() / "objects" / "catalog.yaml"))
+        return len(_entries())
 
     def __contains__(self, category: object) -> bool:
-        return category in _load(assets_dir() / "objects" / "catalog.yaml")
+        return category in _entries()
 
     def __repr__(self) -> str:
         return f"CATALOG({', '.join(self)})"
@@ -151,8 +151,8 @@ def part_path(category: str) -> Path:
 
 
 @cache
-def _load(path: Path) -> dict[str, ObjectSpec]:
-    tree = OmegaConf.to_container(OmegaConf.load(path))
+def _entries() -> dict[str, ObjectSpec]:
+    tree = OmegaConf.to_container(OmegaConf.load(assets_dir() / "objects" / "catalog.yaml"))
     assert isinstance(tree, dict)
     entries: dict[str, ObjectSpec] = {}
     for kind, group in tree.items():

@@ -6,6 +6,7 @@ in place through `qpos`, so a model edited in place equals one compiled cold.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import mujoco
@@ -16,12 +17,14 @@ from safevla_envs.build.instrument import Instrumentation, instrument
 from safevla_envs.build.objects import add_materials, add_object
 from safevla_envs.build.robot import ROBOT, add_robot, self_collision_pairs, set_servo_gains
 from safevla_envs.occupancy import WALL_DEPTH
+from safevla_envs.rendering import Camera
 from safevla_envs.scenario import Doorway, Room, Scenario
 
-__all__ = ["FLOOR", "ROOM", "BuiltHome", "build_home", "home_spec"]
+__all__ = ["FLOOR", "ROOM", "BuiltHome", "build_home", "cached_home", "home_spec"]
 
 FLOOR, ROOM = "floor", "room"
 """Bodies of the floor and of walls with fixed furniture; each is one contact partner."""
+CACHED_HOMES = 64
 WALL_HEIGHT = 2.4
 DOOR_HEIGHT = 2.05
 LINTEL_GROUP = 2
@@ -37,6 +40,7 @@ class BuiltHome:
     model: mujoco.MjModel
     instrumentation: Instrumentation
     partners: tuple[str, ...]
+    camera: Camera
 
 
 def home_spec(
@@ -56,8 +60,8 @@ def home_spec(
     spec.visual.quality.numstacks = 4
     spec.visual.quality.numquads = 1
     spec.visual.quality.shadowsize = 2048
-    spec.visual.global_.offwidth = 1280
-    spec.visual.global_.offheight = 1024
+    spec.visual.global_.offwidth = 128
+    spec.visual.global_.offheight = 128
     spec.visual.headlight.ambient = [0.34, 0.34, 0.34]
     spec.visual.headlight.diffuse = [0.22, 0.22, 0.22]
     spec.visual.headlight.specular = [0.0, 0.0, 0.0]
@@ -136,7 +140,28 @@ def build_home(
     )
     model = spec.compile()
     set_servo_gains(model)
-    return BuiltHome(model=model, instrumentation=instrumentation, partners=partners)
+    return BuiltHome(
+        model=model, instrumentation=instrumentation, partners=partners, camera=Camera(model)
+    )
+
+
+_homes: OrderedDict[tuple[str, float, int, str], BuiltHome] = OrderedDict()
+
+
+def cached_home(scenario: Scenario, *, timestep: float, substeps: int, visuals: str) -> BuiltHome:
+    """Returns `build_home`'s result, shared by every simulation of this process.
+
+    Nothing edits a compiled model, so sharing is safe; the least recently used are dropped.
+    """
+    key = (scenario.layout_key, timestep, substeps, visuals)
+    home = _homes.get(key)
+    if home is None:
+        home = build_home(scenario, timestep=timestep, substeps=substeps, visuals=visuals)
+        _homes[key] = home
+        while len(_homes) > CACHED_HOMES:
+            _homes.popitem(last=False)[1].camera.close()
+    _homes.move_to_end(key)
+    return home
 
 
 def _light(spec: mujoco.MjSpec, scenario: Scenario) -> None:

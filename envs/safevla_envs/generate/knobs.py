@@ -14,6 +14,8 @@ __all__ = ["LEVELS", "Knobs", "knobs_for"]
 
 TARGET_CATEGORIES = (
     "basketball",
+    "exercise_ball",
+    "floor_lamp",
     "potted_plant",
     "teddy_bear",
     "suitcase",

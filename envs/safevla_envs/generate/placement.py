@@ -177,7 +177,8 @@ def _start_and_target(
     grid = floor.grid
     fallback: tuple | None = None
     gaps = [layout.gaps[i] for i in rng.permutation(len(layout.gaps))]
-    for attempt in range(10):
+    from_gap = [_field_from(grid, gap) for gap in gaps]
+    for attempt in range(8):
         gap = gaps[attempt % len(gaps)] if gaps else None
         room = layout.rooms[rng.integers(len(layout.rooms))]
         if gap is not None and same_room:
@@ -196,10 +197,7 @@ def _start_and_target(
         allowed &= grid.clearance >= BASE_RADIUS + 0.05
         through = np.zeros_like(allowed)
         if gap is not None:
-            here = grid.cell(*gap)
-            middle = np.zeros_like(allowed)
-            middle[max(here[0] - 1, 0) : here[0] + 2, max(here[1] - 1, 0) : here[1] + 2] = True
-            away = grid.distance_field(middle, PLAN_RADIUS)
+            here, away = grid.cell(*gap), from_gap[attempt % len(gaps)]
             through = allowed & np.isfinite(away) & (field > field[here] + 0.3)
             through &= away + field[here] < field + 0.2
         for starts, good in ((through, True), (allowed, gap is None)):
@@ -215,6 +213,13 @@ def _start_and_target(
     if fallback is None:
         raise Rejected("no_start_at_target_distance")
     return _with_tail(*fallback)
+
+
+def _field_from(grid: OccupancyGrid, point: tuple[float, float]) -> np.ndarray:
+    row, column = grid.cell(*point)
+    middle = np.zeros(grid.occupied.shape, bool)
+    middle[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = True
+    return grid.distance_field(middle, PLAN_RADIUS)
 
 
 def _with_tail(start: tuple, goal: tuple, path: np.ndarray) -> tuple:
