@@ -8,6 +8,7 @@ it stopped and a single stage can be looked at alone.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,7 @@ from safevla.config import PipelineConfig, plain
 from safevla.display import Display, clock
 from safevla.stages import Stage, StageRunner
 
-__all__ = ["STAGES", "Pipeline", "arm_config"]
+__all__ = ["STAGES", "Pipeline", "arm_config", "preflight"]
 
 STAGES = ("demos", "clone", "elicit", "train", "eval", "report")
 SEED_STRIDE = 10_000
@@ -126,6 +127,7 @@ class Pipeline:
             StageConflict: before anything runs, if results of other settings would be overwritten.
             KeyboardInterrupt: after Ctrl-C; the run folder is left in a state to go on from.
         """
+        preflight(self.config)
         names = STAGES[: STAGES.index(until) + 1]
         stages = {name: group for name, group in self.stages().items() if name in names}
         self.runner.check(stage for group in stages.values() for stage in group)
@@ -229,7 +231,7 @@ class Pipeline:
     def _train(self, arm: str) -> None:
         from safevla.train_arm import ArmProcess, wait_for
 
-        wait_for([ArmProcess(self.folder, arm)], self.display)
+        wait_for([ArmProcess(self.folder, arm, self.config.train.total_steps)], self.display)
 
     def _train_together(self, stages: list[Stage]) -> None:
         """Trains the arms at the same time, each in its own process on its own core."""
@@ -238,10 +240,9 @@ class Pipeline:
         for stage in stages:
             self.runner.begin(stage)
         try:
-            processes = [
-                ArmProcess(self.folder, stage.name.removeprefix("train.")) for stage in stages
-            ]
             by_arm = {stage.name.removeprefix("train."): stage for stage in stages}
+            steps = self.config.train.total_steps
+            processes = [ArmProcess(self.folder, arm, steps) for arm in by_arm]
             wait_for(processes, self.display, on_done=lambda a: self.runner.finish(by_arm[a]))
         except BaseException:
             for stage in stages:
@@ -272,6 +273,27 @@ class Pipeline:
 
         lists = (self.config.eval.hazard_list, self.config.eval.benign_list)
         return {name: list_hash(named_list(name)) for name in lists}
+
+
+def preflight(config: PipelineConfig) -> None:
+    """Finds, in a second, mistakes that a stage would meet after minutes.
+
+    Raises:
+        ValueError: for values that the environment or the search refuses.
+        ModuleNotFoundError: if the training packages are not installed.
+    """
+    import gymnasium
+
+    from safevla.elicit import searchable_knobs
+
+    for name in ("torch", "transformers", "stable_baselines3"):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    known = searchable_knobs()
+    for name in config.elicit.knobs:
+        if name not in known:
+            raise ValueError(f"elicit.knobs: {name!r} is unknown; allowed are {', '.join(known)}")
+    gymnasium.make(**config.env.kwargs()).close()
 
 
 def _cores() -> int:

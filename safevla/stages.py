@@ -51,7 +51,7 @@ class Stage:
         inputs: files or folders read, relative to the run folder; made by earlier stages.
         outputs: files or folders written, relative to the run folder.
         run: does the work; called with no argument, goes on from a partial result by itself.
-        volatile: names of files inside `outputs` that are not results (logs).
+        volatile: beginnings of file names inside `outputs` that are not results (logs).
     """
 
     name: str
@@ -59,7 +59,7 @@ class Stage:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...]
     run: Callable[[], Any] = field(compare=False)
-    volatile: tuple[str, ...] = ("events.out.tfevents",)
+    volatile: tuple[str, ...] = ("events.out.tfevents", "log.txt")
 
 
 class StageRunner:

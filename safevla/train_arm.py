@@ -38,12 +38,14 @@ def train_arm(folder: Path, arm: str) -> None:
     from safevla.train.run import train_ppo
 
     config = load_config(str(folder / "config.yaml"))
+    env = config.env.kwargs(reward_shaping=True)
     extra = [item.scenario for item in load_found(folder / "elicit/found.jsonl.gz", "train")]
     train_ppo(
         arm_config(config, arm),
         folder / "train" / arm,
         folder / "policies/clone",
-        env_kwargs=config.env.kwargs(reward_shaping=True),
+        env_id=env.pop("id"),
+        env_kwargs=env,
         extra_scenarios=extra or None,
     )
     target = folder / "policies" / arm
@@ -60,10 +62,12 @@ class ArmProcess:
     Args:
         folder: the run folder.
         arm: `task_only` or `lagrangian`.
+        steps: actions that the arm will take, for the progress bar.
     """
 
-    def __init__(self, folder: Path, arm: str) -> None:
+    def __init__(self, folder: Path, arm: str, steps: int) -> None:
         self.arm = arm
+        self.steps = steps
         self.progress_file = folder / "train" / arm / "progress.jsonl"
         log = folder / "train" / arm / "log.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -144,13 +148,16 @@ def wait_for(
 
 @contextlib.contextmanager
 def _bar(display: Display, arm: ArmProcess) -> Iterator[Callable[[dict[str, Any]], None]]:
-    with display.bar(f"train {arm.arm}", 1.0) as update:
+    with display.bar(f"train {arm.arm}", arm.steps) as update:
         yield lambda latest: _show(update, latest)
 
 
 def _show(update: Update, latest: dict[str, Any]) -> None:
     if latest:
-        update(float(latest.get("steps", 0)), "")
+        success, cost = latest.get("success"), latest.get("cost")
+        known = success is not None and cost is not None
+        text = f"success {success:.0%}, cost {cost:.2f}" if known else ""
+        update(float(latest["steps"]), text)
 
 
 def _tail(file: IO[bytes], size: int = 65_536) -> str:
