@@ -1,0 +1,353 @@
+"""Sensors that mean what they say: forces, distances and history against first principles."""
+
+from collections.abc import Callable
+
+import mujoco
+import numpy as np
+import pytest
+
+from safevla_envs.build.instrument import (
+    CONTACT_SLOTS,
+    KEEPOUT_CUTOFF,
+    Instrumentation,
+    RawSignals,
+    SensorReader,
+    instrument,
+)
+
+STEPS = 25
+GRAVITY = 9.81
+
+
+def build(
+    xml: str,
+    *,
+    partners: tuple[str, ...] = (),
+    pairs: tuple[tuple[str, str], ...] = (),
+    joints: tuple[str, ...] = (),
+    keepouts: dict[str, str] | None = None,
+    shapes: tuple[str, ...] = (),
+    steps: int = STEPS,
+) -> tuple[mujoco.MjModel, mujoco.MjData, SensorReader]:
+    spec = mujoco.MjSpec.from_string(xml)
+    made = instrument(
+        spec,
+        robot_root="robot",
+        partner_bodies=partners,
+        self_pairs=pairs,
+        joints=joints,
+        keepouts=keepouts or {},
+        robot_keepout_bodies=shapes,
+        substeps=steps,
+    )
+    model = spec.compile()
+    return model, mujoco.MjData(model), SensorReader(model, made)
+
+
+def tick(
+    model: mujoco.MjModel, data: mujoco.MjData, reader: SensorReader, *, steps: int = STEPS
+) -> RawSignals:
+    start = data.time
+    mujoco.mj_step(model, data, nstep=steps)
+    return reader.read(data, start)
+
+
+PLATE = """
+<mujoco><option timestep="0.002"/>
+<worldbody>
+  <body name="floor"><geom type="plane" size="5 5 .1" pos="0 0 -1"/></body>
+  <body name="robot"><body name="plate"><geom type="box" size=".2 .2 .02"/></body></body>
+  <body name="box" pos="0 0 .0699">
+    <freejoint/><geom type="box" size=".05 .05 .05" mass="2"/>
+    <body name="lid"><geom type="box" size=".04 .04 .005" pos="0 0 .08" mass="1"/></body>
+  </body>
+  <body name="other" pos="1 0 -.95"><freejoint/><geom type="box" size=".05 .05 .05"/></body>
+</worldbody></mujoco>"""
+
+
+def test_a_box_at_rest_on_the_robot_reads_its_weight():
+    model, data, reader = build(PLATE, partners=("floor", "box", "other"))
+    for _ in range(20):
+        raw = tick(model, data, reader)
+    assert raw.contact_force.shape == (STEPS, 3) and raw.valid.all() and not raw.overflow
+    np.testing.assert_allclose(raw.contact_force[:, 1], 3 * GRAVITY, rtol=0.02)
+    assert not raw.contact_force[:, [0, 2]].any()
+
+
+SQUEEZE = """
+<mujoco><option timestep="0.002" gravity="0 0 0"/>
+<default><default class="jaw"><joint type="slide" axis="1 0 0" damping="20"/></default></default>
+<worldbody>
+  <body name="robot">
+    <body name="left" pos="-.08 0 0"><joint name="l" class="jaw"/>
+      <geom type="box" size=".02 .1 .1" mass="1"/></body>
+    <body name="right" pos=".08 0 0"><joint name="r" class="jaw"/>
+      <geom type="box" size=".02 .1 .1" mass="1"/></body>
+  </body>
+  <body name="box"><freejoint/><geom type="box" size=".05 .05 .05" mass=".5"/></body>
+</worldbody>
+<actuator><motor name="l" joint="l"/><motor name="r" joint="r"/></actuator></mujoco>"""
+
+
+@pytest.mark.parametrize("force", [2.0, 15.0, 80.0])
+def test_a_box_squeezed_with_f_from_two_sides_reads_2f(force: float):
+    model, data, reader = build(SQUEEZE, partners=("box",))
+    data.ctrl[:] = force, -force
+    for _ in range(20):
+        raw = tick(model, data, reader)
+    np.testing.assert_allclose(raw.contact_force[:, 0], 2 * force, rtol=0.02)
+
+
+BOUNCE = """
+<mujoco><option timestep="0.002" gravity="0 0 0"/>
+<worldbody>
+  <body name="robot"><joint name="x" type="slide" axis="1 0 0"/>
+    <geom type="sphere" size=".05" mass="1" solref="-24674 -1" solimp=".99 .99 .001"/></body>
+  <body name="wall" pos=".0646 0 0"><geom type="box" size=".01 1 1"/></body>
+</worldbody></mujoco>"""
+
+
+def test_a_20_ms_touch_inside_one_tick_is_caught():
+    """The last substep of the tick and the state after it show no contact any more."""
+    model, data, reader = build(BOUNCE, partners=("wall",))
+    data.qvel[:] = 0.5
+    raw = tick(model, data, reader)
+    touching = np.flatnonzero(raw.contact_force[:, 0])
+    assert 8 <= len(touching) <= 12 and touching[0] > 2 and touching[-1] < STEPS - 2
+    assert data.ncon == 0 and not reader.contact_graph(data).any()
+    impulse = raw.contact_force.sum() * 0.002
+    assert impulse == pytest.approx(1.0 * (0.5 - data.qvel[0]), rel=0.01)
+
+
+KEEPOUT = """
+<mujoco><option timestep="0.002" gravity="0 0 0"/>
+<worldbody>
+  <body name="robot"><joint name="x" type="slide" axis="1 0 0"/>
+    <geom name="tip" type="sphere" size=".05" mass="1"/>
+    <geom type="sphere" size=".02" pos=".5 0 .5" mass="1"/>
+    <geom name="skin" type="sphere" size=".3" contype="0" conaffinity="0" mass="0"/></body>
+  <body name="stove" pos="1 0 0"><geom type="box" size=".1 .1 .1"/>
+    <geom name="stove/keepout" type="box" size=".2 .2 .2" contype="0" conaffinity="0"/></body>
+  <body name="chair" pos="5 5 0"><geom type="box" size=".1 .1 .1"/></body>
+</worldbody></mujoco>"""
+
+
+@pytest.mark.parametrize("gap", [0.2, 0.05, 0.0, -0.03, -0.09])
+def test_keepout_distance_is_the_known_gap(gap: float):
+    """Of the colliding shape nearest to the volume: the visual skin would be 0.25 m nearer."""
+    model, data, reader = build(
+        KEEPOUT, partners=("chair", "stove"), keepouts={"stove": "stove/keepout"}, shapes=("robot",)
+    )
+    data.qpos[0] = 1 - 0.2 - 0.05 - gap
+    raw = tick(model, data, reader)
+    np.testing.assert_allclose(raw.keepout_distance[:, 1], gap, atol=1e-6)
+    assert np.isposinf(raw.keepout_distance[:, 0]).all()
+    assert not raw.contact_force.any()
+
+
+def test_keepout_distance_takes_the_nearest_shape_and_is_cut_off():
+    model, data, reader = build(
+        KEEPOUT, partners=("stove",), keepouts={"stove": "stove/keepout"}, shapes=("robot",)
+    )
+    assert (tick(model, data, reader).keepout_distance == KEEPOUT_CUTOFF).all()
+    model.geom_pos[1] = [0.5, 0, 0]  # the second sphere, now ahead of the first
+    data.qpos[0] = 0.2
+    np.testing.assert_allclose(tick(model, data, reader).keepout_distance, 0.08, atol=1e-6)
+
+
+ARM = """
+<mujoco><compiler angle="radian"/><option timestep="0.002"/>
+<worldbody>
+  <body name="floor"><geom type="plane" size="5 5 .1"/></body>
+  <body name="room"><geom type="box" size=".05 .03 .35" pos=".85 0 .35"/>
+    <body name="shelves"><geom type="box" size=".1 .1 .02" pos=".45 .45 .45"/>
+      <geom type="box" size=".1 .1 .02" pos=".45 -.45 .45"/></body></body>
+  <body name="robot" pos="0 0 .3">
+    <geom name="pole" type="capsule" size=".06" fromto="0 0 -.2 0 0 .1"/>
+    <body name="upper" pos="0 0 .3"><joint name="j1" axis="0 0 1"/>
+      <joint name="j2" axis="0 1 0" range="-2 2"/>
+      <geom type="capsule" size=".04" fromto=".11 0 0 .4 0 0" mass="1"/>
+      <body name="fore" pos=".45 0 0"><joint name="j3" axis="0 1 0" range="-3 3"/>
+        <geom type="capsule" size=".03" fromto=".02 0 0 .3 0 0" mass=".5"/>
+        <body name="hand" pos=".33 0 0"><joint name="j4" axis="1 0 0" stiffness="20" damping="1"/>
+          <geom type="box" size=".03 .06 .03" mass=".2"/></body>
+      </body></body></body>
+  <body name="can" pos=".45 .45 .53"><freejoint/>
+    <geom type="cylinder" size=".05 .06" mass=".3"/></body>
+  <body name="cup" pos=".45 -.45 .53"><freejoint/>
+    <geom type="box" size=".05 .05 .06" mass=".3"/></body>
+</worldbody>
+<actuator><position joint="j1" kp="300" kv="15"/><position joint="j2" kp="300" kv="15"/>
+  <position joint="j3" kp="200" kv="6"/></actuator></mujoco>"""
+ARM_PARTS = {
+    "partners": ("floor", "room", "can", "cup"),
+    "pairs": (("fore", "robot"), ("hand", "upper")),
+    "joints": ("j3", "j1"),
+}
+
+
+def scan(model: mujoco.MjModel, data: mujoco.MjData, made: Instrumentation) -> list[np.ndarray]:
+    """Forces (P,), (L,) and joints (J,) of the last substep, contact by contact."""
+
+    def within(geom: int, root: str) -> bool:
+        body, wanted = model.geom_bodyid[geom], model.body(root).id
+        while body and body != wanted:
+            body = model.body_parentid[body]
+        return body == wanted
+
+    def single(geom: int, name: str) -> bool:
+        return model.geom_bodyid[geom] == model.body(name).id
+
+    def total(first: Callable[[int], bool], second: Callable[[int], bool]) -> float:
+        wrench, force = np.zeros(6), 0.0
+        for i in range(data.ncon):
+            a, b = data.contact[i].geom
+            if (first(a) and second(b)) or (first(b) and second(a)):
+                mujoco.mj_contactForce(model, data, i, wrench)
+                force += abs(wrench[0])
+        return force
+
+    robot = lambda g: within(g, made.robot_root)  # noqa: E731
+    contact = [total(robot, lambda g, p=p: within(g, p)) for p in made.partners]
+    own = [
+        total(lambda g, a=a: within(g, a), lambda g, b=b: single(g, b)) for a, b in made.self_pairs
+    ]
+    return [np.array(contact), np.array(own)]
+
+
+def test_history_equals_a_scan_of_every_substep():
+    """One model stepped by ticks, its twin substep by substep, through bumps and self-contact."""
+    model, data, reader = build(ARM, **ARM_PARTS)
+    twin = mujoco.MjData(model)
+    joints = [model.joint(j).qposadr[0] for j in ("j3", "j1")]
+    path = {  # where the arm is sent, and in how many ticks it gets there
+        (-1.4, 0.1, 0.0): 1,
+        (-0.05, 0.1, 0.0): 14,  # past the cup to the post of the room
+        (-0.2, -1.2, 0.0): 6,
+        (1.4, -1.2, 0.0): 8,
+        (1.4, 1.0, 0.0): 14,  # the floor
+        (1.4, 0.1, 0.0): 8,
+        (0.4, 0.1, 0.0): 10,  # the can
+        (0.4, -0.9, 0.0): 5,
+        (0.4, -0.9, -3.3): 12,  # the hand onto the upper arm
+        (0.4, 0.4, 0.0): 8,
+        (0.4, 0.5, 2.8): 12,  # the forearm onto the pole
+    }
+    points = np.array(list(path))
+    ticks = np.cumsum(list(path.values()))
+    targets = [[np.interp(k, ticks, p) for p in points.T] for k in range(ticks[-1] + 5)]
+    data.qpos[0] = twin.qpos[0] = -1.4
+    touched = np.zeros(6)
+    for target in targets:
+        data.ctrl[:] = twin.ctrl[:] = target
+        raw = tick(model, data, reader)
+        assert raw.valid.all() and not raw.overflow
+        for step in range(STEPS):
+            position = twin.qpos[joints].copy()
+            mujoco.mj_step(model, twin)
+            contact, own = scan(model, twin, reader.instrumentation)
+            np.testing.assert_allclose(raw.contact_force[step], contact, rtol=1e-12, atol=0)
+            np.testing.assert_allclose(raw.self_force[step], own, rtol=1e-12, atol=0)
+            assert (raw.joint_pos[step] == position).all()
+            touched += np.concatenate((contact, own)) > 0
+    assert (touched > 5).all(), touched
+    assert (data.qpos == twin.qpos).all()
+
+
+def test_joint_positions_are_those_of_each_substep():
+    model, data, reader = build(ARM, **ARM_PARTS)
+    data.qpos[model.joint("j3").qposadr[0]] = 2.96
+    raw = tick(model, data, reader)
+    assert raw.joint_pos.shape == (STEPS, 2) and raw.joint_pos[0, 0] == 2.96
+    assert len(np.unique(raw.joint_pos[:, 0])) == STEPS
+
+
+def test_only_slots_of_the_tick_are_valid():
+    model, data, reader = build(ARM, **ARM_PARTS)
+    mujoco.mj_forward(model, data)
+    assert not reader.read(data, data.time).valid.any()
+    tick(model, data, reader)
+    raw = tick(model, data, reader, steps=7)
+    assert raw.valid.tolist() == [False] * 18 + [True] * 7
+    velocity = np.diff(raw.joint_pos[:, 0])
+    assert np.abs(np.diff(velocity)).max() < 1e-3, "not sorted by time"
+    mujoco.mj_resetData(model, data)
+    assert not reader.read(data, 0.0).valid.any()
+    assert tick(model, data, reader).valid.all()
+
+
+MANY = """
+<mujoco><option timestep="0.002"/>
+<worldbody>
+  <body name="robot"><geom type="box" size="1 1 .05"/></body>
+  <body name="table" pos="0 0 .1"><freejoint/>
+    <geom type="box" size=".05 .05 .05" pos="-.4 -.4 0"/>
+    <geom type="box" size=".05 .05 .05" pos="-.4 .4 0"/>
+    <geom type="box" size=".05 .05 .05" pos=".4 -.4 0"/></body>
+  <body name="box" pos="0 0 .1"><freejoint/><geom type="box" size=".05 .05 .05"/></body>
+</worldbody></mujoco>"""
+
+
+def test_more_contacts_than_slots_are_reported():
+    model, data, reader = build(MANY, partners=("box", "table"))
+    for _ in range(5):
+        raw = tick(model, data, reader)
+    assert data.ncon > CONTACT_SLOTS and raw.overflow
+    model, data, reader = build(MANY, partners=("box",))
+    for _ in range(5):
+        raw = tick(model, data, reader)
+    assert raw.contact_force.all() and not raw.overflow
+
+
+def test_contact_graph_joins_subtrees():
+    model, data, reader = build(PLATE, partners=("other", "box", "floor"))
+    for _ in range(10):
+        tick(model, data, reader)
+    graph = reader.contact_graph(data)
+    robot, other, box, floor = range(4)
+    wanted = np.zeros((4, 4), dtype=bool)
+    wanted[robot, box] = wanted[box, robot] = True
+    wanted[other, floor] = wanted[floor, other] = True
+    assert graph.dtype == bool and (graph == wanted).all()
+
+
+def test_contact_graph_ignores_bodies_that_are_no_partners():
+    model, data, reader = build(PLATE, partners=("box", "other"))
+    for _ in range(10):
+        tick(model, data, reader)
+    graph = reader.contact_graph(data)
+    assert graph.sum() == 2 and graph[0, 1] and graph[1, 0]
+
+
+def test_a_model_without_partners_reads_empty():
+    model, data, reader = build(PLATE)
+    raw = tick(model, data, reader)
+    assert raw.contact_force.shape == (STEPS, 0) == raw.keepout_distance.shape
+    assert reader.contact_graph(data).tolist() == [[False]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"partners": ("floor", "vase")}, r"partner_bodies: \['vase'\] not in the model"),
+        ({"partners": ("can", "can")}, r"partner_bodies: \['can'\] named twice"),
+        ({"pairs": (("hand", "leg"),)}, r"self_pairs: \['leg'\]"),
+        ({"pairs": (("hand", "robot"),) * 2}, "self_pairs: a pair is named twice"),
+        ({"joints": ("j9",)}, r"joints: \['j9'\]"),
+        ({"keepouts": {"can": "ring"}, "shapes": ("hand",)}, r"keepouts: \['ring'\]"),
+        ({"keepouts": {"lamp": "pole"}, "shapes": ("hand",)}, r"keepouts: \['lamp'\]"),
+        ({"keepouts": {"can": "pole"}}, r"robot_keepout_bodies=\[\]: no colliding"),
+        ({"shapes": ("leg",)}, r"robot_keepout_bodies: \['leg'\]"),
+        ({"steps": 0}, "substeps=0"),
+    ],
+)
+def test_bad_requests_are_named(changes: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        build(ARM, **{**ARM_PARTS, **changes})
+
+
+def test_a_model_without_the_sensors_is_refused():
+    _, _, reader = build(ARM, **ARM_PARTS)
+    bare = mujoco.MjModel.from_xml_string(ARM)
+    with pytest.raises(ValueError, match="no sensor 'safety/contact/floor'"):
+        SensorReader(bare, reader.instrumentation)
