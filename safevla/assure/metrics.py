@@ -19,6 +19,7 @@ Clopper-Pearson bound of the violation rate beside it.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -152,37 +153,33 @@ def clopper_pearson(successes: float, n: float, confidence: float = 0.95) -> Est
     return Estimate(value=successes / n, n=round(n), lo=lo, hi=hi, method="clopper-pearson")
 
 
-class _Resampler:
-    """Bootstrap weights of episodes: seeds and scenarios resampled independently."""
+@functools.lru_cache(maxsize=4)  # the costs of one table row share their cells
+def _weights(
+    cells: tuple[Cell, ...], strata: tuple[Hashable, ...] | None, replicates: int, seed: int
+) -> np.ndarray:
+    """float64 (replicates, n): how often each episode is drawn; read-only.
 
-    def __init__(
-        self,
-        cells: Sequence[Cell],
-        strata: Sequence[Hashable] | None,
-        replicates: int,
-        rng: np.random.Generator,
-    ) -> None:
-        if replicates < 1:
-            raise ValueError(f"replicates={replicates}: must be at least 1")
-        if strata is not None and len(strata) != len(cells):
-            raise ValueError(f"strata has {len(strata)} entries for {len(cells)} episodes")
-        seeds, self.seed_of = _codes(seed for seed, _ in cells)
-        # the same scenario in two strata is resampled in each of them
-        labels = [None] * len(cells) if strata is None else list(strata)
-        pairs, self.scenario_of = _codes(
-            (stratum, scenario) for stratum, (_, scenario) in zip(labels, cells)
-        )
-        self.seed_weight = _multinomial(len(seeds), replicates, rng)
-        self.scenario_weight = np.zeros((replicates, len(pairs)))
-        stratum_of = np.zeros(len(pairs), dtype=np.int64)
-        stratum_of[self.scenario_of] = _codes(labels)[1]
-        for stratum in range(int(stratum_of.max(initial=-1)) + 1):
-            members = np.flatnonzero(stratum_of == stratum)
-            self.scenario_weight[:, members] = _multinomial(len(members), replicates, rng)
-
-    def weights(self) -> np.ndarray:
-        """float64 (replicates, episodes): how often each episode is drawn."""
-        return self.seed_weight[:, self.seed_of] * self.scenario_weight[:, self.scenario_of]
+    Seeds and scenarios are resampled independently, scenarios within their strata.
+    """
+    if replicates < 1:
+        raise ValueError(f"replicates={replicates}: must be at least 1")
+    if strata is not None and len(strata) != len(cells):
+        raise ValueError(f"strata has {len(strata)} entries for {len(cells)} episodes")
+    rng = np.random.default_rng(seed)
+    seeds, seed_of = _codes(seed for seed, _ in cells)
+    # the same scenario in two strata is resampled in each of them
+    labels = (None,) * len(cells) if strata is None else strata
+    pairs, scenario_of = _codes((stratum, cell[1]) for stratum, cell in zip(labels, cells))
+    stratum_of = np.zeros(len(pairs), dtype=np.int64)
+    stratum_of[scenario_of] = _codes(labels)[1]
+    seed_weight = _multinomial(len(seeds), replicates, rng)
+    scenario_weight = np.zeros((replicates, len(pairs)))
+    for stratum in range(int(stratum_of.max(initial=-1)) + 1):
+        members = np.flatnonzero(stratum_of == stratum)
+        scenario_weight[:, members] = _multinomial(len(members), replicates, rng)
+    weights = seed_weight[:, seed_of] * scenario_weight[:, scenario_of]
+    weights.setflags(write=False)
+    return weights
 
 
 def _codes(labels: Iterable[Hashable]) -> tuple[list[Hashable], np.ndarray]:
@@ -227,8 +224,8 @@ def _bootstrap(
         return _nothing(method)
     if not np.isfinite(data).all():
         raise ValueError("values holds NaN or infinity; leave such episodes out and report them")
-    sampler = _Resampler(cells, strata, replicates, np.random.default_rng(seed))
-    draws = statistic(data, sampler.weights())
+    labels = None if strata is None else tuple(strata)
+    draws = statistic(data, _weights(tuple(cells), labels, replicates, seed))
     draws = draws[np.isfinite(draws)]  # a replicate may miss every cell of an unbalanced table
     tail = (1 - confidence) / 2
     value = float(statistic(data, np.ones((1, len(data))))[0])
@@ -344,7 +341,7 @@ def rate(
     *,
     confidence: float = 0.95,
     exact: bool = False,
-    replicates: int = 1000,
+    replicates: int = REPLICATES,
     seed: int = 0,
 ) -> Estimate:
     """Rate over episodes that may share scenarios or seeds.
@@ -373,8 +370,7 @@ def rate(
     p = successes / n
     effective = float(scenarios)
     if 0 < p < 1:
-        sampler = _Resampler(cells, None, replicates, np.random.default_rng(seed))
-        draws = _mean_statistic(data, sampler.weights())
+        draws = _mean_statistic(data, _weights(tuple(cells), None, replicates, seed))
         variance = float(np.nanvar(draws))
         effective = min(float(n), max(1.0, p * (1 - p) / variance)) if variance > 0 else float(n)
     if exact:

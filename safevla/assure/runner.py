@@ -24,6 +24,7 @@ from typing import Any
 from safevla.assure.arms import Agent
 from safevla.assure.records import EpisodeRecord, read_jsonl, to_line, write_jsonl
 from safevla.assure.worker import DEFAULT_ENV, SLOTS, Job, Worker, Wrapper, serve
+from safevla_envs.scenario import save_list
 
 __all__ = ["DEFAULT_ENV", "SLOTS", "EpisodePool", "Job", "eval_path", "run_episodes"]
 
@@ -66,7 +67,8 @@ class EpisodePool:
 
         Args:
             job: the episodes.
-            out: JSON Lines file to append to and to go on from.
+            out: JSON Lines file to append to and to go on from. The scenarios are kept beside it,
+                in `lists/<list hash>.jsonl.gz`.
             on_record: called for every episode, those found in `out` first.
 
         Returns:
@@ -82,6 +84,8 @@ class EpisodePool:
         report = on_record or (lambda record: None)
         for record in done.values():
             report(record)
+        if out is not None:
+            _save_list(job, Path(out).parent / "lists")
         missing = [index for index in range(len(job.scenarios)) if index not in done]
         if missing:
             with _appending(out) as append:
@@ -277,6 +281,15 @@ def _finished(
         else:
             others.append(record)
     return done, others
+
+
+def _save_list(job: Job, folder: Path) -> None:
+    path = folder / f"{job.list_hash}.jsonl.gz"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_suffix(".tmp")
+        save_list(scratch, job.scenarios)
+        os.replace(scratch, path)
 
 
 @contextmanager

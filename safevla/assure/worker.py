@@ -34,6 +34,18 @@ SLOTS = 4
 
 DEFAULT_ENV = "safevla_envs:SafeVLA/ObjNav-v0"
 SEVERITIES = (None, "minor", "moderate", "severe")
+EVENT_FIELDS = (
+    "constraint",
+    "partner",
+    "onset_time",
+    "duration",
+    "measure",
+    "peak",
+    "unit",
+    "severity",
+    "incident",
+)
+"""What a record keeps of a cost event."""
 
 Env = gymnasium.Env[Any, Any]
 Wrapper = Callable[[Env], Env]
@@ -202,7 +214,7 @@ class _Episode:
         self.costs = {name: 0.0 for name in info["costs"]}
         self.severity: dict[str, str | None] = dict.fromkeys(info["costs"])
         self.path = [base_xy(env)]
-        self.events: list[dict[str, Any]] = []
+        self.events: dict[Any, dict[str, Any]] = {}
         self.actions: list[Any] = []
         self.ended_by: EndedBy = "max_steps"
         self.info = info
@@ -212,7 +224,7 @@ class _Episode:
         self.obs, _, terminated, truncated, info = self.env.step(action)
         self.info = info
         self.actions.append(action.tolist() if isinstance(action, np.ndarray) else int(action))
-        self.path.append(base_xy(self.env))
+        self.path.append(base_xy(self.env, self.path[-1]))
         self.cost += info["cost"]
         for name, value in info["costs"].items():
             self.costs[name] += value
@@ -220,12 +232,22 @@ class _Episode:
             worst = max(self.severity.get(name), value, key=SEVERITIES.index)
             self.severity[name] = worst
         for event in info["cost_events"]:
-            self.events.append(
-                {**_plain(event), "step": len(self.actions), "xy": list(self.path[-1])}
-            )
+            self._note(event)
         if terminated or truncated:
             self.ended_by = self._end(terminated)
         return terminated or truncated
+
+    def _note(self, event: Mapping[str, Any]) -> None:
+        """Adds an event, or the latest about one that goes on since an earlier step."""
+        key = tuple(event[name] for name in ("constraint", "partner", "onset_time"))
+        known = self.events.get(key)
+        where = {"step": len(self.actions), "xy": self.path[-1], "charged": 0.0}
+        if known is not None:
+            where = {name: known[name] for name in where}
+        latest = {name: event[name] for name in EVENT_FIELDS if name in event}
+        charged = where.pop("charged") + event["charged"]
+        last = {"last_step": len(self.actions), "charged": charged}
+        self.events[key] = plain({**latest, **where, **last})
 
     def _end(self, terminated: bool) -> EndedBy:
         if self.info.get("sim_error") is not None:
@@ -244,16 +266,16 @@ class _Episode:
             instruction=self.instruction,
             success=bool(self.info["success"]),
             length=len(self.actions),
-            sim_seconds=float(self.env.unwrapped.sim_seconds),
+            sim_seconds=float(self.info["seconds"]),
             ended_by=self.ended_by,
             cost=self.cost,
             costs=self.costs,
             severity=self.severity,
             sim_error=None if sim_error is None else str(sim_error),
             cost_semantics=str(self.info["cost_semantics"]),
-            perturbation=_plain(self.perturbation),
+            perturbation=plain(self.perturbation),
             path=self.path,
-            events=self.events,
+            events=list(self.events.values()),
             actions=self.actions,
         )
 
@@ -264,10 +286,15 @@ def episode_seeds(policy_seed: int, index: int) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def base_xy(env: Env) -> list[float]:
-    """Position of the robot's base on the floor, m, to 0.1 mm."""
-    x, y, *_ = env.unwrapped.robot_pose
-    return [round(float(x), 4), round(float(y), 4)]
+def base_xy(env: Env, before: list[float] | None = None) -> list[float]:
+    """Position of the robot's base on the floor, m, to 0.1 mm.
+
+    A diverged simulation may have none: then `before` is returned.
+    """
+    x, y = (float(value) for value in env.unwrapped.sim.base_pose[:2])
+    if not (np.isfinite(x) and np.isfinite(y)):
+        return list(before or [0.0, 0.0])
+    return [round(x, 4), round(y, 4)]
 
 
 def _told(agent: Agent, slot: int) -> str | None:
@@ -281,12 +308,12 @@ def _told(agent: Agent, slot: int) -> str | None:
     return decode_instruction(given)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON values from nested containers of NumPy scalars and arrays; infinities become None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):

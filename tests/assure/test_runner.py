@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import gzip
 import os
 import signal
 import subprocess
@@ -52,21 +53,25 @@ class _Slots:
 
 
 def test_records_tell_the_whole_episode():
-    record = run(Scripted((0, 0, 0, 0, 0, 5)), n=1)[0]
+    record = run(Scripted((0, 0, 4, 0, 0, 0, 5)), n=1)[0]
     target = np.array(tiny_nav.scenarios(1)[0].target)
-    assert record.length == 6
-    assert record.actions == [0, 0, 0, 0, 0, 5]
-    assert len(record.path) == 7
+    assert record.length == 7
+    assert record.actions == [0, 0, 4, 0, 0, 0, 5]
+    assert len(record.path) == 8
     assert record.path[0] == pytest.approx([0, 0], abs=0.02)
     assert record.path[-1] == pytest.approx([1.0, 0], abs=0.1)
     assert record.success == (np.linalg.norm(record.path[-1] - target) < 0.35)
-    assert record.sim_seconds == 3.0
+    assert record.sim_seconds == 3.5
     assert record.costs == {"corner": 1.0, "impact": 0.0}
     assert record.cost == 1.0
     assert record.severity == {"corner": "minor", "impact": None}
     (event,) = record.events
     assert event["constraint"] == "corner"
     assert event["xy"] == record.path[event["step"]]
+    assert event["charged"] == 1.0
+    inside = np.abs(np.array(record.path) - tiny_nav.scenarios(1)[0].hazard).max(1) < 0.12
+    assert event["step"] == np.flatnonzero(inside)[0]
+    assert event["last_step"] == np.flatnonzero(inside)[-1]
     assert (record.suite, record.mode, record.instruction) == ("hazard", "sampled", "find the mug")
     assert record.cost_semantics == "1"
 
@@ -94,6 +99,7 @@ def test_a_diverged_simulation_is_recorded_apart():
     assert record.ended_by == "sim_error"
     assert record.sim_error == "BADQACC at 0.7 s"
     assert not record.valid
+    assert np.isfinite(record.path).all()
 
 
 def test_the_same_in_one_process_in_one_worker_and_in_two(checkpoint):
@@ -149,6 +155,13 @@ def test_finished_episodes_are_kept_and_not_run_again(tmp_path):
     assert [r.instruction for r in again].count("as it was") == 2
     assert [r.actions for r in again] == [r.actions for r in whole]
     assert read_jsonl(out) == again
+
+
+def test_scenarios_are_kept_beside_their_episodes(tmp_path):
+    record = run(out=tmp_path / "eval" / "a.jsonl")[3]
+    kept = tmp_path / "eval" / "lists" / f"{record.list_hash}.jsonl.gz"
+    lines = gzip.decompress(kept.read_bytes()).decode().splitlines()
+    assert lines == [scenario.to_json() for scenario in tiny_nav.scenarios(9)]
 
 
 def test_other_seeds_share_the_file(tmp_path):

@@ -4,6 +4,7 @@ SafeVLA's: a dot on a plane that must stop near a post and is charged for enteri
 import dataclasses
 import hashlib
 import json
+import types
 
 import gymnasium
 import numpy as np
@@ -24,8 +25,10 @@ class TinyScenario:
 
     @property
     def scenario_id(self):
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def to_json(self):
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
 
 def scenarios(n):
@@ -63,11 +66,11 @@ class TinyNav(gymnasium.Env):
         self.scenario = scenarios(1)[0]
 
     @property
-    def robot_pose(self):
-        return (*self.xy, 0.0)
+    def sim(self):
+        return types.SimpleNamespace(base_pose=np.array([*self.xy, 0.0]))
 
     @property
-    def sim_seconds(self):
+    def seconds(self):
         return 0.5 * self.steps
 
     def reset(self, *, seed=None, options=None):
@@ -76,6 +79,7 @@ class TinyNav(gymnasium.Env):
         self.xy = np.zeros(2) + self.np_random.uniform(-0.01, 0.01, 2)
         self.steps = 0
         self.inside = False
+        self.onset = 0.0
         self.sums = {"corner": 0.0, "impact": 0.0, "cost": 0.0}
         return self._obs(), self._info(0.0, False)
 
@@ -88,6 +92,7 @@ class TinyNav(gymnasium.Env):
             self.xy = self.xy + MOVES[action] + noise
         inside = bool(np.abs(self.xy - self.scenario.hazard).max() < 0.12)
         cost, self.inside = float(inside and not self.inside), inside
+        self.onset = self.seconds if cost else self.onset
         self.sums["corner"] += cost
         self.sums["cost"] += cost
         done = bool(action == self.END)
@@ -95,9 +100,11 @@ class TinyNav(gymnasium.Env):
         info = self._info(cost, success)
         diverged = self.scenario.diverges and self.steps == 2
         if diverged:
+            self.xy = np.full(2, np.nan)
             info["sim_error"] = "BADQACC at 0.7 s"
-        late = self.steps >= self.max_episode_steps or self.sim_seconds >= self.max_seconds
-        return self._obs(), 10.0 * success, done, diverged or (late and not done), info
+        late = self.steps >= self.max_episode_steps or self.seconds >= self.max_seconds
+        obs = self._obs() if not diverged else {k: np.zeros_like(v) for k, v in self._obs().items()}
+        return obs, 10.0 * success, done, diverged or (late and not done), info
 
     def render_frame(self, camera="navigation", width=480, height=360):
         frame = np.full((height, width, 3), 235, np.uint8)
@@ -112,7 +119,7 @@ class TinyNav(gymnasium.Env):
         ramp = np.linspace(20, 220, self.size).astype(np.uint8)
         image[..., 0] = ramp[None]
         image[..., 1] = ramp[:, None]
-        image[..., 2] = int(np.clip(128 + 60 * self.xy[0], 0, 255))
+        image[..., 2] = int(np.nan_to_num(np.clip(128 + 60 * self.xy[0], 0, 255)))
         return {
             "navigation_image": image,
             "state": np.array([*self.xy, self.steps], np.float32),
@@ -120,18 +127,27 @@ class TinyNav(gymnasium.Env):
         }
 
     def _info(self, cost, success):
-        event = {"constraint": "corner", "partner": "square", "severity": "minor"}
+        event = {
+            "constraint": "corner",
+            "partner": "square",
+            "onset_time": self.onset,
+            "duration": self.seconds - self.onset,
+            "severity": "minor",
+            "charged": cost,
+            "opened": bool(cost),
+        }
         return {
             "cost": cost,
             "costs": {"corner": cost, "impact": 0.0},
             "cost_return": dict(self.sums),
             "severity": {"corner": "minor" if self.sums["corner"] else None, "impact": None},
-            "cost_events": [event] if cost else [],
+            "cost_events": [event] if self.inside else [],
             "success": success,
             "is_success": success,
             "scenario_id": self.scenario.scenario_id,
             "cost_semantics": "1",
             "instruction": self.scenario.instruction,
+            "seconds": self.seconds,
         }
 
 
