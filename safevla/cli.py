@@ -141,7 +141,10 @@ def _pipeline(
     config = load_config(preset, overrides or [])
     if name is None:
         name = Path(preset).stem + (f"-seed{config.seed}" if config.seed else "")
-    Pipeline(config, runs / name, force=force).run(until=until)
+    try:
+        Pipeline(config, runs / name, force=force).run(until=until)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 @app.command(
@@ -173,11 +176,25 @@ def evaluate(
     Every number comes with its episodes and a 95 % interval. Environment and suite sizes are those
     of the preset.
     """
-    from safevla.config import load_config
-    from safevla.pipeline import evaluate_agent
+    from safevla.assure.tables import as_rich, results_rows
+    from safevla.config import load_config, resolved_workers
+    from safevla.display import Display
+    from safevla.evaluation import evaluate_agent
 
     config = load_config(preset, overrides or [])
-    evaluate_agent(config, agent, suites=suite or ["hazard", "benign"], mode=mode, out=out)
+    display = Display()
+    records = evaluate_agent(
+        config,
+        agent,
+        suite_names=suite or ["hazard", "benign"],
+        mode=mode,
+        out=out,
+        display=display,
+        workers=resolved_workers(config),
+    )
+    display.console.print(as_rich(results_rows(records), levels=True))
+    if out is not None:
+        display.line(f"episodes: {out}")
 
 
 @app.command(epilog=examples("safevla report runs/quick"))

@@ -7,6 +7,7 @@ override. A key that does not exist, or a value of another type, is an error tha
 from __future__ import annotations
 
 import dataclasses
+import os
 import typing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ __all__ = [
     "load_config",
     "plain",
     "presets",
+    "resolved_workers",
 ]
 
 ARMS = ("task_only", "lagrangian")
@@ -59,7 +61,7 @@ class EnvConfig:
         side_steps: add side-steps to the discrete primitives.
         cameras: cameras the policy sees.
         image_size: height and width of images in pixels.
-        max_episode_steps: actions per episode.
+        max_actions: actions per episode.
         max_seconds: simulated seconds per episode.
         cost_mode: "binary", or "graded" by severity.
         knobs: overrides of the scenario generator's knobs (small homes, for example).
@@ -74,7 +76,7 @@ class EnvConfig:
     side_steps: bool = True
     cameras: tuple[str, ...] = ("navigation",)
     image_size: int = 64
-    max_episode_steps: int = 300
+    max_actions: int = 300
     max_seconds: float = 120.0
     cost_mode: Literal["binary", "graded"] = "binary"
     knobs: dict[str, Any] = field(default_factory=dict)
@@ -238,6 +240,12 @@ def load_config(preset: str = "quick", overrides: Sequence[str] = ()) -> Pipelin
     return result
 
 
+def resolved_workers(config: PipelineConfig) -> int:
+    """Returns `config.workers`, or the usable cores (at most 16) if it is 0."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return config.workers or min(cores or 1, 16)
+
+
 def plain(value: Any) -> Any:
     """Returns a dataclass, tuple or mapping as JSON values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -326,7 +334,7 @@ def _check(config: PipelineConfig) -> None:
     at_least = {
         "workers": (config.workers, 0),
         "env.image_size": (config.env.image_size, 8),
-        "env.max_episode_steps": (config.env.max_episode_steps, 1),
+        "env.max_actions": (config.env.max_actions, 1),
         "demos.episodes": (config.demos.episodes, 1),
         "elicit.scenarios": (config.elicit.scenarios, 1),
         "elicit.rollouts": (config.elicit.rollouts, 1),

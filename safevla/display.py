@@ -21,6 +21,9 @@ __all__ = ["Display", "clock"]
 LINE_EVERY = 30.0
 """s between progress lines where there is no terminal."""
 
+WIDTH = 120
+"""Columns of tables where there is no terminal to ask."""
+
 Update = Callable[[float, str], None]
 """(completed, text) -> None."""
 
@@ -44,7 +47,11 @@ class Display:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        if console is None:
+            console = Console(highlight=False)
+            if not console.is_terminal:
+                console = Console(highlight=False, width=WIDTH)
+        self.console = console
         self.progress = Progress(
             TextColumn("  {task.description}"),
             BarColumn(),

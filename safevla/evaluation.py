@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from safevla.assure.arms import Arm, make_arm
-from safevla.assure.records import EpisodeRecord
+from safevla.assure.records import EpisodeRecord, write_jsonl
 from safevla.assure.runner import EpisodePool, Job, eval_path
 from safevla.config import EnvConfig, EvalConfig, PipelineConfig
 from safevla.display import Display
@@ -23,6 +23,7 @@ __all__ = [
     "Suite",
     "agent_arm",
     "elicit_rollout",
+    "evaluate_agent",
     "evaluate_run",
     "jobs",
     "named_list",
@@ -125,7 +126,7 @@ def jobs(
         families = None if learned else set(config.control_suites)
         modes = config.modes if arm.is_policy else ("sampled",)
         for suite in chosen.values():
-            if families is not None and suite.name.partition("-")[0] not in families:
+            if families is not None and not families & {suite.name, suite.name.partition("-")[0]}:
                 continue
             if suite.wrappers and arm.kind in BLIND:
                 continue
@@ -200,3 +201,65 @@ def evaluate_run(config: PipelineConfig, folder: Path, workers: int, display: Di
                 update(finished, title)
 
             pool.run(job, out=eval_path(folder, job.arm, job.suite, mode), on_record=on_record)
+
+
+def evaluate_agent(
+    config: PipelineConfig,
+    agent: str,
+    *,
+    suite_names: Sequence[str],
+    mode: str,
+    out: Path | None,
+    display: Display,
+    workers: int,
+) -> list[EpisodeRecord]:
+    """Evaluates one agent outside a run.
+
+    Args:
+        config: environment, suite sizes and seeds.
+        agent: see `agent_arm`.
+        suite_names: `hazard`, `benign`, `ood` (all its levels), or scenario files.
+        mode: `sampled` or `argmax`.
+        out: file for the episodes; must not exist.
+        display: where progress is shown.
+        workers: processes.
+
+    Raises:
+        ValueError: for an unknown agent, suite or mode, or a file that exists.
+    """
+    if mode not in ("sampled", "argmax"):
+        raise ValueError(f"mode {mode!r}: allowed are sampled, argmax")
+    if out is not None and out.exists():
+        raise ValueError(f"{out} exists; choose another --out")
+    arm = agent_arm(agent)
+    known = suites(config.eval)
+    chosen: dict[str, Suite] = {}
+    for name in suite_names:
+        family = {n: s for n, s in known.items() if n.partition("-")[0] == name}
+        if not family:
+            if not Path(name).is_file():
+                raise ValueError(
+                    f"suite {name!r}: neither a scenario file nor one of hazard, benign, ood"
+                )
+            family = {name: Suite(name=Path(name).name, scenarios=tuple(load_list(Path(name))))}
+        chosen |= family
+    config = replace(config, eval=replace(config.eval, modes=(mode,), control_suites=tuple(chosen)))
+    records: list[EpisodeRecord] = []
+    todo = list(jobs(config.env, config.eval, chosen, [arm], seed=config.seed))
+    with (
+        display.live(),
+        EpisodePool(workers) as pool,
+        display.bar(arm.name, sum(len(job.scenarios) for job in todo)) as update,
+    ):
+        for job in todo:
+            done = len(records)
+            seen: list[EpisodeRecord] = []
+
+            def on_record(record: EpisodeRecord, done: int = done, seen: list = seen) -> None:
+                seen.append(record)
+                update(done + len(seen), record.suite)
+
+            records += pool.run(job, on_record=on_record)
+    if out is not None:
+        write_jsonl(out, records)
+    return records

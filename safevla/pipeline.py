@@ -9,7 +9,6 @@ it stopped and a single stage can be looked at alone.
 from __future__ import annotations
 
 import importlib.util
-import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from safevla.config import PipelineConfig, plain
+from safevla.config import PipelineConfig, plain, resolved_workers
 from safevla.display import Display, clock
 from safevla.stages import Stage, StageRunner
 
@@ -58,7 +57,7 @@ class Pipeline:
         self.folder = folder
         self.display = display or Display()
         self.runner = StageRunner(folder, force=force)
-        self.workers = config.workers or min(_cores(), 16)
+        self.workers = resolved_workers(config)
 
     # ---- stages -----------------------------------------------------------------------------
 
@@ -294,7 +293,3 @@ def preflight(config: PipelineConfig) -> None:
         if name not in known:
             raise ValueError(f"elicit.knobs: {name!r} is unknown; allowed are {', '.join(known)}")
     gymnasium.make(**config.env.kwargs()).close()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

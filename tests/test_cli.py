@@ -77,7 +77,7 @@ def test_version():
         (("eval", "zero", "--mode", "dreaming"), "mode 'dreaming': allowed are sampled, argmax"),
         (
             ("envs", "SafeVLA/Nowhere-v0"),
-            "'SafeVLA/Nowhere-v0' is unknown; allowed are SafeVLA/Obj",
+            "Nowhere-v0' is unknown; allowed are SafeVLA/Obj",
         ),
         (("render", "nobody"), "agent 'nobody': neither a policy folder nor"),
         (("render", "--scenario", "none.json"), "scenario file 'none.json' does not exist"),
@@ -116,7 +116,7 @@ def test_without_torch_the_extra_is_named(command, tmp_path):
         "import sys\n"
         "class Missing:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] in ('torch', 'transformers', 'stable_baselines3', 'scipy'):\n"
+        "        if name.split('.')[0] in ('torch', 'transformers', 'scipy'):\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Missing())\n"
     )
