@@ -1,0 +1,297 @@
+"""Stable-baselines3's interface around policies that see images, read text and remember steps.
+
+`VLAAlgorithm` is the part that any on-policy algorithm shares: it checks the environment, draws
+seeds, runs the loop of `learn`, acts in `predict`, and saves without pickles. What an algorithm
+does with its rollouts is in its own module (`safevla.train.ppo`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from torch import Tensor
+
+from safevla.policy import SafeVLAProcessor, VLAOutput, VLAPolicy
+from safevla.train import checkpoint
+from safevla.train.buffer import SequenceRolloutBuffer
+from safevla.train.config import TrainConfig
+
+__all__ = ["VLAAlgorithm"]
+
+
+class VLAAlgorithm(BaseAlgorithm):
+    """An on-policy algorithm for a `VLAPolicy`.
+
+    Subclasses build their networks and the buffer in `_setup_model`, and write `collect_rollouts`,
+    `train`, `_note_new_episodes` and `_log`.
+
+    Args:
+        policy: The policy to train, in place.
+        env: A `VecEnv` or one environment.
+        processor: The processor of the policy's checkpoint.
+        config: Everything else.
+        restart_every: Iterations after which all environments begin new episodes, seeded by the
+            iteration, so that a run resumed there goes on exactly as this one does; 0 for never.
+        tensorboard_log: Folder for TensorBoard logs.
+        verbose: 1 prints a table per iteration.
+
+    Attributes:
+        iteration: Completed iterations.
+        completed_timesteps: `num_timesteps` at the end of the last iteration.
+        last_iteration: What the last iteration did, as plain numbers.
+
+    Raises:
+        ValueError: The environment does not fit the policy.
+    """
+
+    policy: VLAPolicy  # pyright: ignore[reportIncompatibleVariableOverride]
+    rollout_buffer: SequenceRolloutBuffer
+
+    def __init__(
+        self,
+        policy: VLAPolicy,
+        env: Any,
+        *,
+        processor: SafeVLAProcessor,
+        config: TrainConfig,
+        restart_every: int = 0,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+    ):
+        if env is None:
+            raise ValueError("env is None; training needs an environment")
+        super().__init__(
+            policy=type(policy),  # pyright: ignore[reportArgumentType]
+            env=env,
+            learning_rate=config.ppo.learning_rate,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=config.device,
+            support_multi_env=True,
+            seed=config.seed,
+        )
+        self.config = config
+        self.policy = policy.to(self.device).eval()  # pyright: ignore[reportArgumentType]
+        self.processor = processor
+        self.restart_every = restart_every
+        self.n_steps = config.n_steps
+        self.iteration = 0
+        self.completed_timesteps = 0
+        self.last_iteration: dict[str, Any] = {}
+        self._check_spaces()
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        # unlike the base class: images stay (h, w, 3), as the processor takes them
+        return env if isinstance(env, VecEnv) else DummyVecEnv([lambda: Monitor(env)])
+
+    def _check_spaces(self) -> None:
+        config, space = self.policy.config, self.action_space
+        size = space.n if isinstance(space, spaces.Discrete) else int(np.prod(space.shape or ()))
+        if config.discrete != isinstance(space, spaces.Discrete) or size != config.n_actions:
+            raise ValueError(
+                f"action_space is {space}; the policy has n_actions={config.n_actions} and"
+                f" action_head={config.action_head!r}"
+            )
+        if not isinstance(self.observation_space, spaces.Dict):
+            raise ValueError(f"observation_space is {self.observation_space}; it must be a Dict")
+
+    # ------------------------------------------------------------------ for subclasses
+
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: SequenceRolloutBuffer,
+        n_rollout_steps: int,
+    ) -> bool:
+        """Fill the buffer; False if the callback stopped the rollout."""
+        raise NotImplementedError
+
+    def train(self) -> None:
+        """Learn from the rollout in the buffer, and count the iteration."""
+        raise NotImplementedError
+
+    def _note_new_episodes(self) -> None:
+        """All environments have just been reset."""
+        raise NotImplementedError
+
+    def _log(self, collecting: float, learning: float, log_interval: int | None) -> None:
+        """Log an iteration that took so many seconds to collect and to learn from."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ the loop
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: Any = None,
+        log_interval: int = 1,
+        tb_log_name: str = "PPOLagrangian",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Train for `total_timesteps` actions, rounded up to whole rollouts.
+
+        As in stable-baselines3, except that a rollout which a callback stops is dropped: the state
+        is then that of the last whole iteration, and the next `learn` begins new episodes.
+        """
+        assert self.env is not None
+        fresh = reset_num_timesteps or self._last_obs is None
+        if fresh:
+            self.env.seed(self._seed_for("environments"))  # _setup_learn resets them
+        total, callback = self._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        if fresh:
+            self._note_new_episodes()
+        callback.on_training_start(locals(), globals())
+        while self.num_timesteps < total:
+            self.completed_timesteps, start = self.num_timesteps, time.perf_counter()
+            if not fresh and self.restart_every and self.iteration % self.restart_every == 0:
+                self.env.seed(self._seed_for("environments"))
+                self._last_obs = self.env.reset()  # pyright: ignore[reportAttributeAccessIssue]
+                self._note_new_episodes()
+            fresh = False
+            if not self.collect_rollouts(self.env, callback, self.rollout_buffer, self.n_steps):
+                self.num_timesteps, self._last_obs = self.completed_timesteps, None
+                break
+            collected = time.perf_counter()
+            self._update_current_progress_remaining(self.num_timesteps, total)
+            self.train()
+            self._log(collected - start, time.perf_counter() - collected, log_interval)
+        self.completed_timesteps = self.num_timesteps
+        callback.on_training_end()
+        return self
+
+    # ------------------------------------------------------------------ randomness and tensors
+
+    def _seed_for(self, purpose: str) -> int:
+        # everything random in an iteration follows from (seed, iteration, purpose): there is no
+        # generator state that a resumed run could miss
+        entropy = [self.config.seed, self.iteration, *purpose.encode()]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0]) % 2**31
+
+    def _generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+        return torch.Generator(device).manual_seed(self._seed_for(purpose))
+
+    def _tensor(self, array: Any) -> Tensor:
+        return torch.as_tensor(array, device=self.device)
+
+    def _inputs(self, obs: Any) -> dict[str, Tensor]:
+        return {name: value.to(self.device) for name, value in self.processor(obs).items()}
+
+    def _look(
+        self,
+        frame: Mapping[str, Tensor],
+        window: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+        deterministic: bool = False,
+    ) -> VLAOutput:
+        return self.policy(
+            images=frame["images"][:, None],
+            state=frame["state"][:, None],
+            tokens=frame["tokens"],
+            token_mask=frame["token_mask"],
+            mode="act",
+            generator=generator,
+            deterministic=deterministic,
+            **window,
+        )
+
+    # ------------------------------------------------------------------ acting
+
+    @torch.no_grad()
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Choose actions; `state` carries the history, as for SB3's recurrent policies.
+
+        Args:
+            observation: one observation, or stacked ones.
+            state: what the last call returned; None begins a history.
+            episode_start: bool (n,), whose history to forget.
+            deterministic: take the most probable action.
+
+        Returns:
+            Actions and the next state.
+        """
+        single = np.ndim(observation["state"]) == 1
+        if single:
+            observation = {key: np.asarray(value)[None] for key, value in observation.items()}
+        frame, buffer = self._inputs(observation), self.rollout_buffer
+        n, none = len(frame["state"]), buffer.no_action
+        if state is None:
+            features = torch.zeros((n, buffer.history, self.policy.feature_dim), device=self.device)
+            taken = none.expand(n, buffer.history, *none.shape)
+            mask = torch.zeros((n, buffer.history), dtype=torch.bool, device=self.device)
+        else:
+            features, taken, mask = (self._tensor(part) for part in state)
+        if episode_start is not None:
+            mask = mask & ~self._tensor(episode_start).bool()[:, None]
+        inside = mask.view(*mask.shape, *[1] * none.dim())
+        window = {
+            "features": features[:, 1:],
+            "prev_actions": torch.where(inside, taken, none),
+            "mask": torch.cat([mask[:, 1:], torch.ones_like(mask[:, :1])], 1),
+        }
+        out = self._look(frame, window, deterministic=deterministic)
+        assert out.actions is not None and out.features is not None
+        features = torch.cat([features[:, 1:], out.features[:, None]], 1)
+        taken = torch.cat([taken[:, 1:], out.actions[:, None]], 1)
+        actions = out.actions.cpu().numpy()
+        history = tuple(part.cpu().numpy() for part in (features, taken, window["mask"]))
+        return (actions[0] if single else actions), history
+
+    # ------------------------------------------------------------------ files
+
+    def save(
+        self,
+        path: Any,
+        exclude: Any = None,
+        include: Any = None,
+    ) -> None:
+        """Write a folder of safetensors and JSON that `load` continues from, bit for bit.
+
+        Args:
+            path: the folder; replaced as a whole if it exists. A `.zip` ending, which
+                stable-baselines3's callbacks add, is dropped.
+            exclude: must be None; stable-baselines3 pickles attributes, this class does not.
+            include: must be None.
+        """
+        if exclude is not None or include is not None:
+            raise ValueError("exclude and include must be None: nothing is pickled")
+        checkpoint.save(self, path)
+
+    @classmethod
+    def load(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, path: Any, env: Any = None, **kwargs: Any
+    ) -> Self:
+        """Continue from a folder that `save` wrote.
+
+        Args:
+            path: the folder.
+            env: the environment to go on with, with as many copies as before.
+            **kwargs: for the constructor, e.g. `restart_every`, `tensorboard_log`, `verbose`.
+
+        Raises:
+            ValueError: not such a folder (a `.zip` of stable-baselines3 holds pickles and is never
+                read), or it does not fit the environment.
+        """
+        return checkpoint.load(cls, path, env, **kwargs)
+
+    def __getstate__(self) -> Any:
+        raise TypeError("learners are not pickled; use save(folder) and load(folder, env)")

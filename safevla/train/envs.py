@@ -1,0 +1,325 @@
+"""Environments as the learner needs them: a privileged view in `info`, mixed-in scenarios, vectors.
+
+`make_vec_env` builds a stable-baselines3 `VecEnv`: in this process, or as shards of environments in
+worker processes (one per core is the fastest, because each process keeps its own renderer).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import CloudpickleWrapper, DummyVecEnv, VecEnv
+
+__all__ = [
+    "ExtraScenarios",
+    "PrivilegedInfo",
+    "ShardedVecEnv",
+    "declared_constraints",
+    "make_vec_env",
+]
+
+
+class PrivilegedInfo(gymnasium.Wrapper):
+    """Puts the simulator state for critics into `info["privileged"]`: float32 (P,).
+
+    It is there at reset and after every step, the last one included, so that a critic can value
+    the final state of a truncated episode. Policies never see it.
+    """
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """Reset and add the privileged vector."""
+        obs, info = self.env.reset(seed=seed, options=options)
+        return obs, {**info, "privileged": self._vector()}
+
+    def step(self, action):
+        """Step and add the privileged vector."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return obs, reward, terminated, truncated, {**info, "privileged": self._vector()}
+
+    def _vector(self) -> np.ndarray:
+        return np.array(self.env.get_wrapper_attr("privileged_state")(), np.float32)
+
+
+class ExtraScenarios(gymnasium.Wrapper):
+    """Starts a share of the episodes from a given list of scenarios.
+
+    Args:
+        env: An environment whose reset takes `options={"scenario": ...}`.
+        scenarios: The scenarios to mix in, drawn uniformly.
+        probability: Share of resets that take one of them.
+
+    A reset that names a scenario itself is left alone. The draws are seeded by `reset(seed=...)`
+    and do not touch the environment's own generator.
+    """
+
+    def __init__(self, env: gymnasium.Env, scenarios: Sequence[Any], probability: float):
+        super().__init__(env)
+        if not scenarios:
+            raise ValueError("extra_scenarios is empty; give at least one scenario or None")
+        if not 0 <= probability <= 1:
+            raise ValueError(f"probability is {probability}; it must lie in [0, 1]")
+        self.scenarios = list(scenarios)
+        self.probability = probability
+        self._rng = np.random.default_rng()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """Reset, from one of the extra scenarios with the given probability."""
+        if seed is not None:
+            self._rng = np.random.default_rng([seed, 0xE874])
+        draw, index = self._rng.random(), int(self._rng.integers(len(self.scenarios)))
+        if draw < self.probability and "scenario" not in (options or {}):
+            options = {**(options or {}), "scenario": self.scenarios[index]}
+        return self.env.reset(seed=seed, options=options)
+
+
+class _EnvMaker:
+    """Makes one environment; picklable, so that a worker process can call it."""
+
+    def __init__(
+        self,
+        env_id: str,
+        env_kwargs: Mapping[str, Any],
+        privileged: bool,
+        extra_scenarios: Sequence[Any] | None,
+        extra_probability: float,
+    ):
+        self.env_id, self.env_kwargs, self.privileged = env_id, dict(env_kwargs), privileged
+        self.extra = (extra_scenarios, extra_probability)
+
+    def __call__(self) -> gymnasium.Env:
+        env = gymnasium.make(self.env_id, disable_env_checker=True, **self.env_kwargs)
+        if self.extra[0] and self.extra[1] > 0:
+            env = ExtraScenarios(env, self.extra[0], self.extra[1])
+        if self.privileged:
+            env = PrivilegedInfo(env)
+        return Monitor(env)
+
+
+def make_vec_env(
+    env_id: str,
+    env_kwargs: Mapping[str, Any] | None = None,
+    n_envs: int = 8,
+    workers: int = 0,
+    seed: int | None = None,
+    *,
+    privileged: bool = True,
+    extra_scenarios: Sequence[Any] | None = None,
+    extra_probability: float = 0.5,
+    start_method: str = "spawn",
+) -> VecEnv:
+    """Make a vector of equal environments for training.
+
+    Args:
+        env_id: A Gymnasium id, `module:id` to import a module first.
+        env_kwargs: Keyword arguments of the environment.
+        n_envs: How many environments.
+        workers: Processes that share them evenly; 0 steps them in this process.
+        seed: Environment i is seeded with `seed + i` at its next reset.
+        privileged: Add `info["privileged"]` (see `PrivilegedInfo`).
+        extra_scenarios: Scenarios to mix in (see `ExtraScenarios`).
+        extra_probability: Share of episodes that take one of them.
+        start_method: How worker processes start: `spawn` or `forkserver`.
+
+    Raises:
+        ValueError: `workers` does not divide `n_envs`, or the start method is unknown.
+    """
+    maker = _EnvMaker(env_id, env_kwargs or {}, privileged, extra_scenarios, extra_probability)
+    if n_envs < 1 or workers < 0 or (workers and n_envs % workers):
+        raise ValueError(f"workers is {workers}; it must be 0 or divide n_envs ({n_envs})")
+    if start_method not in ("spawn", "forkserver"):
+        raise ValueError(f"start_method is {start_method!r}; it must be spawn or forkserver")
+    if workers:
+        venv: VecEnv = ShardedVecEnv([maker] * n_envs, workers, start_method)
+    else:
+        venv = DummyVecEnv([maker] * n_envs)
+    if seed is not None:
+        venv.seed(seed)
+    return venv
+
+
+class ShardedVecEnv(VecEnv):
+    """Environments in a few worker processes, several in each.
+
+    stable-baselines3's `SubprocVecEnv` starts one process per environment; here `workers` processes
+    step `n_envs / workers` environments each, one after the other, which suits environments whose
+    process is heavy (a renderer each) on a machine with few cores.
+
+    Args:
+        env_fns: One picklable function per environment.
+        workers: Number of processes.
+        start_method: `spawn` or `forkserver`.
+    """
+
+    def __init__(self, env_fns: Sequence[Any], workers: int, start_method: str = "spawn"):
+        context = multiprocessing.get_context(start_method)
+        self._shard = len(env_fns) // workers
+        self._remotes, self._processes, self._closed = [], [], False
+        for w in range(workers):
+            ours, theirs = context.Pipe()
+            fns = list(env_fns[w * self._shard : (w + 1) * self._shard])
+            process = context.Process(
+                target=_work, args=(theirs, CloudpickleWrapper(fns)), daemon=True
+            )
+            process.start()
+            theirs.close()
+            self._remotes.append(ours)
+            self._processes.append(process)
+        answers = [self._receive(remote) for remote in self._remotes]
+        observation_space, action_space, self.metadata = answers[0]
+        super().__init__(len(env_fns), observation_space, action_space)
+
+    @staticmethod
+    def _receive(remote) -> Any:
+        ok, answer = remote.recv()
+        if not ok:
+            raise answer
+        return answer
+
+    def _ask(self, command: str, arguments: Sequence[Any]) -> list[Any]:
+        for remote, argument in zip(self._remotes, arguments):
+            remote.send((command, argument))
+        return [self._receive(remote) for remote in self._remotes]
+
+    def _shards(self, values: Any) -> list[Any]:
+        return [values[i : i + self._shard] for i in range(0, self.num_envs, self._shard)]
+
+    @staticmethod
+    def _join(parts: Sequence[Any]) -> Any:
+        if isinstance(parts[0], dict):
+            return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        return np.concatenate(parts)
+
+    def reset(self):
+        """Reset all environments, with the seeds and options set since the last reset."""
+        answers = self._ask(
+            "reset", list(zip(self._shards(self._seeds), self._shards(self._options)))
+        )
+        self.reset_infos = [info for answer in answers for info in answer[1]]
+        self._reset_seeds()
+        self._reset_options()
+        return self._join([answer[0] for answer in answers])
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Send each shard its actions."""
+        for remote, shard in zip(self._remotes, self._shards(actions)):
+            remote.send(("step", shard))
+
+    def step_wait(self):
+        """Observations, rewards, dones and infos of all environments."""
+        answers = [self._receive(remote) for remote in self._remotes]
+        obs, rewards, dones, infos, reset_infos = zip(*answers)
+        self.reset_infos = [info for part in reset_infos for info in part]
+        infos = [info for part in infos for info in part]
+        return self._join(obs), np.concatenate(rewards), np.concatenate(dones), infos
+
+    def close(self) -> None:
+        """Close the environments and end the processes."""
+        if self._closed:
+            return
+        self._closed = True
+        for remote, process in zip(self._remotes, self._processes):
+            with contextlib.suppress(OSError, EOFError):
+                remote.send(("close", None))
+            process.join(timeout=10)
+            if process.is_alive():
+                process.terminate()
+            remote.close()
+
+    def _on(self, indices, command: str, *arguments: Any) -> list[Any]:
+        results = []
+        for i in self._get_indices(indices):
+            remote = self._remotes[i // self._shard]
+            remote.send((command, (i % self._shard, *arguments)))
+            results.append(self._receive(remote))
+        return results
+
+    def get_attr(self, attr_name: str, indices=None) -> list[Any]:
+        """An attribute of each environment, looked up through its wrappers."""
+        return self._on(indices, "get_attr", attr_name)
+
+    def set_attr(self, attr_name: str, value: Any, indices=None) -> None:
+        """Set an attribute of each environment's outermost wrapper."""
+        self._on(indices, "set_attr", attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args, indices=None, **method_kwargs
+    ) -> list[Any]:
+        """Call a method of each environment, looked up through its wrappers."""
+        return self._on(indices, "env_method", method_name, method_args, method_kwargs)
+
+    def env_is_wrapped(self, wrapper_class, indices=None) -> list[bool]:
+        """Whether each environment is wrapped in `wrapper_class`."""
+        return self._on(indices, "env_is_wrapped", wrapper_class)
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """One rendered frame of each environment."""
+        return self._on(None, "render")
+
+
+def _work(remote, env_fns: CloudpickleWrapper) -> None:
+    """Serve one shard until told to close."""
+    # Ctrl-C reaches the whole process group; only the learner decides what it means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    venv = None
+    try:
+        venv = DummyVecEnv(env_fns.var)
+        remote.send((True, (venv.observation_space, venv.action_space, venv.metadata)))
+        while True:
+            command, data = remote.recv()
+            if command == "close":
+                break
+            try:
+                answer = (True, _serve(venv, command, data))
+            except Exception as error:
+                answer = (False, error)
+            remote.send(answer)
+    except EOFError:
+        pass  # the learner has gone
+    except Exception as error:
+        remote.send((False, error))
+    finally:
+        if venv is not None:
+            venv.close()
+        remote.close()
+
+
+def _serve(venv: DummyVecEnv, command: str, data: Any) -> Any:
+    if command == "step":
+        return (*venv.step(data), list(venv.reset_infos))
+    if command == "reset":
+        venv._seeds, venv._options = list(data[0]), list(data[1])
+        return venv.reset(), list(venv.reset_infos)
+    index, *arguments = data
+    if command == "get_attr":
+        return venv.get_attr(arguments[0], index)[0]
+    if command == "set_attr":
+        return venv.set_attr(arguments[0], arguments[1], index)
+    if command == "env_method":
+        return venv.env_method(arguments[0], *arguments[1], indices=index, **arguments[2])[0]
+    if command == "env_is_wrapped":
+        return venv.env_is_wrapped(arguments[0], index)[0]
+    if command == "render":
+        return venv.envs[index].render()
+    raise ValueError(f"unknown command {command!r}")
+
+
+def declared_constraints(venv: VecEnv) -> dict[str, float]:
+    """Names and default budgets of a vector's constraints, from `env.unwrapped.constraints`.
+
+    Raises:
+        ValueError: The environment declares none.
+    """
+    try:
+        constraints = venv.get_attr("constraints", 0)[0]
+    except AttributeError:
+        raise ValueError(
+            "the environment has no attribute 'constraints'; give the budgets by name"
+        ) from None
+    return {constraint.name: float(constraint.budget) for constraint in constraints}

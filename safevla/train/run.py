@@ -1,0 +1,275 @@
+"""One training run in a folder: progress, logs, checkpoints, interruption and resumption.
+
+out_dir/run.json               what is trained; a folder is only ever resumed with the same
+out_dir/progress.jsonl         one line per iteration
+out_dir/tensorboard/           the same as curves
+out_dir/checkpoints/last/      the learner, saved every `checkpoint_every` iterations
+out_dir/policy/                the trained policy, once finished
+out_dir/summary.json           the last iterations in short, once finished
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+
+from safevla.policy import read_policy, save_policy
+from safevla.train.checkpoint import plain, write_json
+from safevla.train.config import TrainConfig
+from safevla.train.envs import make_vec_env
+from safevla.train.ppo import PPOLagrangian
+
+__all__ = ["train_ppo"]
+
+DEFAULT_ENV = "safevla_envs:SafeVLA/ObjNav-v0"
+FORMAT = 1
+_MAY_CHANGE = ("total_steps", "threads", "workers", "device")
+_TAIL = 5  # iterations that the summary averages
+
+
+def train_ppo(
+    config: TrainConfig,
+    out_dir: str | Path,
+    init_checkpoint: str | Path,
+    *,
+    env_id: str = DEFAULT_ENV,
+    env_kwargs: Mapping[str, Any] | None = None,
+    extra_scenarios: Sequence[Any] | None = None,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Train a policy with PPO-Lagrangian, or go on with a run that was interrupted.
+
+    Ctrl-C saves the last whole iteration and raises `KeyboardInterrupt`; a second one stops at
+    once. The same call again goes on: from a periodic checkpoint (after a kill) bit for bit as if
+    never interrupted, from one that Ctrl-C wrote with new episodes.
+
+    Args:
+        config: The run; `multipliers.rule="zero"` is task-only PPO.
+        out_dir: Folder of the run.
+        init_checkpoint: Folder of the policy to start from.
+        env_id: Environment to train in.
+        env_kwargs: Its keyword arguments.
+        extra_scenarios: Scenarios from which a share `config.extra_probability` of the episodes
+            start.
+        progress: Called after each iteration with its line of `progress.jsonl`.
+
+    Returns:
+        The content of `summary.json`.
+
+    Raises:
+        ValueError: `out_dir` holds a run that differs, or something does not fit together.
+        KeyboardInterrupt: Stopped by Ctrl-C; the run can be resumed.
+    """
+    out = Path(out_dir)
+    checkpoint = out / "checkpoints" / "last"
+    description = _describe(config, init_checkpoint, env_id, env_kwargs or {}, extra_scenarios)
+    _check_same_run(out, description)
+    finished = _read(out / "summary.json")
+    if finished and finished["steps"] >= config.total_steps and (out / "policy").is_dir():
+        return finished
+    out.mkdir(parents=True, exist_ok=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    env = make_vec_env(
+        env_id,
+        env_kwargs,
+        config.n_envs,
+        config.workers,
+        privileged=config.critic.kind == "privileged",
+        extra_scenarios=extra_scenarios,
+        extra_probability=config.extra_probability,
+    )
+    try:
+        model = _learner(config, checkpoint, init_checkpoint, env)
+        budgets = dict(zip(model.multipliers.names, model.multipliers.budgets.tolist()))
+        write_json(out / "run.json", description | {"budgets": budgets})
+        _iterate(model, config, out, checkpoint, progress)
+    finally:
+        env.close()
+        torch.set_num_threads(threads)
+    save_policy(model.policy, model.processor, out / "policy")
+    summary = _summarise(out, model)
+    write_json(out / "summary.json", summary)
+    return summary
+
+
+def _learner(
+    config: TrainConfig, checkpoint: Path, init_checkpoint: str | Path, env: Any
+) -> PPOLagrangian:
+    if not checkpoint.is_dir() and checkpoint.with_name("last.old").is_dir():
+        checkpoint = checkpoint.with_name("last.old")  # killed between the two renames of a save
+    if checkpoint.is_dir():
+        return PPOLagrangian.load(
+            checkpoint, env, config=config, restart_every=config.checkpoint_every
+        )
+    policy, processor = read_policy(init_checkpoint)
+    return PPOLagrangian(
+        policy,
+        env,
+        processor=processor,
+        config=config,
+        restart_every=config.checkpoint_every,
+    )
+
+
+def _iterate(
+    model: PPOLagrangian,
+    config: TrainConfig,
+    out: Path,
+    checkpoint: Path,
+    progress: Callable[[dict[str, Any]], None] | None,
+) -> None:
+    """Train to the end, or until Ctrl-C."""
+    model.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]))
+    rows = [row for row in _rows(out) if row["iteration"] <= model.iteration]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (out / "progress.jsonl").write_text(lines)
+    seconds = rows[-1]["seconds"] if rows else 0.0
+    rollout = model.n_steps * model.n_envs
+    with _interruptible() as stop, (out / "progress.jsonl").open("a") as file:
+        while model.num_timesteps < config.total_steps:
+            before = model.iteration
+            model.learn(rollout, callback=_StopAtOnce(stop), reset_num_timesteps=False)
+            if model.iteration > before:
+                seconds += rollout / model.last_iteration["steps_per_second"]
+                row = plain({**model.last_iteration, "seconds": seconds})
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                if progress is not None:
+                    progress(row)
+                if model.iteration % config.checkpoint_every == 0:
+                    model.save(checkpoint)
+            if stop.is_set():
+                model.save(checkpoint)
+                raise KeyboardInterrupt
+    model.save(checkpoint)
+
+
+class _StopAtOnce(BaseCallback):
+    """Stops a rollout once the event is set."""
+
+    def __init__(self, stop: threading.Event):
+        super().__init__()
+        self.stop = stop
+
+    def _on_step(self) -> bool:
+        return not self.stop.is_set()
+
+
+@contextmanager
+def _interruptible():
+    """Sets an event at the first Ctrl-C; a second one interrupts as usual."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may take signals
+        return
+    usual = signal.getsignal(signal.SIGINT)
+
+    def note(*_: Any) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, usual)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def _describe(
+    config: TrainConfig,
+    init_checkpoint: str | Path,
+    env_id: str,
+    env_kwargs: Mapping[str, Any],
+    extra_scenarios: Sequence[Any] | None,
+) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for name in ("config.json", "model.safetensors", "processor_config.json"):
+        path = Path(init_checkpoint) / name
+        if not path.is_file():
+            raise ValueError(f"{init_checkpoint} is no policy checkpoint: {name} is missing")
+        digest.update(path.read_bytes())
+    return {
+        "format": FORMAT,
+        "env_id": env_id,
+        "env_kwargs": _named(env_kwargs),
+        "init_checkpoint": digest.hexdigest(),
+        "extra_scenarios": _named(extra_scenarios or ()),
+        "config": plain(dataclasses.asdict(config)),
+    }
+
+
+def _named(value: Any) -> Any:
+    """JSON for keyword arguments: scenarios by their hash, other objects by their text."""
+    if isinstance(value, Mapping):
+        return {str(key): _named(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_named(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return plain(value)
+    return str(getattr(value, "scenario_id", value))
+
+
+def _check_same_run(out: Path, description: Mapping[str, Any]) -> None:
+    earlier = _read(out / "run.json")
+    if earlier is None:
+        return
+    changed = [
+        key for key in description if key != "config" and earlier.get(key) != description[key]
+    ]
+    old, new = earlier.get("config", {}), description["config"]
+    changed += [
+        f"config.{key}" for key in new if key not in _MAY_CHANGE and old.get(key) != new[key]
+    ]
+    if changed:
+        raise ValueError(
+            f"{out} holds a run with another {', '.join(changed)};"
+            " choose another folder or remove this one"
+        )
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _rows(out: Path) -> list[dict[str, Any]]:
+    """The lines of progress.jsonl; a torn last line (after a kill) is left out."""
+    path, rows = out / "progress.jsonl", []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _summarise(out: Path, model: PPOLagrangian) -> dict[str, Any]:
+    rows = _rows(out)
+    tail = [row for row in rows[-_TAIL:] if row["episodes"]]
+
+    def mean(values: Sequence[float]) -> float | None:
+        return float(np.mean(values)) if values else None
+
+    return {
+        "steps": model.num_timesteps,
+        "iterations": model.iteration,
+        "seconds": rows[-1]["seconds"],
+        "sim_errors": sum(row["sim_errors"] for row in rows),
+        "last_iterations": len(tail),
+        **{key: mean([row[key] for row in tail]) for key in ("success", "length", "cost")},
+        "costs": {name: mean([row["costs"][name] for row in tail]) for name in model.constraints},
+        "lambda": model.multipliers.as_dict(),
+        "policy": "policy",
+    }

@@ -1,0 +1,34 @@
+import torch
+
+from safevla.train.critics import PrivilegedCritic, RunningNorm
+
+
+def test_running_norm_equals_the_statistics_of_everything_seen():
+    data = torch.randn(100, 3, generator=torch.Generator().manual_seed(0)) * 5 + 7
+    norm = RunningNorm(3)
+    for part in data.split([1, 9, 60, 30]):
+        norm.update(part)
+    assert torch.allclose(norm.mean, data.double().mean(0))
+    assert torch.allclose(norm.var, data.double().var(0, correction=0))
+    constant = RunningNorm(1)
+    constant.update(torch.full((4, 1), 3.0))
+    assert constant(torch.full((2, 1), 3.0)).abs().max() == 0
+
+
+def test_critic_learns_reward_and_costs_in_their_own_units():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(512, 2, generator=generator) * 10
+    returns = torch.stack([2 * x[:, 0], (x[:, 1] > 0).float(), torch.zeros(512)], 1)
+    torch.manual_seed(0)
+    critic = PrivilegedCritic(2, 2, hidden=(32, 32), learning_rate=3e-3)
+    before = critic(x)
+    loss = critic.fit(x, returns, epochs=100, minibatch=128, generator=generator)
+    error = (critic(x) - returns).pow(2).mean(0)
+    assert loss < 0.2
+    assert (error < torch.tensor([8.0, 0.03, 0.01])).all()
+    assert error.sum() < (before - returns).pow(2).mean(0).sum() / 20
+
+
+def test_values_keep_leading_axes():
+    critic = PrivilegedCritic(3, 4)
+    assert critic(torch.zeros(5, 6, 3)).shape == (5, 6, 5)
