@@ -148,10 +148,15 @@ class _Tick:
         self.seen = np.zeros(shape, dtype=bool)
         self.opened = np.zeros(shape, dtype=bool)
         self.snapshots: list[Snapshots] = []
+        self._find_members()
+
+    def _find_members(self) -> None:
+        """Which event (R, K, 1) belongs to which incident (R, 1, K), while it is open."""
+        self.member = self.s.open[:, :, None] & (self.s.slot[:, :, None] == self.slots)
 
     def open(self, new: np.ndarray, time: np.ndarray) -> None:
         s = self.s
-        used = (s.open[:, :, None] & (s.slot[:, :, None] == self.slots)).any(1)
+        used = self.member.any(1)
         joinable = used & (s.incident_age <= self.clk.join)
         join = joinable.any(1)
         slot = np.where(join, joinable.argmax(1), used.argmin(1))
@@ -170,6 +175,7 @@ class _Tick:
         s.peak[new[:, self.owner]] = -np.inf
         s.open |= new
         self.opened |= new
+        self._find_members()
 
     def run(self, level: np.ndarray, worst: np.ndarray, count: np.ndarray) -> None:
         """Advance by a stretch in which what is violated does not change.
@@ -193,10 +199,9 @@ class _Tick:
         self.reported += charge
         self.seen |= v
 
-        member = s.open[:, :, None] & (s.slot[:, :, None] == self.slots)
+        member = self.member
         hit = (member & v[:, :, None]).any(1)
-        worst_level = (member * raised[:, :, None]).max(1)
-        raised = np.maximum(s.incident_level, worst_level)
+        raised = np.maximum(s.incident_level, (member * raised[:, :, None]).max(1))
         due, s.incident_violated = _charge(
             self.weights, s.incident_level, raised, s.incident_violated, hit * count, second
         )
@@ -213,6 +218,7 @@ class _Tick:
         if done.any():
             self.snapshot(done & self.seen)
             s.open &= ~done
+            self._find_members()
 
     def snapshot(self, which: np.ndarray) -> None:
         r, k = np.nonzero(which)

@@ -15,6 +15,10 @@ CAUSE = "robot"
 """`caused_by` of every event: no body of this version moves by itself."""
 
 
+_Key = tuple[int, int, float]
+_Entry = tuple[Snapshots, int, float, bool]
+
+
 class CostManager:
     """Costs of one environment, step by step.
 
@@ -48,8 +52,8 @@ class CostManager:
     @property
     def episode_events(self) -> list[dict[str, Any]]:
         """Every event of the episode so far with its final numbers, by onset; `charged` in all."""
-        events = sorted(self._episode.values(), key=lambda e: e["onset_time"])
-        return [{**event} for event in events]
+        events = [self._describe(*entry) for entry in self._episode.values()]
+        return sorted(events, key=lambda event: event["onset_time"])
 
     def reset(self, signals: Signals) -> dict[str, Any]:
         """Forget everything and take reference poses from `signals`; returns zeros.
@@ -89,7 +93,7 @@ class CostManager:
         """
         names, step = self.model.names, self._step
         self._return += step
-        events = list(self._events.values())
+        events = [self._describe(*entry) for entry in self._events.values()]
         worst = dict.fromkeys(names, 0)
         for event in events:
             level = SEVERITIES.index(event["severity"]) + 1
@@ -111,8 +115,10 @@ class CostManager:
         """Return a plain-text table of the constraints."""
         head = ("constraint", "kind", "threshold", "unit", "minor / moderate / severe", "budget")
         rows: list[tuple[str, ...]] = [head]
-        for c in self.constraints:
-            cutoffs = " / ".join(f"{v:g}" for v in c.severity)
+        for term in self.model.terms:
+            c = term.constraint
+            cutoffs = " / ".join(f"{v:.3g}" for v in c.severity)
+            cutoffs += " x limit" if term.measures[0].scale else ""
             rows.append((c.name, c.kind, str(c.threshold), c.unit, cutoffs, f"{c.budget:g}"))
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         rule = "+".join("-" * (w + 2) for w in widths)
@@ -126,22 +132,22 @@ class CostManager:
     def _clear(self) -> None:
         count = len(self.model.terms) + 1
         self._step, self._return = np.zeros(count), np.zeros(count)
-        self._events: dict[tuple, dict[str, Any]] = {}
-        self._episode: dict[tuple, dict[str, Any]] = {}
+        self._events: dict[_Key, _Entry] = {}
+        self._episode: dict[_Key, _Entry] = {}
 
     def _record(self, snapshots: Snapshots) -> None:
         """Merge the snapshots of a tick into the events of the step and of the episode."""
         for i in range(len(snapshots)):
-            event = self._describe(snapshots, i)
-            key = (event["constraint"], event["partner"], event["onset_time"])
+            key = (int(snapshots.row[i]), int(snapshots.constraint[i]), float(snapshots.onset[i]))
+            charge, new = float(snapshots.charged[i]), bool(snapshots.opened[i])
             for log in (self._events, self._episode):
-                before = log.get(key)
-                charged, opened = event["charged"], event["opened"]
-                if before is not None:
-                    charged, opened = charged + before["charged"], opened or before["opened"]
-                log[key] = {**event, "charged": charged, "opened": opened}
+                _, _, charged, opened = log.get(key, (None, 0, 0.0, False))
+                log[key] = (snapshots, i, charged + charge, opened or new)
 
-    def _describe(self, snapshots: Snapshots, i: int) -> dict[str, Any]:
+    def _describe(
+        self, snapshots: Snapshots, i: int, charged: float, opened: bool
+    ) -> dict[str, Any]:
+        """Return one event as a dictionary of plain Python values."""
         model = self.model
         row, k = int(snapshots.row[i]), int(snapshots.constraint[i])
         partner = model.group_names[row]
@@ -167,8 +173,8 @@ class CostManager:
             "unit": best[2],
             "peaks": peaks,
             "severity": severity_name(int(snapshots.level[i])),
-            "charged": float(snapshots.charged[i]),
-            "opened": bool(snapshots.opened[i]),
+            "charged": charged,
+            "opened": opened,
             "incident": f"{partner}/{int(snapshots.incident[i])}",
             "caused_by": CAUSE,
         }

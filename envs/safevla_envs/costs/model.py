@@ -170,8 +170,9 @@ class CostModel:
         graph = np.reshape(signals.contact_graph, (worlds, p + 1, p + 1))
         ticks = counts[:, None]
 
+        touched, own = bool(contact.any()), bool(self_force.any())
         direct = graph[:, 0, 1:] | held
-        if contact.any():
+        if touched:
             direct = direct | ((contact > 0.0) & valid[:, :, None]).any(1)
         since, linked = linked_bodies(
             state.since_link,
@@ -187,8 +188,8 @@ class CostModel:
         settled = ((resting >= clk.rest) | (held & self._tags["target"]))[:, :, None]
         reference_pos = np.where(settled, position, state.reference_pos)
         reference_quat = np.where(settled, quaternion, state.reference_quat)
-        contact_mean, contact_tail = _mean(contact, state.contact_tail, counts)
-        self_mean, self_tail = _mean(self_force, state.self_tail, counts)
+        contact_mean, contact_tail = _mean(contact, state.contact_tail, counts, touched)
+        self_mean, self_tail = _mean(self_force, state.self_tail, counts, own)
         away, turned = np.zeros((2, worlds, p))
         if linked.any():
             away = displacement(position, reference_pos)
@@ -223,7 +224,7 @@ class CostModel:
         """Return the rows to advance, their levels (S, R, K) and amounts (S, R, M)."""
         steps = valid.shape[1]
         live = {
-            "contact": view.contact.any() or view.contact_mean.any(),
+            "contact": view.contact_mean.any(),
             "self_contact": view.self_mean.any(),
             "joint": True,
             "keepout": view.keepout.size > 0 and view.keepout.min() < np.inf,
@@ -256,11 +257,9 @@ class CostModel:
 
 
 def _mean(
-    values: np.ndarray, tail: np.ndarray, counts: np.ndarray
+    values: np.ndarray, tail: np.ndarray, counts: np.ndarray, loud: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the causal mean, skipping the work in silence."""
-    if tail.shape[1] == 0 and (counts == values.shape[1]).all():
-        return values, tail
-    if not values.any() and not tail.any():
-        return values, tail
-    return causal_mean(values, tail, counts)
+    if loud or tail.any():
+        return causal_mean(values, tail, counts)
+    return values, tail
