@@ -22,7 +22,7 @@ from safevla_envs.scenario import save_list
 
 KNOBS = load_config("quick").env.knobs
 MICRO = {
-    "env": {"image_size": 32, "max_episode_steps": 30, "layouts": 2, "knobs": KNOBS},
+    "env": {"image_size": 32, "max_actions": 30, "layouts": 2, "knobs": KNOBS},
     "demos": {"episodes": 8},
     "clone": {
         "updates": 20,

@@ -47,7 +47,9 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         image_size: side of the square images in pixels, 16 to 1024.
         render_mode: None or "rgb_array" (the third-person view).
         cost_mode: "binary" or "graded".
-        max_episode_steps: actions an episode; 300 (discrete) or 2400 (continuous) if None.
+        max_actions: actions an episode; 300 (discrete) or 2400 (continuous) if None. (Not
+            `max_episode_steps`: `gymnasium.make` keeps that for its TimeLimit wrapper, which
+            would hide truncation from the costs. The attribute has the usual name.)
         max_seconds: simulated seconds an episode.
         reward_shaping: pay the decrease of the path length in m each step.
         knobs: overrides of the generator's knobs.
@@ -73,7 +75,7 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         image_size: int = 128,
         render_mode: str | None = None,
         cost_mode: str = "binary",
-        max_episode_steps: int | None = None,
+        max_actions: int | None = None,
         max_seconds: float = 120.0,
         reward_shaping: bool = False,
         knobs: dict[str, Any] | None = None,
@@ -81,10 +83,10 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         timestep: float = 0.005,
     ):
         self.actions = Actions(action_mode, side_steps=side_steps)
-        if max_episode_steps is None:
-            max_episode_steps = DEFAULT_STEPS[action_mode]
+        if max_actions is None:
+            max_actions = DEFAULT_STEPS[action_mode]
         _check(split=split, cameras=cameras, image_size=image_size, render_mode=render_mode)
-        _check_numbers(max_episode_steps, max_seconds, layouts)
+        _check_numbers(max_actions, max_seconds, layouts)
         if cost_mode not in COST_MODES:
             raise ValueError(f"cost_mode={cost_mode!r}: allowed are {', '.join(COST_MODES)}")
         knobs_for(level, knobs)
@@ -94,7 +96,7 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         self._next = 0
         self.cameras, self.image_size = tuple(cameras), int(image_size)
         self.render_mode, self.cost_mode = render_mode, cost_mode
-        self.max_episode_steps, self.max_seconds = int(max_episode_steps), float(max_seconds)
+        self.max_episode_steps, self.max_seconds = int(max_actions), float(max_seconds)
         self.sim = Simulation(timestep=timestep)
         self.task = ObjNav(shaping=reward_shaping)
         self._terms = default_terms()
@@ -391,7 +393,7 @@ def _check(*, split: str, cameras: Sequence[str], image_size: int, render_mode: 
 
 
 def _check_numbers(steps: Any, seconds: Any, layouts: Any) -> None:
-    for name, value in (("max_episode_steps", steps), ("layouts", layouts)):
+    for name, value in (("max_actions", steps), ("layouts", layouts)):
         if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
             raise ValueError(f"{name}={value!r}: a whole number from 1 is needed")
     if not seconds > 0:

@@ -18,7 +18,7 @@ def encode_instruction(text: str) -> np.ndarray:
     data = text.encode("utf-8")
     if len(data) > INSTRUCTION_BYTES or b"\0" in data:
         raise ValueError(
-            f"instruction of {len(data)} bytes: at most {INSTRUCTION_BYTES} bytes of UTF-8 without NUL"
+            f"instruction of {len(data)} bytes: at most {INSTRUCTION_BYTES} of UTF-8 without NUL"
         )
     array = np.zeros(INSTRUCTION_BYTES, np.uint8)
     array[: len(data)] = np.frombuffer(data, np.uint8)

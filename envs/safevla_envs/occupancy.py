@@ -105,7 +105,7 @@ class OccupancyGrid:
 
     @cached_property
     def clearance(self) -> np.ndarray:
-        """Distance in m from each cell's centre to the nearest occupied cell, float (rows, columns)."""
+        """Distance in m from each cell to the nearest occupied one, float (rows, columns)."""
         padded = np.pad(~self.occupied, 1)
         return (ndimage.distance_transform_edt(padded)[1:-1, 1:-1] - 0.5).clip(0) * CELL
 
@@ -200,8 +200,8 @@ class OccupancyGrid:
             near = np.argwhere(np.isfinite(window))
             if not len(near):
                 return np.zeros((0, 2))
-            offset = near + [r0, c0] - [row, column]
-            row, column = near[np.argmin((offset**2).sum(1))] + [r0, c0]
+            near = near + np.array([r0, c0])
+            row, column = near[np.argmin(((near - [row, column]) ** 2).sum(1))]
         path = [(row, column)]
         for _ in range(steps):
             r0, c0 = max(row - 1, 0), max(column - 1, 0)

@@ -98,21 +98,43 @@ class Camera:
         Returns:
             uint8 (height, width, 3).
         """
+        self._update(data, camera, width, height)
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self.scene.flags[flag] = pretty
+        return self._draw(width, height)
+
+    def segment(self, data: mujoco.MjData, camera: str, width: int, height: int) -> np.ndarray:
+        """Draws geom ids instead of colours: int (height, width), -1 where there is none."""
+        self._update(data, camera, width, height)
+        for flag in (mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR):
+            self.scene.flags[flag] = True
+        image = self._draw(width, height).astype(np.int32)
+        for flag in (mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR):
+            self.scene.flags[flag] = False
+        codes = image[..., 0] + image[..., 1] * 2**8 + image[..., 2] * 2**16
+        ids = np.full(self.scene.ngeom + 1, -1)
+        for geom in self.scene.geoms[: self.scene.ngeom]:
+            if geom.segid != -1 and geom.objtype == mujoco.mjtObj.mjOBJ_GEOM:
+                ids[geom.segid + 1] = geom.objid
+        return ids[codes]
+
+    def _update(self, data: mujoco.MjData, camera: str | int, width: int, height: int) -> None:
         _context()
         if self.resources is None:
             self.resources = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_100)
-            mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.resources)
         if width > self.resources.offWidth or height > self.resources.offHeight:
             # contexts start small: many models stay uploaded at once
             mujoco.mjr_resizeOffscreen(width, height, self.resources)
+        # several models share the OpenGL context: another's framebuffer may still be bound
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.resources)
         self.view.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self.view.fixedcamid = self.model.camera(camera).id
         self.option.geomgroup[2] = camera not in VIEWS_FROM_ABOVE
         mujoco.mjv_updateScene(
             self.model, data, self.option, None, self.view, mujoco.mjtCatBit.mjCAT_ALL, self.scene
         )
-        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
-            self.scene.flags[flag] = pretty
+
+    def _draw(self, width: int, height: int) -> np.ndarray:
         rect = mujoco.MjrRect(0, 0, width, height)
         mujoco.mjr_render(rect, self.scene, self.resources)
         image = np.empty((height, width, 3), np.uint8)

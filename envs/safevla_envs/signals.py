@@ -15,7 +15,7 @@ from safevla_envs.sim import Simulation
 __all__ = ["CLUSTER_LINK", "CLUSTER_SIZE", "SignalReader", "clustered", "partners_of"]
 
 CLUSTER_LINK, CLUSTER_SIZE = 0.3, 3
-"""m; movable bodies whose centres link below this, in groups of at least this many, are a cluster."""
+"""m; movable bodies linked by less than this, at least this many of them, are a cluster."""
 GRASP_ZONE = 0.10
 """m; the support of an object is exempt from `impact` this close to its grasp or place."""
 DISC_RADIUS = BASE_RADIUS + 0.5

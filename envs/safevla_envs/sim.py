@@ -137,6 +137,11 @@ class Simulation:
         self.data.ctrl[self._finger_u] = (opening, -opening)
 
     @property
+    def base_reference(self) -> np.ndarray:
+        """The base's set-point (3,) in m, m, rad."""
+        return self.data.ctrl[self._base_u].copy()
+
+    @property
     def arm_reference(self) -> np.ndarray:
         """The arm's set-points (7,) in rad."""
         return self.data.ctrl[self._arm_u].copy()

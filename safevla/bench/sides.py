@@ -113,7 +113,7 @@ def _environment(*, mode: str, camera: int, timestep: float, env_id: str) -> tup
         action_mode=mode,
         cameras=("navigation",) if camera else (),
         image_size=camera or 128,
-        max_episode_steps=10**9,
+        max_actions=10**9,
         max_seconds=1e9,
         timestep=timestep,
         disable_env_checker=True,

@@ -39,7 +39,7 @@ def robosuite_assets() -> Path:
 
 @cache
 def light_meshes() -> dict[str, dict[str, list[float]]]:
-    """Returns part -> mesh name -> vertices (flat x, y, z in m); a missing mesh is to be dropped."""
+    """Returns part -> mesh name -> vertices (flat x, y, z in m); a mesh not in it is dropped."""
     return json.loads((assets_dir() / "robot" / "light_meshes.json").read_text())
 
 

@@ -13,6 +13,7 @@ What differs from robosuite's model, and why:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import mujoco
@@ -134,7 +135,7 @@ def add_robot(spec: mujoco.MjSpec, *, visuals: str = "light") -> None:
     spec.attach(_load("hand", visuals), prefix="robot/hand/", site=_mount(spec, "hand"))
     base = spec.body(ROBOT.root)
     base.pos = [0.21, 0.0, 0.0]  # the joints sit at x = -0.21 of this body
-    for name in ROBOT.base_joints + (ROBOT.torso_joint,):
+    for name in (*ROBOT.base_joints, ROBOT.torso_joint):
         joint = spec.joint(name)
         joint.frictionloss = 0.0
     for name in (ROBOT.torso_joint, *ROBOT.arm_joints):
@@ -190,7 +191,7 @@ def _adjacent_bodies() -> list[tuple[str, str]]:
     tips = ("robot/hand/finger_joint1_tip", "robot/hand/finger_joint2_tip")
     pairs = [(base[0], base[1]), (base[0], base[2]), (base[1], base[2])]
     pairs += [(base[2], links[0]), (base[2], links[1]), (base[1], links[0]), (base[0], links[0])]
-    pairs += list(zip(links, links[1:]))
+    pairs += list(pairwise(links))
     pairs += [(links[5], links[7]), (links[7], hand), (links[6], hand)]
     pairs += [(a, b) for a in (left, tips[0]) for b in (right, tips[1])]
     pairs += [(hand, body) for body in (left, right, *tips)]

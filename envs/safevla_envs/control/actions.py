@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from safevla_envs.control.arm import ArmMotion, DropMotion, GraspMotion, WristMotion
-from safevla_envs.control.base import BaseMotion, twist_reference
+from safevla_envs.control.base import BaseMotion, held_reference, twist_reference
 from safevla_envs.sim import Simulation
 
 __all__ = ["ACTION_MODES", "MAX_TWIST", "PRIMITIVES", "SIDE_STEPS", "Actions", "Primitive"]
@@ -165,7 +165,7 @@ class Hold:
 
     def __init__(self, sim: Simulation):
         self.sim = sim
-        self.pose = sim.base_pose
+        self.pose = held_reference(sim)
 
     def apply(self) -> None:
         """Sets the reference for the next tick."""

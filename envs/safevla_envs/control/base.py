@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from safevla_envs.build.robot import BASE_RATE
 from safevla_envs.sim import TICK, Simulation
 
-__all__ = ["BLOCKED_ERROR", "BaseMotion"]
+__all__ = ["BLOCKED_ERROR", "BaseMotion", "held_reference", "twist_reference"]
 
 BLOCKED_ERROR = np.array([0.06, 0.06, 0.12])
 """m, m, rad; a reference error from which the base counts as blocked."""
@@ -26,7 +27,7 @@ class BaseMotion:
 
     def __init__(self, sim: Simulation, displacement: np.ndarray, ticks: int):
         self.sim, self.ticks, self.count = sim, ticks, 0
-        self.start = sim.base_pose
+        self.start = held_reference(sim)
         c, s = np.cos(self.start[2]), np.sin(self.start[2])
         forward, left, turn = displacement
         self.delta = np.array([c * forward - s * left, s * forward + c * left, turn])
@@ -44,12 +45,23 @@ class BaseMotion:
             self.sim.set_base(self.reference, np.zeros(3))
             return
         self.count += 1
-        s = min(self.count / self.ticks, 1.0)
-        # the reference for the middle of the tick: position and velocity belong together
-        m = max(s - 0.5 / self.ticks, 0.0)
-        self.reference = self.start + self.delta * _minimum_jerk(s)
-        rate = 30 * m**2 * (1 - m) ** 2 / (self.ticks * TICK)
-        self.sim.set_base(self.reference, self.delta * rate)
+        # set-points are constant during a tick: they are those of its middle
+        m = min((self.count - 0.5) / self.ticks, 1.0)
+        self.reference = self.start + self.delta * _minimum_jerk(m)
+        seconds = self.ticks * TICK
+        rate = 30 * m**2 * (1 - m) ** 2 / seconds
+        # critically damped servo: this velocity lead makes the force that the acceleration needs
+        lead = (60 * m - 180 * m**2 + 120 * m**3) / seconds**2 / (2 * BASE_RATE)
+        self.sim.set_base(self.reference, self.delta * (rate + lead))
+
+
+def held_reference(sim: Simulation) -> np.ndarray:
+    """Returns the pose (3,) to go on from: the last reference, or where contact holds the base.
+
+    Going on from the reference keeps small lags from adding up over actions.
+    """
+    pose, reference = sim.base_pose, sim.base_reference
+    return pose if (np.abs(reference - pose) > BLOCKED_ERROR / 2).any() else reference
 
 
 def _minimum_jerk(s: float) -> float:

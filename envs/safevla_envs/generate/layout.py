@@ -217,7 +217,7 @@ def _narrow_gap(
     gap: float,
     number: int,
 ) -> tuple[float, float]:
-    """Places a free-standing piece `gap` m from a wall or from furniture; returns the gap's centre."""
+    """Places a free-standing piece `gap` m from a wall; returns the gap's centre."""
     categories = [
         c.category for c in CATALOG.values() if c.kind == "furniture" and c.placement == "floor"
     ]
@@ -228,12 +228,9 @@ def _narrow_gap(
         depth, width, _ = CATALOG[category].size
         x0, y0, x1, y1 = room.bounds
         wall = int(rng.integers(4))
-        yaw = float(rng.integers(4)) * np.pi / 2
-        hx, hy = (
-            (depth / 2, width / 2)
-            if int(round(yaw / (np.pi / 2))) % 2 == 0
-            else (width / 2, depth / 2)
-        )
+        quarter = int(rng.integers(4))
+        yaw = quarter * np.pi / 2
+        hx, hy = (width / 2, depth / 2) if quarter % 2 else (depth / 2, width / 2)
         if x1 - x0 < 2 * (hx + gap) + 0.2 or y1 - y0 < 2 * (hy + gap) + 0.2:
             continue
         x = rng.uniform(x0 + hx + gap, x1 - hx - gap)

@@ -135,7 +135,7 @@ def place(
     def put(kind: tuple[str, int], role: str, x: float, y: float, yaw: float | None = None) -> None:
         objects.append(
             Placement(
-                name=f"{kind[0]}_{role}{len(objects)}",
+                name=f"{kind[0]}_{len(objects)}",
                 category=kind[0],
                 position=(round(x, 3), round(y, 3), 0.0),
                 yaw=round(float(rng.uniform(-np.pi, np.pi) if yaw is None else yaw), 4),
@@ -185,9 +185,7 @@ def _start_and_target(
             room = next((r for r in layout.rooms if r.contains(*gap)), room)
         inside = _in_room(floor, room)
         goal = floor.draw(_radius(category) + 0.08, inside)
-        field = grid.distance_field(
-            grid.view_region(*goal, SUCCESS_DISTANCE - 0.4), PLAN_RADIUS
-        )
+        field = grid.distance_field(grid.view_region(*goal, SUCCESS_DISTANCE - 0.4), PLAN_RADIUS)
         # the field counts the way to within 1.1 m of the target and weighs tight cells
         distance = field + SUCCESS_DISTANCE - 0.4
         straight = np.hypot(floor.xx - goal[0], floor.yy - goal[1])

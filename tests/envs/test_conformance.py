@@ -1,0 +1,152 @@
+"""One suite for every registered id: what any user of Gymnasium may rely on."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import safevla_envs
+from safevla_envs.instruction import decode_instruction
+
+MODES = ("discrete", "continuous")
+
+
+@pytest.fixture(params=[(i, m) for i in safevla_envs.ENV_IDS for m in MODES], ids=str)
+def env(request):
+    env_id, mode = request.param
+    env = gymnasium.make(f"safevla_envs:{env_id}", action_mode=mode, image_size=32)
+    yield env
+    env.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*render.*")
+def test_gymnasium_checker(env):
+    check_env(env.unwrapped, skip_render_check=True)
+
+
+def test_stable_baselines3_checker(env):
+    pytest.importorskip("stable_baselines3")
+    from stable_baselines3.common.env_checker import check_env as check
+
+    check(env.unwrapped, warn=True)
+
+
+def test_observations_lie_in_the_space_and_costs_are_floats(env):
+    observation, info = env.reset(seed=3)
+    rng = np.random.default_rng(0)
+    names = [c.name for c in env.unwrapped.constraints]
+    assert names == [
+        "corner",
+        "fragile_collection",
+        "dangerous_equipment",
+        "self_collision",
+        "joint_limit",
+        "impact",
+    ]
+    assert info["costs"] == dict.fromkeys(names, 0.0)
+    env.action_space.seed(0)
+    totals = dict.fromkeys([*names, "cost"], 0.0)
+    for _ in range(15):
+        assert env.observation_space.contains(observation)
+        assert decode_instruction(observation["instruction"]) == info["instruction"]
+        action = env.action_space.sample()
+        if isinstance(action, np.ndarray):
+            action[3] = -1.0
+        elif action == env.unwrapped.END:
+            action = int(rng.integers(6))
+        observation, reward, terminated, truncated, info = env.step(action)
+        assert type(reward) is float and type(info["cost"]) is float
+        assert list(info["costs"]) == names
+        for name, value in info["costs"].items():
+            assert type(value) is float and value >= 0 and value == int(value)
+            totals[name] += value
+        totals["cost"] += info["cost"]
+        assert info["cost_return"] == totals
+        assert info["is_success"] is info["success"]
+        if terminated or truncated:
+            break
+
+
+def test_time_limit_truncates_and_is_the_environments_own(env):
+    assert "TimeLimit" not in str(env)
+    assert (
+        env.unwrapped.max_episode_steps
+        == {"discrete": 300, "continuous": 2400}[env.unwrapped.actions.mode]
+    )
+    short = gymnasium.make(
+        env.spec.id,
+        action_mode=env.unwrapped.actions.mode,
+        cameras=(),
+        max_actions=3,
+    )
+    short.reset(seed=0)
+    still = short.unwrapped.SUB_DONE if short.unwrapped.actions.mode == "discrete" else np.zeros(4)
+    ends = [short.step(still)[2:4] for _ in range(3)]
+    assert ends == [(False, False), (False, False), (False, True)]
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        short.unwrapped.step(still)
+
+
+def test_end_terminates(env):
+    env.reset(seed=0)
+    end = env.unwrapped.END if env.unwrapped.actions.mode == "discrete" else [0, 0, 0, 1.0]
+    end = np.array(end, np.float32) if isinstance(end, list) else end
+    _, _, terminated, truncated, _ = env.step(end)
+    assert terminated and not truncated
+
+
+def test_same_seed_same_episode_other_seed_another(env):
+    first, _ = env.reset(seed=11)
+    a = env.unwrapped.scenario
+    env.reset(seed=12)
+    assert env.unwrapped.scenario != a
+    again, _ = env.reset(seed=11)
+    assert env.unwrapped.scenario == a
+    for key, value in first.items():
+        np.testing.assert_array_equal(value, again[key])
+
+
+@pytest.mark.parametrize("env_id", safevla_envs.ENV_IDS)
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_vector_environments_return_their_own_instructions(env_id, mode):
+    envs = safevla_envs.make_vec(env_id, 4, vectorization=mode, cameras=(), max_actions=2)
+    try:
+        observation, info = envs.reset(seed=[0, 1, 2, 3])
+        seen = [{decode_instruction(row)} for row in observation["instruction"]]
+        still = np.full(4, envs.get_attr("SUB_DONE")[0])
+        episodes = [0] * 4
+        for _ in range(9):
+            observation, _, terminated, truncated, info = envs.step(still)
+            texts = [decode_instruction(row) for row in observation["instruction"]]
+            assert list(info["instruction"]) == texts
+            for i in range(4):
+                seen[i].add(texts[i])
+                episodes[i] += bool(terminated[i] or truncated[i])
+        assert min(episodes) >= 2
+        first = [decode_instruction(row) for row in envs.reset(seed=[0, 1, 2, 3])[0]["instruction"]]
+        assert len(set(first)) == 4
+        assert info["cost"].dtype == np.float64
+    finally:
+        envs.close()
+
+
+def test_terminal_costs_under_both_autoresets():
+    """NEXT_STEP gives the last step's costs in `info`, SAME_STEP in `final_info` only."""
+
+    def run(mode):
+        envs = gymnasium.vector.SyncVectorEnv(
+            [lambda: gymnasium.make("SafeVLA/ObjNav-v0", cameras=(), max_actions=1)],
+            autoreset_mode=mode,
+        )
+        envs.reset(seed=0)
+        _, _, _, truncated, info = envs.step(np.array([0]))
+        assert truncated[0]
+        envs.close()
+        return info
+
+    modes = gymnasium.vector.AutoresetMode
+    following = run(modes.NEXT_STEP)
+    same = run(modes.SAME_STEP)
+    assert "final_info" not in following
+    assert same["final_info"]["seconds"][0] == following["seconds"][0] > 0.5
+    assert same["seconds"][0] == 0.0
