@@ -13,6 +13,7 @@ from torch import Tensor
 from safevla.policy.checkpoint import read_policy
 from safevla.policy.modeling_safevla import VLAOutput, VLAPolicy
 from safevla.policy.processing_safevla import SafeVLAProcessor
+from safevla.policy.threads import torch_threads
 
 
 class PolicyAgent:
@@ -71,7 +72,6 @@ class PolicyAgent:
         """
         return self._features, self._previous, self._mask
 
-    @torch.no_grad()
     def act(
         self,
         obs: Mapping[str, Any],
@@ -91,6 +91,20 @@ class PolicyAgent:
         Returns:
             int64 (B,), or float32 (B, A) for continuous heads.
         """
+        # So few frames gain nothing from a second thread, and lose much where it has to wait.
+        with torch.no_grad(), torch_threads(1):
+            output = self._act(obs, deterministic, generator, slots)
+        assert output.actions is not None
+        self.last_output = output
+        return output.actions.cpu().numpy()
+
+    def _act(
+        self,
+        obs: Mapping[str, Any],
+        deterministic: bool,
+        generator: torch.Generator | None,
+        slots: Sequence[int] | None,
+    ) -> VLAOutput:
         inputs = {name: value.to(self.device) for name, value in self.processor(obs).items()}
         encoded = self.policy.encode(**inputs)
         rows = torch.as_tensor(range(len(encoded)) if slots is None else slots, device=self.device)
@@ -114,8 +128,7 @@ class PolicyAgent:
         )
         self._features[rows], self._mask[rows], self._previous[rows] = features, mask, previous
         self._latest[rows] = output.actions.to(self._latest)
-        self.last_output = output
-        return output.actions.cpu().numpy()
+        return output
 
 
 def load_policy(folder: str | Path, device: str | torch.device = "cpu") -> PolicyAgent:

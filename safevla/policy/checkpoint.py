@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,27 +23,36 @@ GOLDEN_TOLERANCE = 1e-4
 GOLDEN_FRAMES = 3
 
 
-def golden_output(policy: VLAPolicy, processor: SafeVLAProcessor, instruction: str) -> Tensor:
+def golden_input(processor: SafeVLAProcessor) -> dict[str, Any]:
+    """The part of the fixed input that is stored: an instruction and raw states."""
+    count = len(processor.state_mean)
+    wave = np.sin(np.arange(GOLDEN_FRAMES * count, dtype=np.float64)).reshape(-1, count)
+    state = processor.state_mean + processor.state_std * wave
+    return {"instruction": " ".join(processor.vocabulary[2:8]), "state": state.tolist()}
+
+
+def golden_output(
+    policy: VLAPolicy, processor: SafeVLAProcessor, instruction: str, state: Sequence[Any]
+) -> Tensor:
     """Logits for a fixed made-up input, run through the processor as an observation would be.
 
     Args:
         policy: on any device; run on the one it is on.
         processor: its processor.
         instruction: the text to give.
+        state: raw states of `GOLDEN_FRAMES` frames.
 
     Returns:
         float32 logits of one step, on the CPU.
     """
-    config, frames = policy.config, min(GOLDEN_FRAMES, policy.config.history)
-    size, count = processor.image_size, len(processor.state_mean)
+    config, frames, size = policy.config, len(state), processor.image_size
     t, y, x, channel = np.indices((frames, size, size, 3))
     pattern = 31 * t + 7 * y + 13 * x + 89 * channel + y * x // 3
     obs: dict[str, object] = {
         f"{camera}_image": (pattern + 53 * i).astype(np.uint8)
         for i, camera in enumerate(processor.cameras)
     }
-    wave = np.sin(np.arange(frames * count, dtype=np.float64)).reshape(frames, count)
-    obs["state"] = processor.state_mean + processor.state_std * wave
+    obs["state"] = np.asarray(state)
     obs["instruction"] = [instruction] * frames
     inputs = {name: value.to(policy.device) for name, value in processor(obs).items()}
     previous = torch.arange(frames, device=policy.device)[None] % config.n_actions
@@ -51,9 +62,9 @@ def golden_output(policy: VLAPolicy, processor: SafeVLAProcessor, instruction: s
     policy.eval()
     with torch.no_grad():
         features = policy.encode(**inputs)[None]
-        output = policy(features=features, prev_actions=previous, mode="evaluate")
+        output = policy(features=features, prev_actions=previous, mode="bc")
     policy.train(training)
-    return output.logits[0].float().cpu()
+    return output.logits[0, -1].float().cpu()
 
 
 def save_policy(policy: VLAPolicy, processor: SafeVLAProcessor, folder: str | Path) -> None:
@@ -74,9 +85,9 @@ def save_policy(policy: VLAPolicy, processor: SafeVLAProcessor, folder: str | Pa
     save_file(tensors, temporary, metadata={"format": "pt"})
     os.replace(temporary, folder / WEIGHTS_FILE)
     processor.save(folder)
-    instruction = " ".join(processor.vocabulary[2:8])
-    logits = golden_output(policy, processor, instruction)
-    write_json(folder / GOLDEN_FILE, {"instruction": instruction, "logits": logits.tolist()})
+    given = golden_input(processor)
+    logits = golden_output(policy, processor, **given)
+    write_json(folder / GOLDEN_FILE, given | {"logits": logits.tolist()})
 
 
 def _read_config(path: Path) -> SafeVLAConfig:
@@ -122,13 +133,13 @@ def read_policy(folder: str | Path) -> tuple[VLAPolicy, SafeVLAProcessor]:
     golden = read_json(folder / GOLDEN_FILE)
     try:
         expected = torch.tensor(golden["logits"], dtype=torch.float32)
-        found = golden_output(policy, processor, golden["instruction"])
+        found = golden_output(policy, processor, golden["instruction"], golden["state"])
         difference = float((found - expected).abs().max())
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{folder / GOLDEN_FILE}: expected an instruction and the logits this policy and its "
-            f"processor give for it ({reason})"
+            f"{folder / GOLDEN_FILE}: expected instruction, states and the logits of this policy "
+            f"and its processor ({reason})"
         ) from None
     if not difference <= GOLDEN_TOLERANCE:
         raise CheckpointError(

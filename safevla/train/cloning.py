@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,23 +28,14 @@ from safevla.policy import (
     build_policy,
     save_policy,
 )
+from safevla.policy.errors import write_json
+from safevla.policy.threads import torch_threads
 from safevla.train.bc import BCConfig
 
-STATE_FILE = "training/state.safetensors"
+STATE_FILE, SUMMARY_FILE = "training/state.safetensors", "training/summary.json"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 EVALUATED_FRAMES = 4000
 BRIGHTNESS_PER_CHANNEL = 0.5
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Use `count` torch threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def split_episodes(count: int, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -305,7 +294,9 @@ class Cloning:
                     accuracy = self.history[-1].get("accuracy") if self.history else None
                     shown = "" if accuracy is None else f", held-out accuracy {accuracy:.3f}"
                     report(text=f"(loss {smoothed:.3f}{shown})")
-        return self._summary()
+        summary = self._summary()
+        write_json(self.out / SUMMARY_FILE, summary)
+        return summary
 
     def _summary(self) -> dict[str, Any]:
         seen = self.update * self.config.batch * self.config.chunk
