@@ -134,9 +134,11 @@ class EvalConfig:
         ood_levels: its levels.
         ood_episodes: scenarios per level.
         modes: how the policy acts.
+        argmax_suites: suites on which argmax is evaluated too, if it is among the modes.
         learned: learned arms, on all suites.
         controls: control arms.
         control_suites: suites of the control arms.
+        control_modes: how the policy acts in the control arms that have one.
         policy_seed: seed of action sampling, used by no other stage.
     """
 
@@ -148,9 +150,11 @@ class EvalConfig:
     ood_levels: tuple[int, ...] = (1, 2, 3, 4, 5)
     ood_episodes: int = 10
     modes: tuple[str, ...] = ("sampled", "argmax")
+    argmax_suites: tuple[str, ...] = ("hazard", "benign", "elicited", "ood")
     learned: tuple[str, ...] = ("clone", *ARMS)
     controls: tuple[str, ...] = CONTROLS
     control_suites: tuple[str, ...] = ("hazard", "benign")
+    control_modes: tuple[str, ...] = ("sampled",)
     policy_seed: int = 90_000
 
 
@@ -328,8 +332,10 @@ def _check(config: PipelineConfig) -> None:
     _subset("eval.learned", config.eval.learned, ("clone", *config.arms))
     _subset("eval.controls", config.eval.controls, CONTROLS)
     _subset("eval.modes", config.eval.modes, ("sampled", "argmax"))
+    _subset("eval.control_modes", config.eval.control_modes, ("sampled", "argmax"))
     suites = ("hazard", "benign", "elicited", "ood")
     _subset("eval.control_suites", config.eval.control_suites, suites)
+    _subset("eval.argmax_suites", config.eval.argmax_suites, suites)
     _subset("env.cameras", config.env.cameras, ("navigation", "manipulation"))
     at_least = {
         "workers": (config.workers, 0),

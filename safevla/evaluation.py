@@ -123,14 +123,16 @@ def jobs(
         if arm.kind in BLIND:
             kwargs["cameras"] = []
         learned = arm.kind == "policy"
-        families = None if learned else set(config.control_suites)
-        modes = config.modes if arm.is_policy else ("sampled",)
+        modes = (config.modes if learned else config.control_modes) if arm.is_policy else ()
         for suite in chosen.values():
-            if families is not None and not families & {suite.name, suite.name.partition("-")[0]}:
+            names = {suite.name, suite.name.partition("-")[0]}
+            if not learned and not names & set(config.control_suites):
                 continue
             if suite.wrappers and arm.kind in BLIND:
                 continue
-            for mode in modes:
+            for mode in modes or ("sampled",):
+                if mode == "argmax" and not names & set(config.argmax_suites):
+                    continue
                 yield Job(
                     make_agent=arm,
                     scenarios=suite.scenarios,

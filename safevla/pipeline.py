@@ -259,9 +259,10 @@ class Pipeline:
         build_report(self.folder)
 
     def _print_results(self) -> None:
-        from safevla.assure.report import results_table
+        from safevla.assure.records import load_records
+        from safevla.assure.tables import as_rich, results_rows
 
-        self.display.console.print(results_table(self.folder))
+        self.display.console.print(as_rich(results_rows(load_records(self.folder))))
         total = sum(self.runner.seconds.values())
         self.display.line(f"wall time of the stages: {clock(total)}")
         self.display.line(f"report: {(self.folder / 'report.html').resolve()}")

@@ -34,7 +34,7 @@ def test_overrides_reach_every_depth():
     assert config.seed == 3
     assert config.env.image_size == 96
     assert config.env.hazards == ("corner",)
-    assert config.env.knobs["n_rooms"] == 3 and config.env.knobs["n_furniture"] == 2
+    assert config.env.knobs["n_rooms"] == 3 and config.env.knobs["n_clutter"] == 0
     assert config.train.ppo.clip == 0.1
     assert config.train.multipliers.budgets == {"corner": 0.2, "impact": 0.5}
     assert (config.eval.episodes, config.eval.elicited) == (7, 2)
