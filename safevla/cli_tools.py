@@ -45,6 +45,9 @@ def render(
         str,
         typer.Argument(help="zero, random, task_expert, careful_expert, or a policy folder."),
     ] = "careful_expert",
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the preset.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="MP4 file to write; refused if it exists.")] = Path(
         "episode.mp4"
     ),
@@ -58,14 +61,23 @@ def render(
     mode: Annotated[str, typer.Option(help="sampled or argmax, for policies.")] = "sampled",
 ) -> None:
     """Record a video of one episode; the overlay names every violated constraint."""
-    from safevla.pipeline import record_episode
+    from safevla.config import load_config
+    from safevla.evaluation import film_agent
 
-    if out.exists():
-        raise ValueError(f"{out} exists; choose another --out")
-    outcome = record_episode(
-        agent, out, preset=preset, scenario=scenario, index=index, seed=seed, mode=mode
+    record = film_agent(
+        load_config(preset, overrides or []),
+        agent,
+        out,
+        scenario_file=scenario,
+        index=index,
+        seed=seed,
+        mode=mode,
     )
-    typer.echo(f"{out}: {outcome}")
+    violated = [f"{name} {cost:g}" for name, cost in record.costs.items() if cost]
+    typer.echo(
+        f"{out}: {record.instruction!r}, {record.ended_by} after {record.length} actions, "
+        f"cost {record.cost:g}" + (f" ({', '.join(violated)})" if violated else "")
+    )
 
 
 def bench_env(
