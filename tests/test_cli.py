@@ -149,3 +149,78 @@ def test_doctor_names_the_remedy_when_rendering_is_broken():
     done = safevla("doctor", MUJOCO_GL="disable")
     assert done.returncode == 1
     assert "problem: rendering fails" in done.stdout and "unset MUJOCO_GL" in done.stdout
+
+
+MICRO = ("env.image_size=32", "env.max_actions=2", "eval.episodes=1", "workers=1")
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A policy of the quick environment with fresh weights."""
+    import gymnasium
+    import numpy as np
+
+    from safevla.config import load_config
+    from safevla.policy import SafeVLAConfig, SafeVLAProcessor, build_policy, save_policy
+
+    config = load_config("quick", ["env.image_size=32"])
+    env = gymnasium.make(**config.env.kwargs())
+    core = env.unwrapped
+    size = env.observation_space["state"].shape[0]
+    processor = SafeVLAProcessor.fit(
+        cameras=config.env.cameras,
+        image_size=32,
+        instructions=["find the suitcase"],
+        states=np.random.default_rng(0).normal(size=(20, size)),
+    )
+    policy = build_policy(
+        SafeVLAConfig(
+            cameras=config.env.cameras,
+            image_size=32,
+            state_dim=size,
+            n_actions=int(env.action_space.n),
+            end_action=core.END,
+            constraint_names=tuple(c.name for c in core.constraints),
+            text_vocab_size=len(processor.vocabulary),
+            text_max_tokens=processor.max_tokens,
+        )
+    )
+    save_policy(policy, processor, tmp_path / "fresh")
+    return tmp_path / "fresh"
+
+
+def test_a_policy_is_evaluated_with_intervals_and_episodes(checkpoint):
+    here = checkpoint.parent
+    args = ("eval", "fresh", *MICRO, "--suite", "hazard", "--suite", "benign", "--out", "e.jsonl")
+    done = safevla(*args, cwd=here)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert any("hazard" in line and "fresh" in line and "[" in line for line in lines)
+    from safevla.assure.records import read_jsonl
+
+    records = read_jsonl(here / "e.jsonl")
+    assert [(r.suite, r.arm, r.mode, r.length) for r in records] == [
+        ("hazard", "fresh", "sampled", 2),
+        ("benign", "fresh", "sampled", 2),
+    ]
+
+
+def test_a_checkpoint_that_fails_its_golden_check_is_refused(checkpoint):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(checkpoint / "model.safetensors")
+    save_file({name: t + 0.01 for name, t in tensors.items()}, checkpoint / "model.safetensors")
+    done = safevla("eval", "fresh", *MICRO, cwd=checkpoint.parent)
+    assert "golden" in refused(done)
+
+
+def test_render_writes_a_video_and_says_what_happened(checkpoint):
+    import imageio.v3 as iio
+
+    here = checkpoint.parent
+    args = ("render", "fresh", *MICRO, "report.width=160", "report.height=120", "--out", "e.mp4")
+    done = safevla(*args, cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert "e.mp4: '" in done.stdout and "after 2 actions, cost" in done.stdout
+    frames = iio.imread(here / "e.mp4")
+    assert frames.ndim == 4 and len(frames) > 5 and frames.std() > 10
