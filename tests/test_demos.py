@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -234,3 +235,14 @@ def test_continuous_actions_several_files_and_no_aux(tmp_path, monkeypatch):
     assert [data.instructions[t] for t in data.task[data.starts[:-1]]] == [
         e.instruction for e in episodes
     ]
+
+
+def test_noise_moves_the_base_where_the_environment_says_which_actions_do(tmp_path, monkeypatch):
+    base, other = SimpleNamespace(kind="base"), SimpleNamespace(kind="arm")
+    actions = SimpleNamespace(primitives=(other, base, other, base, other))
+    monkeypatch.setattr(ToyRoom, "actions", actions, raising=False)
+    about = {"expert": ToyExpert, "episodes": 15, "seed": 0, "workers": 1, "success_only": False}
+    collect(env_id=TOY["env_id"], out_dir=tmp_path / "d", noise=0.9, **about)
+    data = DemoDataset(tmp_path / "d")
+    inner = data.prev_action[data.prev_action < 5]
+    assert np.isin(inner, (1, 3)).mean() > 0.8

@@ -94,7 +94,7 @@ def _make_expert(job: _Job, env: Any, rng: np.random.Generator) -> Any:
 
 
 def _noise_pool(job: _Job, env: Any, expert: Any) -> np.ndarray:
-    """Actions that noise may execute: those asked for, the expert's own, or all that move."""
+    """Actions that noise may execute: those asked for, the expert's, or those of the base."""
     names = tuple(env.action_names)
     if job.noise_actions is not None:
         unknown = sorted(set(job.noise_actions) - set(names))
@@ -104,8 +104,10 @@ def _noise_pool(job: _Job, env: Any, expert: Any) -> np.ndarray:
     pool = getattr(expert, "noise_actions", None)
     if pool is not None:
         return np.asarray(pool)
-    idle = {int(env.END), int(getattr(env, "SUB_DONE", env.END))}
-    return np.array([i for i in range(len(names)) if i not in idle])
+    primitives = getattr(getattr(env, "actions", None), "primitives", None)
+    if primitives is not None:
+        return np.array([i for i, primitive in enumerate(primitives) if primitive.kind == "base"])
+    return np.array([i for i in range(len(names)) if i != env.END])
 
 
 def record_episode(env: gymnasium.Env, job: _Job, number: int) -> Episode:
@@ -219,7 +221,7 @@ def collect(
         wander: handed to the expert.
         noise: share of steps that execute a random action; the label stays the expert's.
         noise_actions: names of the actions noise may execute; None takes the expert's
-            `noise_actions`, or all but `END` and `SUB_DONE`.
+            `noise_actions` if it has any, or the primitives that move the base.
         workers: processes; 1 records in this one.
         scenarios: scenarios to play, episode e the (e mod n)-th; None draws them by seed.
         success_only: leave out episodes that did not succeed.
