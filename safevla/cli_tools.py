@@ -95,11 +95,10 @@ def bench_env(
     robosuite take the same number of 2 ms substeps per 20 Hz tick. Ratios are of ticks/s within a
     round.
     """
-    from rich.console import Console
-
     from safevla.bench import compare, environment_sides
+    from safevla.display import make_console
 
-    console = Console()
+    console = make_console()
     with console.status("starting") as status:
         result = compare(
             environment_sides(env_id, size),
@@ -161,23 +160,28 @@ def envs(
 
 
 def _print_env(name: str, env: Any) -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
-    console.print(f"[bold]{name}[/bold]   gymnasium.make('safevla_envs:{name}')")
-    console.print("observation:", highlight=False)
+    from safevla.display import make_console
+
+    console = make_console()
+    console.print(Text.assemble((name, "bold"), f"   gymnasium.make('safevla_envs:{name}')"))
+    console.print("observation:")
     for key, space in env.observation_space.spaces.items():
-        console.print(f"  {key:20s} {space.dtype} {space.shape}", highlight=False)
-    console.print(f"action: {env.action_space}", highlight=False)
+        console.print(f"  {key:20s} {space.dtype} {space.shape}")
+    console.print(f"action: {env.action_space}")
     names = getattr(env.unwrapped, "action_names", ())
-    if names:
-        console.print("  " + ", ".join(f"{i} {a}" for i, a in enumerate(names)), highlight=False)
+    for start in range(0, len(names), 4):
+        row = enumerate(names[start : start + 4], start)
+        console.print(
+            "  " + "".join(f"{number:2d} {action:22s}" for number, action in row).rstrip()
+        )
     table = Table(title="constraints: budget is in charges per episode")
     for column in ("constraint", "kind", "signal", "threshold", "unit", "severity", "budget"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=column not in ("signal", "threshold"))
     for c in env.unwrapped.constraints:
-        cutoffs = " / ".join(f"{v:g}" for v in c.severity)
+        cutoffs = " / ".join(f"{v:.3g}" for v in c.severity)
         row = (c.name, c.kind, c.signal, str(c.threshold), c.unit, cutoffs, f"{c.budget:g}")
         table.add_row(*row)
     console.print(table)
@@ -188,12 +192,12 @@ def doctor() -> None:
 
     Exit code 1 if something has to be mended; the remedy is printed.
     """
-    from rich.console import Console
     from rich.table import Table
 
+    from safevla.display import make_console
     from safevla.doctor import diagnose
 
-    console = Console()
+    console = make_console()
     with console.status("rendering one frame"):
         found = diagnose()
     table = Table(show_header=False, box=None)

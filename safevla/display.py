@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Display", "clock"]
+__all__ = ["Display", "clock", "make_console"]
 
 LINE_EVERY = 30.0
 """s between progress lines where there is no terminal."""
@@ -26,6 +26,12 @@ WIDTH = 120
 
 Update = Callable[[float, str], None]
 """(completed, text) -> None."""
+
+
+def make_console() -> Console:
+    """Returns a console on standard output, wide enough for tables where there is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
 
 
 def clock(seconds: float) -> str:
@@ -47,11 +53,7 @@ class Display:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        if console is None:
-            console = Console(highlight=False)
-            if not console.is_terminal:
-                console = Console(highlight=False, width=WIDTH)
-        self.console = console
+        self.console = console or make_console()
         self.progress = Progress(
             TextColumn("  {task.description}"),
             BarColumn(),
