@@ -8,7 +8,10 @@ it stopped and a single stage can be looked at alone.
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +21,7 @@ from omegaconf import OmegaConf
 
 from safevla.config import PipelineConfig, plain, resolved_workers
 from safevla.display import Display, clock
-from safevla.stages import Stage, StageRunner
+from safevla.stages import Stage, StageConflict, StageRunner
 
 __all__ = ["STAGES", "Pipeline", "arm_config", "preflight"]
 
@@ -131,14 +134,15 @@ class Pipeline:
         stages = {name: group for name, group in self.stages().items() if name in names}
         self.runner.check(stage for group in stages.values() for stage in group)
         self.folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(OmegaConf.create(plain(self.config)), self.folder / "config.yaml")
-        self.display.line(f"run folder: {self.folder}")
-        try:
-            for number, (name, group) in enumerate(stages.items(), 1):
-                self._run_group(f"[{number}/{len(stages)}] {name}", group)
-        except KeyboardInterrupt:
-            self.display.line("interrupted; run the same command again to go on from here")
-            raise
+        with _only_process(self.folder):
+            OmegaConf.save(OmegaConf.create(plain(self.config)), self.folder / "config.yaml")
+            self.display.line(f"run folder: {self.folder}")
+            try:
+                for number, (name, group) in enumerate(stages.items(), 1):
+                    self._run_group(f"[{number}/{len(stages)}] {name}", group)
+            except KeyboardInterrupt:
+                self.display.line("interrupted; run the same command again to go on from here")
+                raise
         if until == "report":
             self._print_results()
 
@@ -273,6 +277,19 @@ class Pipeline:
 
         lists = (self.config.eval.hazard_list, self.config.eval.benign_list)
         return {name: list_hash(named_list(name)) for name in lists}
+
+
+@contextmanager
+def _only_process(folder: Path) -> Iterator[None]:
+    """Holds the run folder's lock, which the system frees however the process ends."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StageConflict(
+                f"{folder} is in use by another safevla process; wait for it or choose another --name"
+            ) from None
+        yield
 
 
 def preflight(config: PipelineConfig) -> None:

@@ -172,6 +172,18 @@ def test_other_settings_are_refused_before_anything_runs(micro, tmp_path):
     assert not (folder / "config.yaml").exists()
 
 
+def test_two_processes_cannot_share_a_run_folder(micro, tmp_path):
+    import fcntl
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(StageConflict, match="in use by another safevla process"):
+            Pipeline(load_config(str(micro)), folder, display=quiet()).run(until="demos")
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
 def test_clock():
     assert [clock(s) for s in (4.4, 200, 7500)] == ["4 s", "3 min 20 s", "2 h 5 min"]
 
