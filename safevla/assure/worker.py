@@ -176,9 +176,9 @@ class Worker:
     ) -> Iterator[EpisodeRecord]:
         """Yields a record for each index, in the order in which the episodes end."""
         queue = deque(indices)
-        episodes: list[_Episode | None] = [None] * SLOTS
+        episodes: list[Episode | None] = [None] * SLOTS
         for i, env in enumerate(envs):
-            episodes[i] = _Episode(job, queue.popleft(), env, agent, i)
+            episodes[i] = Episode(job, queue.popleft(), env, agent, i)
         rows = [episode.obs if episode else None for episode in episodes]
         while any(episodes):
             padding = next(row for row in rows if row is not None)
@@ -191,14 +191,14 @@ class Worker:
                 if episode.step(actions[i]):
                     yield episode.record()
                     if queue:
-                        episode = _Episode(job, queue.popleft(), episode.env, agent, i)
+                        episode = Episode(job, queue.popleft(), episode.env, agent, i)
                         episodes[i] = episode
                     else:
                         episodes[i] = None
                 rows[i] = episode.obs
 
 
-class _Episode:
+class Episode:
     """One episode being run."""
 
     def __init__(self, job: Job, index: int, env: Env, agent: Agent, slot: int) -> None:
