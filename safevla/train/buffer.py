@@ -82,7 +82,7 @@ class SequenceRolloutBuffer:
         channels: int,
         no_action: Tensor,
         keep_frames: bool = False,
-        sequence: int = 16,
+        sequence: int = 32,
         device: torch.device | str = "cpu",
     ):
         self.n_steps, self.n_envs, self.history = n_steps, n_envs, history

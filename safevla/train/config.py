@@ -203,6 +203,7 @@ class TrainConfig:
         extra_probability: Share of episodes that start from one of the extra scenarios, if any.
         checkpoint_every: Iterations between checkpoints. All environments begin new episodes
             there, so that a resumed run equals one that was never interrupted.
+        device: `cpu`, `cuda`, `cuda:<index>`, or `auto` for a GPU where there is one.
     """
 
     total_steps: int = 65_536
@@ -223,6 +224,12 @@ class TrainConfig:
         for name in ("total_steps", "n_envs", "n_steps", "threads", "checkpoint_every"):
             _at_least(name, getattr(self, name), 1)
         _at_least("seed", self.seed, 0)
+        if self.device not in ("cpu", "cuda", "auto") and not (
+            self.device.startswith("cuda:") and self.device[5:].isdigit()
+        ):
+            raise ValueError(
+                f"device is {self.device!r}; it must be cpu, cuda, cuda:<index> or auto"
+            )
         if not 0 <= self.extra_probability <= 1:
             raise ValueError(
                 f"extra_probability is {self.extra_probability}; it must lie in [0, 1]"

@@ -30,6 +30,7 @@ def test_layers_merge_in_order(tmp_path):
         ({"workers": 3}, "workers is 3"),
         ({"multipliers": {"budgets": {"a": -1}}}, "multipliers.budgets.a"),
         ({"multipliers": {"initial": 11}}, "initial is 11"),
+        ({"device": "gpu"}, "device is 'gpu'"),
         ({"critic": {"hidden": []}}, "critic.hidden"),
         ({"rewards": {"step_penalty": float("nan")}}, "step_penalty"),
     ],

@@ -145,10 +145,10 @@ def test_extra_scenarios_are_trained_on(tmp_path, init, monkeypatch):
 @pytest.mark.slow
 def test_known_answer(tmp_path, init):
     """The constraint changes the way: cost 1 and 4.5 moves without it, 0 and 6.5 with it."""
-    base = {"total_steps": 20 * 1024, "n_envs": 32, "n_steps": 32, "ppo": {"warmup_iterations": 2}}
+    base = {"total_steps": 24 * 1024, "n_envs": 32, "n_steps": 32, "ppo": {"warmup_iterations": 2}}
     results = {}
     for rule in ("zero", "projected"):
-        config = train_config(base, {"multipliers": {"rule": rule}})
+        config = train_config(base, {"multipliers": {"rule": rule, "initial": 4.0}})
         results[rule] = train_ppo(config, tmp_path / rule, init, env_id=ENV_ID)
     task_only, constrained = results["zero"], results["projected"]
     assert task_only["success"] > 0.98 and constrained["success"] > 0.98
@@ -157,3 +157,7 @@ def test_known_answer(tmp_path, init):
     assert constrained["costs"]["strip"] < 0.2  # its budget
     assert constrained["costs"]["border"] < 0.5
     assert constrained["length"] == pytest.approx(6.5, abs=0.4)
+    assert max(row["lambda"]["strip"] for row in rows(tmp_path / "projected")) > 4.0
+    assert constrained["lambda"]["border"] < max(
+        row["lambda"]["border"] for row in rows(tmp_path / "projected")
+    )  # rose while it was violated, falls since
