@@ -273,9 +273,7 @@ class PPOLagrangian(VLAAlgorithm):
         generator = self._generator("minibatches")
         passes = self.config.critic.warmup_epochs if warm else ppo.epochs
         acting, kl, taken = not warm, 0.0, []
-        for batch in (
-            b for _ in range(passes) for b in buffer.minibatches(ppo.minibatch, generator)
-        ):
+        for batch in buffer.minibatches(ppo.minibatch, generator, passes):
             keep = batch.of(buffer.valid)
             if not keep.any():
                 continue
