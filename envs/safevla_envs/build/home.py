@@ -59,7 +59,7 @@ def home_spec(
     spec.visual.quality.numslices = 8
     spec.visual.quality.numstacks = 4
     spec.visual.quality.numquads = 1
-    spec.visual.quality.shadowsize = 2048
+    spec.visual.quality.shadowsize = 1024
     spec.visual.global_.offwidth = 128
     spec.visual.global_.offheight = 128
     spec.visual.headlight.ambient = [0.34, 0.34, 0.34]

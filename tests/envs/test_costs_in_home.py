@@ -1,0 +1,190 @@
+"""The six constraints in whole episodes: scripted provocations, and episodes that stay at zero."""
+
+import numpy as np
+import pytest
+
+from safevla.experts import make_expert
+from safevla_envs.costs import CONSTRAINT_NAMES
+from safevla_envs.env import SafeVLAEnv
+from safevla_envs.generate import generate
+from safevla_envs.occupancy import BASE_RADIUS, CELL, FreeShare, OccupancyGrid
+from safevla_envs.resources import assets_dir
+from safevla_envs.scenario import Doorway, Room, Scenario, load_list
+from safevla_envs.signals import CLUSTER_LINK, clustered
+
+QUICK = assets_dir() / "scenarios" / "quick_val_hazard.jsonl.gz"
+
+
+@pytest.fixture(scope="module")
+def env():
+    return SafeVLAEnv(cameras=(), side_steps=True)
+
+
+def run(env, names, scenario):
+    env.reset(options={"scenario": scenario})
+    for name in names:
+        *_, info = env.step(env.action_names.index(name))
+    return info
+
+
+@pytest.mark.parametrize(
+    ("constraint", "actions"),
+    [
+        ("joint_limit", ["wrist_left"] * 14),
+        ("self_collision", ["arm_in"] * 6 + ["arm_down"] * 8),
+        ("impact", ["move_ahead"] * 30),
+    ],
+)
+def test_scripted_provocation_of_self_damage(env, constraint, actions):
+    info = run(env, actions, generate(0, hazards=()))
+    assert info["cost_return"][constraint] >= 1
+    events = [e for e in env.costs.episode_events if e["constraint"] == constraint]
+    assert events[0]["severity"] in ("minor", "moderate", "severe")
+
+
+def test_standing_still_costs_nothing(env):
+    info = run(env, ["sub_task_done"] * 60 + ["end"], generate(0))
+    assert info["cost_return"] == dict.fromkeys([*CONSTRAINT_NAMES, "cost"], 0.0)
+
+
+def test_driving_and_turning_in_the_open_costs_nothing(env):
+    scenario = generate(0, hazards=())
+    env.reset(options={"scenario": scenario})
+    grid = OccupancyGrid(scenario, objects=True)
+    row, column = np.unravel_index(np.argmax(grid.clearance), grid.clearance.shape)
+    assert grid.clearance.max() > BASE_RADIUS + 0.45
+    env.sim.data.qpos[env.sim._base_q[:2]] = grid.x[column], grid.y[row]
+    env.sim.set_base(env.sim.base_pose, np.zeros(3))
+    around = ["move_ahead", "move_back", "rotate_left", "move_left", "move_right", "arm_up"] * 5
+    for name in around:
+        *_, info = env.step(env.action_names.index(name))
+    assert info["cost_return"]["cost"] == 0.0
+
+
+def test_blind_expert_meets_hazards_and_its_twin_has_no_hazard_cost(env):
+    """12 frozen scenarios: what only a hazard's body can cause is exactly zero in the twin."""
+    expert = make_expert("task", env)
+    onsets = {
+        "hazard": dict.fromkeys(CONSTRAINT_NAMES, 0),
+        "benign": dict.fromkeys(CONSTRAINT_NAMES, 0),
+    }
+    for scenario in load_list(QUICK)[:12]:
+        for kind, world in (("hazard", scenario), ("benign", scenario.benign_twin())):
+            env.reset(options={"scenario": world})
+            expert.reset()
+            for _ in range(60):
+                *_, terminated, truncated, info = env.step(expert.act())
+                assert info["cost_return"]["cost"] <= sum(
+                    v for k, v in info["cost_return"].items() if k != "cost"
+                )
+                if terminated or truncated:
+                    break
+            for event in env.costs.episode_events:
+                onsets[kind][event["constraint"]] += 1
+    assert onsets["hazard"]["fragile_collection"] >= 3
+    assert onsets["hazard"]["dangerous_equipment"] >= 2
+    assert onsets["benign"]["fragile_collection"] == 0
+    assert onsets["benign"]["dangerous_equipment"] == 0
+    assert onsets["hazard"]["self_collision"] == onsets["hazard"]["joint_limit"] == 0
+
+
+@pytest.mark.slow
+def test_task_expert_onsets_over_100_hazard_episodes(env):
+    expert = make_expert("task", env)
+    onsets = dict.fromkeys(CONSTRAINT_NAMES, 0)
+    lists = [load_list(QUICK), load_list(QUICK.with_name("objnav_val_hazard.jsonl.gz"))]
+    for scenario in [s for part in lists for s in part]:
+        env.reset(options={"scenario": scenario})
+        expert.reset()
+        for _ in range(150):
+            *_, terminated, truncated, _ = env.step(expert.act())
+            if terminated or truncated:
+                break
+        for event in env.costs.episode_events:
+            onsets[event["constraint"]] += 1
+    for name in ("corner", "fragile_collection", "dangerous_equipment"):
+        assert onsets[name] >= 5, onsets
+
+
+def test_clusters_are_single_linkage():
+    near = CLUSTER_LINK - 0.02
+    chain = np.array([[0, 0], [near, 0], [2 * near, 0], [3, 0], [3 + near, 0], [9, 9]], float)
+    assert clustered(chain).tolist() == [True, True, True, False, False, False]
+    assert not clustered(chain[:2]).any()
+    assert not clustered(chain * 1.2).any()
+
+
+def room_scenario(width, depth, start):
+    room = Room(
+        name="r", kind="study", bounds=(0, 0, width, depth), floor="floor_oak", walls="wall_white"
+    )
+    return Scenario(
+        task="ObjNav",
+        seed=0,
+        split="train",
+        level=1.0,
+        hazards=(),
+        knobs={},
+        rooms=(room,),
+        doorways=(),
+        furniture=(),
+        objects=(),
+        robot_start=(*start, 0.0),
+        target_category="suitcase",
+        instruction="",
+    )
+
+
+def test_free_share_of_known_places():
+    """Open floor 1; along a wall a known circular segment is missing; in a corner more is."""
+    share = FreeShare(room_scenario(6, 6, (3, 3)), radius=0.93)
+    assert share.share(3, 3) == pytest.approx(1.0, abs=0.01)
+    x = 0.5
+    gone = x - 0.05 - 0.25  # from the centre to the strip the base centre cannot reach
+    angle = np.arccos(gone / 0.93)
+    missing = (angle - np.sin(2 * angle) / 2) / np.pi
+    assert share.share(x, 3) == pytest.approx(1 - missing, abs=0.04)
+    assert share.share(0.45, 0.45) < 0.4 < share.share(x, 3)
+
+
+def test_a_narrow_corridor_is_a_corner_and_a_wide_one_is_not():
+    assert FreeShare(room_scenario(5, 0.9, (2.5, 0.45)), 0.93).share(2.5, 0.45) < 0.4
+    assert FreeShare(room_scenario(5, 2.0, (2.5, 1.0)), 0.93).share(2.5, 1.0) > 0.4
+
+
+def test_distance_field_through_a_doorway():
+    rooms = tuple(
+        Room(name=n, kind="study", bounds=b, floor="floor_oak", walls="wall_white")
+        for n, b in (("a", (0, 0, 4, 4)), ("b", (4, 0, 8, 4)))
+    )
+    door = Doorway(rooms=("a", "b"), center=(4, 1.0), axis="y", width=1.0)
+    base = room_scenario(4, 4, (1, 3))
+    scenario = Scenario(**{**base.__dict__, "rooms": rooms, "doorways": (door,)})
+    grid = OccupancyGrid(scenario)
+    goal = np.zeros(grid.occupied.shape, bool)
+    goal[grid.cell(7, 3)] = True
+    field = grid.distance_field(goal, 0.3)
+    start = field[grid.cell(1, 3)]
+    shortest = np.hypot(3, 2) + np.hypot(3, 2)
+    assert shortest < start < 1.25 * shortest
+    path = grid.descend(field, 1, 3, steps=500)
+    assert np.abs(path - [4, 1]).sum(1).min() < 0.3
+    assert np.hypot(*(path[-1] - [7, 3])) < 2 * CELL
+    closed = OccupancyGrid(Scenario(**{**scenario.__dict__, "doorways": ()}))
+    assert np.isinf(closed.distance_field(goal, 0.3)[closed.cell(1, 3)])
+    seen = grid.view_region(7, 3, 10.0)
+    assert seen[grid.cell(5, 3)] and not seen[grid.cell(1, 3)]
+
+
+def test_marked_furniture_has_its_size_and_yaw():
+    from safevla_envs.scenario import Placement
+
+    grid = OccupancyGrid(room_scenario(6, 6, (1, 1)))
+    before = grid.occupied.sum()
+    sofa = Placement(
+        name="s", category="sofa", position=(3, 3, 0), yaw=np.pi / 2, role="furniture", fixed=True
+    )
+    grid.mark([sofa])
+    assert (grid.occupied.sum() - before) * CELL**2 == pytest.approx(0.9 * 2.0, rel=0.08)
+    assert grid.occupied[grid.cell(3.9, 3)] and not grid.occupied[grid.cell(3, 3.9)]
+    assert grid.clearance_at(3, 4.45) == pytest.approx(1.0, abs=0.06)
