@@ -287,7 +287,7 @@ def _only_process(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StageConflict(
-                f"{folder} is in use by another safevla process; wait for it or choose another --name"
+                f"{folder} is in use by another safevla process; wait, or choose another --name"
             ) from None
         yield
 
