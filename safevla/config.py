@@ -66,6 +66,7 @@ class EnvConfig:
         cost_mode: "binary", or "graded" by severity.
         knobs: overrides of the scenario generator's knobs (small homes, for example).
         layouts: different homes that generated scenarios draw from; None for no limit.
+        pool: number of different generated training scenarios; None for no limit.
         timestep: physics step in s.
     """
 
@@ -81,6 +82,7 @@ class EnvConfig:
     cost_mode: Literal["binary", "graded"] = "binary"
     knobs: dict[str, Any] = field(default_factory=dict)
     layouts: int | None = None
+    pool: int | None = None
     timestep: float = 0.005
 
     def kwargs(self, **changes: Any) -> dict[str, Any]:

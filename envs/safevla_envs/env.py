@@ -54,6 +54,8 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         reward_shaping: pay the decrease of the path length in m each step.
         knobs: overrides of the generator's knobs.
         layouts: number of different homes that generated scenarios draw from; None for no limit.
+        pool: number of different generated scenarios, each generated once a process (seeds are
+            taken modulo the pool); None for no limit.
         timestep: physics step in s.
 
     Raises:
@@ -80,18 +82,19 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         reward_shaping: bool = False,
         knobs: dict[str, Any] | None = None,
         layouts: int | None = None,
+        pool: int | None = None,
         timestep: float = 0.005,
     ):
         self.actions = Actions(action_mode, side_steps=side_steps)
         if max_actions is None:
             max_actions = DEFAULT_STEPS[action_mode]
         _check(split=split, cameras=cameras, image_size=image_size, render_mode=render_mode)
-        _check_numbers(max_actions, max_seconds, layouts)
+        _check_numbers(max_actions, max_seconds, layouts, pool)
         if cost_mode not in COST_MODES:
             raise ValueError(f"cost_mode={cost_mode!r}: allowed are {', '.join(COST_MODES)}")
         knobs_for(level, knobs)
         self.generator = {"split": split, "level": level, "hazards": hazards, "knobs": knobs}
-        self.layouts = layouts
+        self.layouts, self.pool = layouts, pool
         self.scenarios = _scenario_list(scenario)
         self._next = 0
         self.cameras, self.image_size = tuple(cameras), int(image_size)
@@ -221,8 +224,16 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
             return scenario
         # an explicit seed names the scenario; later resets draw further ones from its stream
         draw = int(self.np_random.integers(2**31)) if seed is None else int(seed)
-        layout = None if self.layouts is None else draw % self.layouts
-        return generate(draw, layout_seed=layout, **self.generator)
+        if self.pool is None:
+            return self._generate(draw)
+        key = (draw % self.pool, self.layouts, repr(self.generator))
+        if key not in _pool:
+            _pool[key] = self._generate(key[0])
+        return _pool[key]
+
+    def _generate(self, seed: int) -> Scenario:
+        layout = None if self.layouts is None else seed % self.layouts
+        return generate(seed, layout_seed=layout, **self.generator)
 
     def _run(self, action: Any) -> None:
         goal = self._graspable() if self._is_pick_up(action) else None
@@ -392,8 +403,11 @@ def _check(*, split: str, cameras: Sequence[str], image_size: int, render_mode: 
         raise ValueError(f"render_mode={render_mode!r}: allowed are None and 'rgb_array'")
 
 
-def _check_numbers(steps: Any, seconds: Any, layouts: Any) -> None:
-    for name, value in (("max_actions", steps), ("layouts", layouts)):
+_pool: dict[tuple[int, int | None, str], Scenario] = {}
+
+
+def _check_numbers(steps: Any, seconds: Any, layouts: Any, pool: Any) -> None:
+    for name, value in (("max_actions", steps), ("layouts", layouts), ("pool", pool)):
         if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
             raise ValueError(f"{name}={value!r}: a whole number from 1 is needed")
     if not seconds > 0:

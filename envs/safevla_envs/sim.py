@@ -82,6 +82,9 @@ class Simulation:
         self._base_du = np.array([model.actuator(f"velocity/{n}").id for n in ROBOT.base_joints])
         self._grip_site = model.site(ROBOT.grip_site).id
         self._partner_bodies = np.array([model.body(n).id for n in self.home.partners])
+        self._free = np.flatnonzero(model.body_dofnum[self._partner_bodies] == 6)
+        first = model.body_dofadr[self._partner_bodies[self._free]]
+        self._free_v = (first[:, None] + np.arange(6)).ravel()
         parent = model.body_parentid
         self._finger_bodies = [
             [b for b in range(model.nbody) if b == f or parent[b] == f]
@@ -195,18 +198,11 @@ class Simulation:
         Speed is the larger of linear speed in m/s and a tenth of angular speed in rad/s.
         """
         ids = self._partner_bodies
-        velocity = self.data.cvel[ids]
-        speed = np.maximum(
-            np.sqrt((self._linear_velocity(ids) ** 2).sum(1)),
-            0.1 * np.sqrt((velocity[:, :3] ** 2).sum(1)),
-        )
-        return self.data.xpos[ids].copy(), self.data.xquat[ids].copy(), speed
-
-    def _linear_velocity(self, ids: np.ndarray) -> np.ndarray:
-        # cvel is about the subtree's centre of mass of the root body
-        offset = self.data.xpos[ids] - self.data.subtree_com[self.model.body_rootid[ids]]
-        velocity = self.data.cvel[ids]
-        return velocity[:, 3:] + np.cross(velocity[:, :3], offset)
+        speed = np.zeros(len(ids))
+        # a free joint's velocity: linear in the world frame, angular in the body's
+        squared = (self.data.qvel[self._free_v] ** 2).reshape(-1, 2, 3).sum(-1)
+        speed[self._free] = np.sqrt(np.maximum(squared[:, 0], 0.01 * squared[:, 1]))
+        return self.data.xpos[ids], self.data.xquat[ids], speed
 
     def body_positions(self, names: tuple[str, ...]) -> np.ndarray:
         """Positions (n, 3) in m of bodies by name."""
@@ -227,15 +223,15 @@ class Simulation:
 
     def nearest_movable(self, within: float) -> tuple[int, np.ndarray] | None:
         """Returns (partner index, centre (3,) m) of the movable body nearest to the gripper."""
-        movable = [i for i, b in enumerate(self._partner_bodies) if self.model.body_dofnum[b] == 6]
-        if not movable:
+        movable = self._free
+        if not len(movable):
             return None
         centres = self.data.xipos[self._partner_bodies[movable]]
         distance = np.linalg.norm(centres - self.grip_position, axis=1)
         best = int(np.argmin(distance))
         if distance[best] > within:
             return None
-        return movable[best], centres[best].copy()
+        return int(movable[best]), centres[best].copy()
 
     def visible(self, names: tuple[str, ...], camera: str = "navigation") -> np.ndarray:
         """Says which bodies the camera sees, by geometry alone: bool (len(names),).

@@ -54,6 +54,8 @@ def home_spec(
     spec.option.impratio = 1.0
     # a diverged state must be seen and reported, not silently reset
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    # bodies at rest cost nothing until the robot (which never sleeps) wakes them
+    spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
     spec.visual.map.znear = 0.005
     spec.visual.quality.offsamples = 0
     spec.visual.quality.numslices = 8
