@@ -197,14 +197,34 @@ def evaluate(
         display.line(f"episodes: {out}")
 
 
-@app.command(epilog=examples("safevla report runs/quick"))
+@app.command(
+    epilog=examples(
+        "safevla report runs/quick",
+        "safevla report runs/quick runs/quick-seed1 runs/quick-seed2 --markdown quick.md",
+    )
+)
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder, e.g. runs/quick.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, e.g. runs/quick.")],
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write one table of all runs (seeds) here instead.")
+    ] = None,
 ) -> None:
-    """Rebuild report.html, results.json and pictures from a run folder."""
+    """Rebuild report.html, results.json and pictures from run folders alone."""
+    from safevla.assure.report import markdown_report
+    from safevla.display import Display
     from safevla.pipeline import rebuild_report
 
-    rebuild_report(run)
+    for run in runs:
+        if not run.is_dir():
+            raise ValueError(f"run folder {str(run)!r} does not exist")
+    if markdown is not None:
+        if markdown.exists():
+            raise ValueError(f"{markdown} exists; choose another --markdown")
+        markdown.write_text(markdown_report(runs), encoding="utf-8")
+        typer.echo(markdown)
+        return
+    for run in runs:
+        typer.echo(rebuild_report(run, Display()))
 
 
 register_tools(app)

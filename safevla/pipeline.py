@@ -23,9 +23,10 @@ from safevla.config import PipelineConfig, plain, resolved_workers
 from safevla.display import Display, clock
 from safevla.stages import Stage, StageConflict, StageRunner
 
-__all__ = ["STAGES", "Pipeline", "arm_config", "preflight"]
+__all__ = ["STAGES", "Pipeline", "arm_config", "preflight", "rebuild_report"]
 
 STAGES = ("demos", "clone", "elicit", "train", "eval", "report")
+REPORT_FILES = ("report.html", "results.json", "videos", "strips")
 SEED_STRIDE = 10_000
 """Seeds of the stages of a run with seed s lie in [s * SEED_STRIDE, (s + 1) * SEED_STRIDE)."""
 
@@ -110,7 +111,7 @@ class Pipeline:
             name="report",
             config={"report": plain(config.report)},
             inputs=("eval", "elicit/found.jsonl.gz", *(f"train/{arm}" for arm in config.arms)),
-            outputs=("report.html", "results.json", "videos", "strips"),
+            outputs=REPORT_FILES,
             run=self._report,
         )
         return {
@@ -260,13 +261,12 @@ class Pipeline:
     def _report(self) -> None:
         from safevla.assure.report import build_report
 
-        build_report(self.folder)
+        build_report(self.folder, on_film=lambda name: self.display.line(f"  filming {name}"))
 
     def _print_results(self) -> None:
-        from safevla.assure.records import load_records
-        from safevla.assure.tables import as_rich, results_rows
+        from safevla.assure.report import results_table
 
-        self.display.console.print(as_rich(results_rows(load_records(self.folder))))
+        self.display.console.print(results_table(self.folder))
         total = sum(self.runner.seconds.values())
         self.display.line(f"wall time of the stages: {clock(total)}")
         self.display.line(f"report: {(self.folder / 'report.html').resolve()}")
@@ -277,6 +277,19 @@ class Pipeline:
 
         lists = (self.config.eval.hazard_list, self.config.eval.benign_list)
         return {name: list_hash(named_list(name)) for name in lists}
+
+
+def rebuild_report(folder: Path, display: Display) -> Path:
+    """Builds a run's report again, from the run folder alone.
+
+    Raises:
+        ValueError: if the folder does not exist or a file in it is damaged.
+    """
+    from safevla.assure.report import build_report
+
+    page = build_report(folder, on_film=lambda name: display.line(f"filming {name}"))
+    StageRunner(folder).rehash("report", REPORT_FILES)
+    return page
 
 
 @contextmanager

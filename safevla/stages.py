@@ -178,6 +178,13 @@ class StageRunner:
             spent = time.monotonic() - self._started[stage.name]
             self._write(stage, inputs=manifest["inputs"], outputs={}, seconds=spent, finished=None)
 
+    def rehash(self, name: str, outputs: Sequence[str]) -> None:
+        """Takes over a finished stage's outputs as they are now: they were rebuilt on purpose."""
+        manifest = self.manifest(name)
+        if manifest is not None and manifest["finished"]:
+            manifest["outputs"] = self._hashes(outputs, Stage.volatile)
+            self._save(name, manifest)
+
     def run(self, stage: Stage) -> bool:
         """Runs a stage unless it is done; returns whether it ran."""
         if self.is_done(stage):
@@ -206,13 +213,11 @@ class StageRunner:
         return found
 
     def _write(self, stage: Stage, **fields: Any) -> None:
-        document = {
-            "stage": stage.name,
-            "config": stage.config,
-            "versions": self.versions,
-            **fields,
-        }
-        path = self.folder / "stages" / f"{stage.name}.json"
+        head = {"stage": stage.name, "config": stage.config, "versions": self.versions}
+        self._save(stage.name, head | fields)
+
+    def _save(self, name: str, document: dict[str, Any]) -> None:
+        path = self.folder / "stages" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_suffix(".tmp")
         scratch.write_text(json.dumps(document, indent=1) + "\n")

@@ -40,9 +40,10 @@ def test_wheel_holds_both_packages_with_assets_and_configs(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     for package, folder in (("safevla_envs", "envs/safevla_envs"), ("safevla", "safevla")):
-        for source in (ROOT / folder).rglob("*.py"):
+        sources = [p for p in (ROOT / folder).rglob("*.*") if "__pycache__" not in p.parts]
+        assert {p.suffix for p in sources} >= {".py", ".typed"}
+        for source in sources:
             assert f"{package}/{source.relative_to(ROOT / folder).as_posix()}" in names
-        assert f"{package}/py.typed" in names
     for folder in ("assets", "configs"):
         files = [p for p in (ROOT / folder).rglob("*") if p.is_file()]
         assert files

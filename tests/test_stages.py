@@ -131,3 +131,15 @@ def test_stage_that_writes_nothing_is_not_done(tmp_path):
     with pytest.raises(RuntimeError, match="wrote none of x"):
         runner.run(stage)
     assert not runner.is_done(stage)
+
+
+def test_outputs_rebuilt_on_purpose_are_taken_over(tmp_path):
+    bench = Bench(tmp_path)
+    bench.go()
+    (tmp_path / "b.txt").write_text("2, in better words")
+    with pytest.raises(StageConflict, match=r"b\.txt was changed"):
+        Bench(tmp_path).go()
+    bench.runner.rehash("second", ("b.txt",))
+    assert Bench(tmp_path).go() == []
+    bench.runner.rehash("third", ("b.txt",))
+    assert bench.runner.manifest("third") is None
