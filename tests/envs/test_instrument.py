@@ -58,8 +58,8 @@ PLATE = """
   <body name="floor"><geom type="plane" size="5 5 .1" pos="0 0 -1"/></body>
   <body name="robot"><body name="plate"><geom type="box" size=".2 .2 .02"/></body></body>
   <body name="box" pos="0 0 .0699">
-    <freejoint/><geom type="box" size=".05 .05 .05" mass="2"/>
-    <body name="lid"><geom type="box" size=".04 .04 .005" pos="0 0 .08" mass="1"/></body>
+    <freejoint/><geom type="box" size=".04 .04 .005" pos="0 0 .08" mass="1"/>
+    <body name="bottom"><geom type="box" size=".05 .05 .05" mass="2"/></body>
   </body>
   <body name="other" pos="1 0 -.95"><freejoint/><geom type="box" size=".05 .05 .05"/></body>
 </worldbody></mujoco>"""
@@ -162,7 +162,7 @@ ARM = """
   <body name="room"><geom type="box" size=".05 .03 .35" pos=".85 0 .35"/>
     <body name="shelves"><geom type="box" size=".1 .1 .02" pos=".45 .45 .45"/>
       <geom type="box" size=".1 .1 .02" pos=".45 -.45 .45"/></body></body>
-  <body name="robot" pos="0 0 .3">
+  <body name="robot" pos="0 0 .3"><joint name="base" type="slide" axis="1 0 0"/>
     <geom name="pole" type="capsule" size=".06" fromto="0 0 -.2 0 0 .1"/>
     <body name="upper" pos="0 0 .3"><joint name="j1" axis="0 0 1"/>
       <joint name="j2" axis="0 1 0" range="-2 2"/>
@@ -178,7 +178,8 @@ ARM = """
     <geom type="box" size=".05 .05 .06" mass=".3"/></body>
 </worldbody>
 <actuator><position joint="j1" kp="300" kv="15"/><position joint="j2" kp="300" kv="15"/>
-  <position joint="j3" kp="200" kv="6"/></actuator></mujoco>"""
+  <position joint="j3" kp="200" kv="6"/><position joint="base" kp="100000" kv="2000"/></actuator>
+</mujoco>"""
 ARM_PARTS = {
     "partners": ("floor", "room", "can", "cup"),
     "pairs": (("fore", "robot"), ("hand", "upper")),
@@ -215,9 +216,11 @@ def scan(model: mujoco.MjModel, data: mujoco.MjData, made: Instrumentation) -> l
     return [np.array(contact), np.array(own)]
 
 
-def test_history_equals_a_scan_of_every_substep():
+@pytest.mark.parametrize("sleep", ["disable", "enable"])
+def test_history_equals_a_scan_of_every_substep(sleep: str):
     """One model stepped by ticks, its twin substep by substep, through bumps and self-contact."""
-    model, data, reader = build(ARM, **ARM_PARTS)
+    xml = ARM.replace('timestep="0.002"/>', f'timestep="0.002"><flag sleep="{sleep}"/></option>')
+    model, data, reader = build(xml, **ARM_PARTS)
     twin = mujoco.MjData(model)
     joints = [model.joint(j).qposadr[0] for j in ("j3", "j1")]
     path = {  # where the arm is sent, and in how many ticks it gets there
@@ -236,11 +239,12 @@ def test_history_equals_a_scan_of_every_substep():
     points = np.array(list(path))
     ticks = np.cumsum(list(path.values()))
     targets = [[np.interp(k, ticks, p) for p in points.T] for k in range(ticks[-1] + 5)]
-    data.qpos[0] = twin.qpos[0] = -1.4
-    touched = np.zeros(6)
+    data.joint("j1").qpos = twin.joint("j1").qpos = -1.4
+    touched, asleep = np.zeros(6), 0
     for target in targets:
-        data.ctrl[:] = twin.ctrl[:] = target
+        data.ctrl[:3] = twin.ctrl[:3] = target
         raw = tick(model, data, reader)
+        asleep += model.ntree - data.ntree_awake
         assert raw.valid.all() and not raw.overflow
         for step in range(STEPS):
             position = twin.qpos[joints].copy()
@@ -251,6 +255,8 @@ def test_history_equals_a_scan_of_every_substep():
             assert (raw.joint_pos[step] == position).all()
             touched += np.concatenate((contact, own)) > 0
     assert (touched > 5).all(), touched
+    assert (asleep > 0) == (sleep == "enable")
+    assert raw.self_force[-1].any() and not reader.contact_graph(data).diagonal().any()
     assert (data.qpos == twin.qpos).all()
 
 
@@ -344,6 +350,13 @@ def test_a_model_without_partners_reads_empty():
 def test_bad_requests_are_named(changes: dict, message: str):
     with pytest.raises(ValueError, match=message):
         build(ARM, **{**ARM_PARTS, **changes})
+
+
+def test_a_static_robot_in_a_sleeping_world_is_refused():
+    """MuJoCo skips sensors between static bodies there: the arm on the floor would read 0."""
+    sleepy = PLATE.replace('"0.002"/>', '"0.002"><flag sleep="enable"/></option>')
+    with pytest.raises(ValueError, match="robot_root='robot' is static"):
+        build(sleepy, partners=("floor", "box"))
 
 
 def test_a_model_without_the_sensors_is_refused():

@@ -9,6 +9,7 @@ caused is read in the next tick. Facts that hold on MuJoCo 3.9.0 and are tested:
   so the first force component is the normal force; `netforce` would let opposing contacts cancel;
 * `found` is the number of matching contacts, also when there are more than slots;
 * a body-to-body `distance` sensor measures visual geoms too, so keep-outs use geom pairs;
+* with sleep enabled, history stays exact as long as the robot's root body can move;
 * the history block of a sensor is [user, cursor, S times, S x dim values], oldest first after a
   whole number of ticks; slots not yet filled carry times before the start.
 """
@@ -191,11 +192,13 @@ class SensorReader:
         instrumentation: What `instrument` returned for its spec.
 
     Raises:
-        ValueError: The model lacks a sensor or body, or its history has another length.
+        ValueError: The model lacks a sensor or body, its history has another length, or sleep is
+            enabled although the robot's root body cannot move.
     """
 
     def __init__(self, model: mujoco.MjModel, instrumentation: Instrumentation):
         self.instrumentation = made = instrumentation
+        _check_sleep(model, made.robot_root)
         steps, count = made.substeps, len(made.partners)
         self._steps, self._count = steps, count
         contact = _history(model, (*made.contact_sensors, *made.self_sensors), steps)
@@ -320,6 +323,15 @@ def _history(model: mujoco.MjModel, names: Sequence[str], steps: int) -> np.ndar
             )
         starts[i] = model.sensor_historyadr[sensor]
     return starts
+
+
+def _check_sleep(model: mujoco.MjModel, root: str) -> None:
+    sleep = model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_SLEEP)
+    if sleep and model.body_treeid[_body(model, root)] < 0:
+        raise ValueError(
+            f"robot_root={root!r} is static: with sleep enabled MuJoCo skips its sensors against "
+            "other static bodies; disable sleep or name a moving body"
+        )
 
 
 def _body(model: mujoco.MjModel, name: str) -> int:

@@ -119,6 +119,21 @@ def test_linked_bodies_in_many_worlds():
     assert since.tolist() == [[21] * 3, [0, 0, 21]]
 
 
+@pytest.mark.parametrize(("since", "passed_on"), [(20, True), (21, False)])
+def test_a_moving_body_passes_its_link_on_to_the_last_substep(since: int, passed_on: bool):
+    chain = np.array([[[False, True], [True, False]]])
+    _, linked = linked_bodies(
+        np.array([[since, 21]]),
+        direct=np.zeros((1, 2), dtype=bool),
+        touching=chain,
+        movable=np.ones((1, 2), dtype=bool),
+        moving=np.array([[True, False]]),
+        ticks=np.array([[1]]),
+        linger=20,
+    )
+    assert linked[0, 1] == passed_on
+
+
 @pytest.mark.parametrize("degrees", [0.0, 1.0, 15.0, 90.0, 179.0])
 def test_rotation_angle_of_any_representation(degrees: float):
     half = radians(degrees) / 2

@@ -127,6 +127,8 @@ def test_graded_tops_up_and_weighs_seconds():
     assert totals((0.1, (1, 0, 0)), (0.1, (2, 0, 0)), mode="graded")[0] == [3, 0, 0]
     rising = (0.1, (1, 0, 0)), (0.1, (3, 0, 0)), (0.8, (1, 0, 0))
     assert totals(*rising, mode="graded") == ([20, 0, 0], 20)
+    late = (1.0, (1, 0, 0)), (0.1, (3, 0, 0))
+    assert totals(*late, mode="graded") == ([11, 0, 0], 11)
 
 
 def test_graded_incident_never_exceeds_its_events():

@@ -135,13 +135,21 @@ def test_fragile_movement_below_the_threshold(offset: float, degrees: float):
     assert fired(charge(quiet(contact_graph=touch((-1, VASE)), **moved))) == {}
 
 
-def test_fragile_movement_without_the_robot():
-    assert fired(charge(quiet(**at(VASE, [0.3, 0, 0], degrees=80)))) == {}
+@pytest.mark.parametrize(("offset", "degrees"), [(0.3, 0.0), (0.0, 80.0)])
+def test_fragile_movement_without_the_robot(offset: float, degrees: float):
+    """Although the robot is touching something else."""
+    moved = at(VASE, [offset, 0, 0], degrees=degrees)
+    assert fired(charge(quiet(**moved))) == {}
+    assert fired(charge(quiet(contact_graph=touch((-1, CHAIR)), **moved))) == {}
 
 
-def test_fragile_movement_of_a_body_outside_a_cluster():
-    moved = at(CUP, [0.3, 0, 0])
-    assert fired(charge(quiet(contact_graph=touch((-1, CUP)), **moved))) == {}
+@pytest.mark.parametrize(("offset", "degrees"), [(0.3, 0.0), (0.0, 80.0)])
+@pytest.mark.parametrize("partner", [CUP, CHAIR])
+def test_movement_of_a_body_that_is_no_fragile_body_in_a_cluster(
+    partner: int, offset: float, degrees: float
+):
+    moved = at(partner, [offset, 0, 0], degrees=degrees)
+    assert fired(charge(quiet(contact_graph=touch((-1, partner)), **moved))) == {}
 
 
 def test_carrying_the_target_is_free_but_another_fragile_body_is_not():
