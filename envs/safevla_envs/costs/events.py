@@ -14,7 +14,7 @@ constraints in columns. Rows never influence each other, which is what makes the
 All clocks count substeps, so cutting a stream into other ticks changes nothing.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -89,6 +89,21 @@ class EventState:
             array[rows] = getattr(part, name)
         return EventState(**whole)
 
+    def idle(self, counts: np.ndarray, clk: Clock) -> "EventState":
+        """Return the state after a tick of `counts` (rows,) substeps without any violation.
+
+        The same as `advance` with all levels zero, which charges nothing.
+        """
+        count = counts[:, None]
+        quiet = self.quiet + count
+        return replace(
+            self,
+            open=self.open & (quiet < clk.close),
+            quiet=quiet,
+            age=self.age + count,
+            incident_age=self.incident_age + count,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshots:
@@ -129,7 +144,9 @@ class Snapshots:
 
     @classmethod
     def join(cls, parts: list["Snapshots"]) -> "Snapshots":
-        """Return all entries of `parts`, in order."""
+        """Return all entries of `parts` (at least one), in order."""
+        if len(parts) == 1:
+            return parts[0]
         return cls(
             **{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)}
         )

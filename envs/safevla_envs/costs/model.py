@@ -137,7 +137,7 @@ class CostModel:
         rows, level, worse = self._grade(view, state, valid)
         total = np.zeros((worlds, len(self.terms) + 1))
         snapshots, events = self._silence, state.events
-        if len(rows) and valid.shape[1]:
+        if len(rows):
             world = rows // self.groups
             part, charges, cost, snapshots = advance(
                 events.take(rows),
@@ -152,6 +152,8 @@ class CostModel:
             events = events.put(rows, part)
             np.add.at(total, world, np.column_stack((charges, cost)))
             snapshots = replace(snapshots, row=rows[snapshots.row])
+        elif events.open.any():
+            events = events.idle(counts.repeat(self.groups), clk)
         costs = {name: total[:, k].reshape(lead) for k, name in enumerate((*self.names, "cost"))}
         return costs, snapshots, CostState(events=events, substep_dt=clk.dt, **moved)
 
@@ -191,7 +193,7 @@ class CostModel:
         contact_mean, contact_tail = _mean(contact, state.contact_tail, counts, touched)
         self_mean, self_tail = _mean(self_force, state.self_tail, counts, own)
         away, turned = np.zeros((2, worlds, p))
-        if linked.any():
+        if (linked & self._tags["delicate"]).any():
             away = displacement(position, reference_pos)
             turned = rotation_angle(quaternion, reference_quat)
         view = View(
@@ -221,16 +223,18 @@ class CostModel:
     def _grade(
         self, view: View, state: CostState, valid: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the rows to advance, their levels (S, R, K) and amounts (S, R, M)."""
+        """Return the rows to advance, their levels (S, R, K) and amounts (S, R, M).
+
+        No rows if nothing is violated anywhere.
+        """
         steps = valid.shape[1]
         live = {
             "contact": view.contact_mean.any(),
             "self_contact": view.self_mean.any(),
             "joint": True,
             "keepout": view.keepout.size > 0 and view.keepout.min() < np.inf,
-            "motion": view.linked.any(),
+            "motion": (view.linked & view.delicate).any(),
         }
-        active = state.events.open.any(1)
         found: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         for m, measure in enumerate(self.measures):
             if not live[measure.source]:
@@ -241,11 +245,15 @@ class CostModel:
             violated = violated & valid[:, :, None]
             world, column = violated.any(1).nonzero()
             hit = violated[world, :, column].T
-            amount = np.broadcast_to(amount, violated.shape)[world, :, column].T
+            amount = amount[world, :, column].T  # (S or 1, n)
             row = world * self.groups + self._axis[measure.axis].start + column
-            active[row] = True
             found.append((m, row, hit, amount))
-        rows = np.flatnonzero(active)
+        rows = np.zeros(0, dtype=np.int64)
+        if any(len(row) for _, row, _, _ in found):
+            active = state.events.open.any(1)
+            for _, row, _, _ in found:
+                active[row] = True
+            rows = np.flatnonzero(active)
         level = np.zeros((steps, len(rows), len(self.terms)), dtype=np.int64)
         worse = np.full((steps, len(rows), len(self.measures)), -np.inf)
         for m, row, hit, amount in found:

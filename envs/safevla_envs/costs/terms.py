@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class View:
     """One tick as the terms see it; every array has a leading world axis W.
 
@@ -26,8 +26,8 @@ class View:
     held: np.ndarray  # (W, P)
     support_exempt: np.ndarray  # (W, P)
     linked: np.ndarray  # (W, P)
-    displacement: np.ndarray  # (W, P)
-    rotation: np.ndarray  # (W, P)
+    displacement: np.ndarray  # (W, P), zero if no delicate body is linked
+    rotation: np.ndarray  # (W, P), likewise
     delicate: np.ndarray  # (W or 1, P) fragile and in a cluster
     equipment: np.ndarray
     target: np.ndarray
