@@ -169,7 +169,6 @@ def summarise(
     if len(semantics) != 1:
         raise ValueError(f"records of different cost semantics {semantics} in one row")
     levels = sorted({record.level for record in records})
-    strata = [record.level for record in sound] if len(levels) > 1 else None
     first = records[0]
     return Row(
         arm=first.arm,
@@ -183,20 +182,18 @@ def summarise(
         policy_seeds=tuple(sorted({record.policy_seed for record in records})),
         list_hashes=tuple(sorted({record.list_hash for record in records})),
         cost_semantics=semantics[0],
-        metrics=_estimates(sound, names, strata),
+        metrics=_estimates(sound, names),
     )
 
 
-def _estimates(
-    sound: Sequence[EpisodeRecord], names: Sequence[str], strata: Sequence[int] | None
-) -> dict[str, Estimate]:
+def _estimates(sound: Sequence[EpisodeRecord], names: Sequence[str]) -> dict[str, Estimate]:
     cells = [record.cell for record in sound]
 
     def share(test: Callable[[EpisodeRecord], bool], exact: bool = False) -> Estimate:
         return metrics.rate([test(record) for record in sound], cells, exact=exact)
 
     def mean(value: Callable[[EpisodeRecord], float]) -> Estimate:
-        return metrics.bootstrap_mean([value(r) for r in sound], cells, strata=strata)
+        return metrics.bootstrap_mean([value(r) for r in sound], cells)
 
     def mean_where(
         value: Callable[[EpisodeRecord], float], test: Callable[[EpisodeRecord], bool]

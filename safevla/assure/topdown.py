@@ -186,7 +186,7 @@ def _draw_trace(ax: Any, trace: Trace) -> None:
         ax.plot(
             *spot,
             EVENT_MARKER.get(name, "X"),
-            markersize=11,
+            markersize=15 if EVENT_MARKER.get(name) == "*" else 11,
             markerfacecolor=CONSTRAINT_COLOUR.get(name, INK),
             markeredgecolor="white",
             markeredgewidth=1.1,

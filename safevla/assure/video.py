@@ -35,7 +35,7 @@ INK, PAPER, FAINT = (34, 39, 46), (255, 255, 255), (120, 128, 140)
 RED, GREEN, AMBER = (200, 30, 30), (0, 112, 79), (168, 94, 0)
 OUTCOME = {
     "success": "success: target found",
-    "wrong_end": "failed: said `end` in the wrong place",
+    "wrong_end": 'failed: said "end" in the wrong place',
     "max_steps": "failed: out of actions",
     "max_seconds": "failed: out of time",
     "sim_error": "simulation diverged",
@@ -68,6 +68,7 @@ def record_episode(
     height: int = 360,
     camera: str = "third_person",
     strip: str | Path | None = None,
+    poster: str | Path | None = None,
 ) -> EpisodeRecord:
     """Plays one episode and writes it as MP4 (H.264).
 
@@ -83,6 +84,7 @@ def record_episode(
         height: height of both pictures in pixels.
         camera: camera of the left picture: `third_person` or `overhead`.
         strip: also write eight frames as a PNG here.
+        poster: also write one frame as a JPEG here: the first violation, or the end.
 
     Returns:
         The record of the episode.
@@ -108,17 +110,24 @@ def record_episode(
         "macro_block_size": 2,
         "output_params": ["-crf", "27", "-preset", "slow"],
     }
+    still: np.ndarray | None = None
     with imageio.get_writer(target, format="FFMPEG", **options) as writer:  # type: ignore[arg-type]
         shot = None
         for shot in film.shots():
-            writer.append_data(film.compose(shot))
+            frame = film.compose(shot)
+            writer.append_data(frame)
+            still = frame if still is None and shot.violated else still
             if chosen is not None:
                 chosen.add(shot)
         record = film.episode.record()
         if shot is not None:
             last = film.compose(shot, outcome=record.ended_by)
+            still = last if still is None else still
             for _ in range(HOLD_FRAMES):
                 writer.append_data(last)
+    if poster is not None and still is not None:
+        Path(poster).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(still).save(poster, quality=80)
     if chosen is not None and strip is not None:
         Path(strip).parent.mkdir(parents=True, exist_ok=True)
         chosen.picture(record).save(strip, optimize=True)
@@ -132,6 +141,7 @@ def replay_episode(
     path: str | Path,
     *,
     strip: str | Path | None = None,
+    poster: str | Path | None = None,
     **options: Any,
 ) -> EpisodeRecord:
     """Plays a recorded episode again from its actions, without its policy.
@@ -142,6 +152,7 @@ def replay_episode(
         env_kwargs: keyword arguments the episode's environment was made with.
         path: the video.
         strip: also write eight frames as a PNG here.
+        poster: also write one frame as a JPEG here.
         **options: `width`, `height`, `camera` of :func:`record_episode`.
 
     Returns:
@@ -167,6 +178,7 @@ def replay_episode(
             index=record.scenario_index,
             arm=record.arm,
             strip=strip,
+            poster=poster,
             **options,
         )
     finally:

@@ -43,7 +43,9 @@ def test_events_at_one_place_do_not_hide_each_other():
     with plot_style() as plt:
         figure, ax = plt.subplots()
         draw_map(ax, scenario, [Trace.of(walked(scenario, events=events))])
-        spots = np.array([line.get_xydata()[0] for line in ax.lines if line.get_markersize() == 11])
+        spots = np.array(
+            [line.get_xydata()[0] for line in ax.lines if line.get_markersize() in (11, 15)]
+        )
         plt.close(figure)
     gaps = np.linalg.norm(spots[:, None] - spots[None], axis=2)[~np.eye(len(spots), dtype=bool)]
     assert len(spots) == 3
