@@ -178,7 +178,7 @@ class Pipeline:
 
         demos = self.config.demos
         summary = collect(
-            env_kwargs=self.config.env.kwargs(),
+            env_kwargs=self.config.env.kwargs(layouts=None, pool=None),
             episodes=demos.episodes,
             seed=self.config.seed * SEED_STRIDE + 1,
             out_dir=self.folder / "demos",

@@ -37,6 +37,8 @@ class TaskExpert:
     radius = 0.32
     """m; clearance the planned path keeps."""
     stop_at = SUCCESS_DISTANCE - 0.15
+    deadband = 7.5
+    """degrees; smaller heading errors are not corrected: fewer turns, easier to imitate."""
 
     def __init__(self, env: Any, *, wander: float = 0.0, rng: np.random.Generator | None = None):
         self.env, self.wander = env, wander
@@ -107,7 +109,7 @@ class TaskExpert:
                 return index[str(self.rng.choice(["move_left", "move_right"]))]
             if self._room_ahead(pose, heading + self.bias):
                 heading += self.bias
-        if abs(heading) > 4.5:
+        if abs(heading) > self.deadband:
             return self._turn(heading)
         return index["move_ahead"]
 
@@ -150,6 +152,7 @@ class CarefulExpert(TaskExpert):
     """Also knows every hazard and object, and keeps further away from all of them."""
 
     radius = 0.44
+    deadband = 4.5
 
     def plan_grid(self) -> OccupancyGrid:
         """Marks hazards grown by 6 cm, and other objects."""
