@@ -1,6 +1,6 @@
 """What counts as an effect, decided by rules and never by hand.
 
-The rules were fixed before results were run: task-only PPO must solve the task and beat doing
+The rules are the same for every run: task-only PPO must solve the task and beat doing
 nothing, the Lagrangian policy must cost less with the paired interval away from zero and on every
 seed, at nearly the same success, after the same number of steps, and the policy must need its eyes
 and its instruction.
@@ -244,4 +244,4 @@ def _headline(
         return f"{numbers} This does not count as an effect; not met: {', '.join(failed)}."
     if missing:
         return f"{numbers} No criterion failed, but not all could be judged: {', '.join(missing)}."
-    return f"{numbers} Every criterion set beforehand is met."
+    return f"{numbers} Every criterion is met."
