@@ -4,7 +4,7 @@
 
 PYTHON ?= python3.11
 ARGS ?=
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= --numprocesses auto --maxprocesses 8 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
