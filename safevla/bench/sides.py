@@ -25,9 +25,7 @@ Step = Callable[[], float]
 """One call of the thing timed; returns the simulated seconds that it advanced."""
 
 
-def ours(
-    *, mode: str, camera: int, timestep: float, env_id: str
-) -> tuple[Step, dict[str, Any]]:
+def ours(*, mode: str, camera: int, timestep: float, env_id: str) -> tuple[Step, dict[str, Any]]:
     """Our environment, all costs on: observation, costs and task included in every step."""
     env, core = _environment(mode=mode, camera=camera, timestep=timestep, env_id=env_id)
     rng = np.random.default_rng(0)
