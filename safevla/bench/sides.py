@@ -8,11 +8,12 @@ process, and its controllers are compiled by numba at first use: hence processes
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ __all__ = ["main"]
 
 TICK = 0.05
 """s; control tick of both sides (20 Hz)."""
+SCALE, HOLD = 0.5, 20
+"""Random actions of both sides: share of full scale, and ticks for which each is held."""
 Step = Callable[[], float]
 """One call of the thing timed; returns the simulated seconds that it advanced."""
 
@@ -31,10 +34,11 @@ def ours(*, mode: str, camera: int, timestep: float, env_id: str) -> tuple[Step,
     rng = np.random.default_rng(0)
     skipped = {getattr(core, "END", None), getattr(core, "SUB_DONE", None)}
     moves = [a for a in range(getattr(env.action_space, "n", 0)) if a not in skipped]
+    twists = _wander(env)
 
     def step() -> float:
         before = core.sim.data.time
-        action = rng.choice(moves) if moves else _gentle(env)
+        action = rng.choice(moves) if moves else next(twists)
         *_, terminated, truncated, info = env.step(action)
         if terminated or truncated:
             raise RuntimeError(f"episode ended while timing: {info.get('sim_error', 'by itself')}")
@@ -50,8 +54,9 @@ def raw(*, timestep: float, env_id: str) -> tuple[Step, dict[str, Any]]:
     env, core = _environment(mode="continuous", camera=0, timestep=timestep, env_id=env_id)
     model, data = core.sim.model, core.sim.data
     controls = []
-    for _ in range(100):
-        env.step(_gentle(env))
+    twists = _wander(env)
+    for _ in range(400):
+        env.step(next(twists))
         controls.append(data.ctrl.copy())
     env.reset(seed=0)
     facts = _facts(model)
@@ -95,9 +100,12 @@ def robosuite(*, camera: int) -> tuple[Step, dict[str, Any]]:
     env.reset()
     low, high = env.action_spec
     rng = np.random.default_rng(0)
+    held = itertools.chain.from_iterable(
+        itertools.repeat(SCALE * rng.uniform(low, high), HOLD) for _ in itertools.count()
+    )
 
     def step() -> float:
-        env.step(0.3 * rng.uniform(low, high))
+        env.step(next(held))
         return TICK
 
     return step, _facts(env.sim.model._model)
@@ -121,11 +129,12 @@ def _environment(*, mode: str, camera: int, timestep: float, env_id: str) -> tup
     return env, env.unwrapped
 
 
-def _gentle(env: Any) -> np.ndarray:
-    """A random action at 30 % of full scale, as on robosuite's side, that does not end."""
-    action = 0.3 * env.action_space.sample()
-    action[-1] = -1.0  # the last entry ends the episode where it is positive
-    return action
+def _wander(env: Any) -> Iterator[np.ndarray]:
+    """Random twists at half scale, each held for a second, so that the robot gets about."""
+    while True:
+        action = SCALE * env.action_space.sample()
+        action[-1] = -1.0  # the last entry ends the episode where it is positive
+        yield from [action] * HOLD
 
 
 def _facts(model: Any) -> dict[str, Any]:
