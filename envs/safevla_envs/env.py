@@ -10,30 +10,27 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from safevla_envs.arguments import CAMERAS, check_arguments, check_size, scenario_list
 from safevla_envs.control.actions import Actions, Hold
-from safevla_envs.costs import COST_MODES, Constraint, CostManager, default_terms
-from safevla_envs.generate import SPLITS, generate, knobs_for
+from safevla_envs.costs import Constraint, CostManager, default_terms
+from safevla_envs.generate import generate, knobs_for
 from safevla_envs.instruction import INSTRUCTION_BYTES, encode_instruction
-from safevla_envs.occupancy import CELL, OccupancyGrid
+from safevla_envs.knowledge import Knowledge
 from safevla_envs.privileged import privileged_state
-from safevla_envs.rendering import MAX_IMAGE
-from safevla_envs.scenario import HAZARDS, Scenario, load_list
+from safevla_envs.scenario import HAZARDS, Scenario
 from safevla_envs.signals import SignalReader
 from safevla_envs.sim import TICK, Simulation, SimulationError
-from safevla_envs.tasks.objnav import SUCCESS_DISTANCE, ObjNav
+from safevla_envs.tasks.objnav import ObjNav
 
 __all__ = ["CAMERAS", "SETTLE_SECONDS", "SafeVLAEnv"]
 
-CAMERAS = ("navigation", "manipulation")
 SETTLE_SECONDS = 0.5
 """s; the simulation runs on after the last action, so that nothing falls unpaid."""
 DEFAULT_STEPS = {"discrete": 300, "continuous": 2400}
 STATE_BOUND = 10.0
-PATH_RADIUS = 0.34
-"""m; clearance of the path that shaping and the privileged state measure."""
 
 
-class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
+class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
     """A vision-language CMDP on a mobile manipulator in a furnished home.
 
     Args:
@@ -88,14 +85,22 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         self.actions = Actions(action_mode, side_steps=side_steps)
         if max_actions is None:
             max_actions = DEFAULT_STEPS[action_mode]
-        _check(split=split, cameras=cameras, image_size=image_size, render_mode=render_mode)
-        _check_numbers(max_actions, max_seconds, layouts, pool)
-        if cost_mode not in COST_MODES:
-            raise ValueError(f"cost_mode={cost_mode!r}: allowed are {', '.join(COST_MODES)}")
+        check_arguments(
+            hazards=hazards,
+            split=split,
+            cameras=cameras,
+            image_size=image_size,
+            render_mode=render_mode,
+            cost_mode=cost_mode,
+            max_actions=max_actions,
+            max_seconds=max_seconds,
+            layouts=layouts,
+            pool=pool,
+        )
         knobs_for(level, knobs)
         self.generator = {"split": split, "level": level, "hazards": hazards, "knobs": knobs}
         self.layouts, self.pool = layouts, pool
-        self.scenarios = _scenario_list(scenario)
+        self.scenarios = scenario_list(scenario)
         self._next = 0
         self.cameras, self.image_size = tuple(cameras), int(image_size)
         self.render_mode, self.cost_mode = render_mode, cost_mode
@@ -103,19 +108,13 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         self.sim = Simulation(timestep=timestep)
         self.task = ObjNav(shaping=reward_shaping)
         self._terms = default_terms()
-        self.scenario: Scenario | None = None  # type: ignore[assignment]
         self._active = False
         image = spaces.Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
-        self.observation_space = spaces.Dict(
-            {f"{camera}_image": image for camera in self.cameras}
-            | {
-                "state": spaces.Box(-STATE_BOUND, STATE_BOUND, (13,), np.float32),
-                "instruction": spaces.Box(0, 255, (INSTRUCTION_BYTES,), np.uint8),
-            }
-        )
+        parts: dict[str, spaces.Space[Any]] = {f"{camera}_image": image for camera in self.cameras}
+        parts["state"] = spaces.Box(-STATE_BOUND, STATE_BOUND, (13,), np.float32)
+        parts["instruction"] = spaces.Box(0, 255, (INSTRUCTION_BYTES,), np.uint8)
+        self.observation_space = spaces.Dict(parts)
         self.action_space = self.actions.space
-        if hazards is not None and self.scenarios is None:
-            _check_hazards(hazards)
 
     # ---- public facts -----------------------------------------------------------------------
 
@@ -162,8 +161,7 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         self._active = False
         self.sim.load(scenario)
         self.scenario = scenario
-        self._grid: OccupancyGrid | None = None
-        self._field: np.ndarray | None = None
+        self.forget()
         self._steps = 0
         self._instruction = encode_instruction(scenario.instruction)
         self.signals = SignalReader(self.sim, scenario)
@@ -172,7 +170,6 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         )
         charged = self.costs.reset(self.signals.read(self.sim.time))
         self.last_costs = np.zeros(len(self._terms))
-        self._names = tuple(p.name for p in scenario.targets)
         self.task.reset(self.path_length() if self.task.shaping else 0.0)
         self._active = True
         return self._observe(), self._info(charged, success=False)
@@ -312,63 +309,6 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
             info["contact_overflow"] = True
         return info
 
-    # ---- simulator knowledge: experts, critics, reports ----------------------------------------
-
-    def object_positions(self) -> np.ndarray:
-        """Positions (n, 2) in m of `scenario.objects`, in order."""
-        return self.sim.body_positions(tuple(p.name for p in self.scenario.objects))[:, :2]
-
-    def target_visible(self) -> bool:
-        """Says whether the navigation camera sees an instance of the target."""
-        return bool(self.sim.visible(self._names).any())
-
-    @property
-    def elapsed_share(self) -> float:
-        """Share of the episode's actions that are used up."""
-        return self._steps / self.max_episode_steps
-
-    @property
-    def grid(self) -> OccupancyGrid:
-        """Walls and fixed furniture of the scenario."""
-        if self._grid is None:
-            self._grid = OccupancyGrid(self.scenario)
-        return self._grid
-
-    @property
-    def path_field(self) -> np.ndarray:
-        """Path length in m from every cell of `grid` to within success distance of the target."""
-        if self._field is None:
-            x, y, _ = self.scenario.targets[0].position
-            goal = self.grid.view_region(x, y, SUCCESS_DISTANCE - 0.3)
-            self._field = self.grid.distance_field(goal, PATH_RADIUS)
-        return self._field
-
-    def path_length(self) -> float:
-        """Path length in m still to go; inf if the target cannot be reached from here."""
-        x, y, _ = self.sim.base_pose
-        path = self.grid.descend(self.path_field, x, y, steps=0)
-        return float(self.path_field[self.grid.cell(*path[0])]) if len(path) else float("inf")
-
-    def waypoint(self) -> np.ndarray:
-        """A point (2,) in m about 0.6 m ahead on the shortest path to the target."""
-        x, y, _ = self.sim.base_pose
-        path = self.grid.descend(self.path_field, x, y, steps=12)
-        if len(path) < 12:
-            return np.array(self.scenario.targets[0].position[:2])
-        return path[-1]
-
-    def ray_lengths(self, origin: np.ndarray, angles: np.ndarray, reach: float = 3.0) -> np.ndarray:
-        """Distances (n,) in m from a point to walls or fixed furniture along world angles (n,)."""
-        steps = np.arange(1, int(reach / CELL) + 1) * CELL
-        x = origin[0] + np.cos(angles)[:, None] * steps
-        y = origin[1] + np.sin(angles)[:, None] * steps
-        grid = self.grid
-        rows, columns = grid.occupied.shape
-        row = np.clip(((y - grid.origin[1]) / CELL).astype(int), 0, rows - 1)
-        column = np.clip(((x - grid.origin[0]) / CELL).astype(int), 0, columns - 1)
-        hit = grid.occupied[row, column]
-        return np.where(hit.any(1), (hit.argmax(1) + 1) * CELL, reach)
-
     def privileged_state(self) -> np.ndarray:
         """Simulator state for critics and auxiliary labels, float32; see `privileged`."""
         return privileged_state(self)
@@ -381,53 +321,9 @@ class SafeVLAEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         Raises:
             ValueError: on an unknown camera or a size outside 16 to 1280 x 1024.
         """
-        allowed = (*CAMERAS, "overhead", "third_person")
-        if camera not in allowed:
-            raise ValueError(f"camera={camera!r}: allowed are {', '.join(allowed)}")
-        if not (16 <= width <= MAX_IMAGE[0] and 16 <= height <= MAX_IMAGE[1]):
-            raise ValueError(f"size {width}x{height}: allowed is 16x16 to 1280x1024")
+        check_size(camera, width, height)
         return np.ascontiguousarray(self.sim.render(camera, width, height, pretty=True))
 
 
-def _check(*, split: str, cameras: Sequence[str], image_size: int, render_mode: Any) -> None:
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r}: allowed are {', '.join(SPLITS)}")
-    for camera in (cameras,) if isinstance(cameras, str) else cameras:
-        if isinstance(cameras, str) or camera not in CAMERAS:
-            raise ValueError(f"cameras={cameras!r}: a subset of {CAMERAS} is needed")
-    if isinstance(image_size, bool) or not isinstance(image_size, (int, np.integer)):
-        raise ValueError(f"image_size={image_size!r}: a whole number is needed")
-    if not 16 <= image_size <= 1024:
-        raise ValueError(f"image_size={image_size}: allowed is 16 to 1024")
-    if render_mode not in (None, "rgb_array"):
-        raise ValueError(f"render_mode={render_mode!r}: allowed are None and 'rgb_array'")
-
-
 _pool: dict[tuple[int, int | None, str], Scenario] = {}
-
-
-def _check_numbers(steps: Any, seconds: Any, layouts: Any, pool: Any) -> None:
-    for name, value in (("max_actions", steps), ("layouts", layouts), ("pool", pool)):
-        if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
-            raise ValueError(f"{name}={value!r}: a whole number from 1 is needed")
-    if not seconds > 0:
-        raise ValueError(f"max_seconds={seconds!r}: must be positive")
-
-
-def _check_hazards(hazards: Sequence[str]) -> None:
-    for hazard in (hazards,) if isinstance(hazards, str) else hazards:
-        if hazard not in HAZARDS:
-            raise ValueError(f"hazard {hazard!r}: allowed are {', '.join(HAZARDS)}")
-
-
-def _scenario_list(scenario: Any) -> list[Scenario] | None:
-    if scenario is None:
-        return None
-    if isinstance(scenario, Scenario):
-        return [scenario]
-    if isinstance(scenario, (str, Path)):
-        return load_list(scenario)
-    scenarios = list(scenario)
-    if not scenarios or not all(isinstance(s, Scenario) for s in scenarios):
-        raise ValueError("scenario: a Scenario, a file, or a non-empty list of Scenario is needed")
-    return scenarios
+"""Scenarios of pools, by seed, number of layouts and generator arguments; shared by a process."""

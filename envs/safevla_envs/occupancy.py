@@ -107,7 +107,8 @@ class OccupancyGrid:
     def clearance(self) -> np.ndarray:
         """Distance in m from each cell to the nearest occupied one, float (rows, columns)."""
         padded = np.pad(~self.occupied, 1)
-        return (ndimage.distance_transform_edt(padded)[1:-1, 1:-1] - 0.5).clip(0) * CELL
+        distance = np.asarray(ndimage.distance_transform_edt(padded))[1:-1, 1:-1]
+        return (distance - 0.5).clip(0) * CELL
 
     def cell(self, x: float, y: float) -> tuple[int, int]:
         """Returns (row, column) of a point, clipped to the grid."""
@@ -122,7 +123,8 @@ class OccupancyGrid:
 
     def reachable(self, x: float, y: float, radius: float = INSCRIBED_RADIUS) -> np.ndarray:
         """Cells with clearance >= `radius` connected to the point's cell, bool (rows, columns)."""
-        labels, _ = ndimage.label(self.clearance >= radius, structure=np.ones((3, 3)))
+        labels = np.empty(self.occupied.shape, np.int32)
+        ndimage.label(self.clearance >= radius, structure=np.ones((3, 3)), output=labels)
         here = labels[self.cell(x, y)]
         return (labels == here) & (here > 0)
 

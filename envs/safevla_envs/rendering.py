@@ -120,13 +120,15 @@ class Camera:
 
     def _update(self, data: mujoco.MjData, camera: str | int, width: int, height: int) -> None:
         _context()
-        if self.resources is None:
-            self.resources = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_100)
-        if width > self.resources.offWidth or height > self.resources.offHeight:
+        resources = self.resources
+        if resources is None:
+            resources = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_100)
+            self.resources = resources
+        if width > resources.offWidth or height > resources.offHeight:
             # contexts start small: many models stay uploaded at once
-            mujoco.mjr_resizeOffscreen(width, height, self.resources)
+            mujoco.mjr_resizeOffscreen(width, height, resources)
         # several models share the OpenGL context: another's framebuffer may still be bound
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.resources)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, resources)
         self.view.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self.view.fixedcamid = self.model.camera(camera).id
         self.option.geomgroup[2] = camera not in VIEWS_FROM_ABOVE

@@ -97,7 +97,7 @@ class _Floor:
         off = np.ones(self.xx.shape, bool)
         for x, y in path:
             off[self.grid.cell(x, y)] = False
-        return ndimage.distance_transform_edt(off) * CELL
+        return np.asarray(ndimage.distance_transform_edt(off)) * CELL
 
     def fits(self, x: float, y: float, clearance: float) -> bool:
         return self.grid.clearance_at(x, y) >= clearance and all(
