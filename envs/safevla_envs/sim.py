@@ -7,7 +7,6 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from safevla_envs.build.catalog import CATALOG
 from safevla_envs.build.home import cached_home
 from safevla_envs.build.instrument import SensorReader
 from safevla_envs.build.robot import GRIPPER_OPEN, HOME_ARM, ROBOT
@@ -82,6 +81,7 @@ class Simulation:
         self._base_du = np.array([model.actuator(f"velocity/{n}").id for n in ROBOT.base_joints])
         self._grip_site = model.site(ROBOT.grip_site).id
         self._partner_bodies = np.array([model.body(n).id for n in self.home.partners])
+        self._points: dict[str, np.ndarray] = {}
         self._free = np.flatnonzero(model.body_dofnum[self._partner_bodies] == 6)
         first = model.body_dofadr[self._partner_bodies[self._free]]
         self._free_v = (first[:, None] + np.arange(6)).ravel()
@@ -236,7 +236,7 @@ class Simulation:
     def visible(self, names: tuple[str, ...], camera: str = "navigation") -> np.ndarray:
         """Says which bodies the camera sees, by geometry alone: bool (len(names),).
 
-        Rays go to 8 points of each body's bounding box, drawn in towards its centre; a body is
+        Rays go to 8 points inside each body's geoms, so that they meet its surface; a body is
         visible when at least 3 rays to points inside the square field of view hit it first.
         """
         model, data = self.model, self.data
@@ -269,10 +269,11 @@ class Simulation:
         return seen >= 3
 
     def _surface_points(self, names: tuple[str, ...]) -> np.ndarray:
-        categories = {p.name: p.category for p in self.scenario.objects}  # type: ignore[union-attr]
-        sizes = np.array([CATALOG[categories[n]].size for n in names])
-        corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (0.2, 0.8)])
-        return corners * sizes[:, None] * np.array([0.28, 0.28, 1.0])
+        """Points (len(names), 8, 3) in m inside each body's seen geoms, in the body's frame."""
+        for name in names:
+            if name not in self._points:
+                self._points[name] = _points_in_geoms(self.model, self.model.body(name).id)
+        return np.array([self._points[name] for name in names])
 
     # ---- frames -----------------------------------------------------------------------------
 
@@ -296,3 +297,31 @@ class Simulation:
     def read_sensors(self, start: float) -> Any:
         """Returns the sensors' substep history since `start` s (see `SensorReader.read`)."""
         return self.reader.read(self.data, start)
+
+
+def _points_in_geoms(model: mujoco.MjModel, body: int) -> np.ndarray:
+    """Spreads 8 points (8, 3) over a body's visible geoms: centres first, then along their axes."""
+    first, count = model.body_geomadr[body], model.body_geomnum[body]
+    geoms = [g for g in range(first, first + count) if model.geom_group[g] == 1]
+    geoms.sort(key=lambda g: -float(model.geom_rbound[g]))
+    points: list[np.ndarray] = []
+    for axis, share in ((0, 0.0), (2, 0.7), (2, -0.7), (1, 0.7), (1, -0.7), (0, 0.7), (0, -0.7)):
+        for geom in geoms:
+            local = np.zeros(3)
+            local[axis] = share * _half_extents(model, geom)[axis]
+            turned = np.zeros(3)
+            mujoco.mju_rotVecQuat(turned, local, model.geom_quat[geom])
+            points.append(model.geom_pos[geom] + turned)
+        if len(points) >= 8:
+            break
+    # the largest geoms come first; a body of many parts is represented by those
+    return np.array((points * 8)[:8])
+
+
+def _half_extents(model: mujoco.MjModel, geom: int) -> np.ndarray:
+    size, kind = model.geom_size[geom], model.geom_type[geom]
+    if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
+        return np.full(3, size[0])
+    if kind in (mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_CAPSULE):
+        return np.array([size[0], size[0], size[1]])
+    return np.array(size)

@@ -5,6 +5,7 @@ The distance field over the grid gives the same paths A* finds, for every start 
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,10 @@ from safevla_envs.occupancy import CELL, OccupancyGrid
 from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
 
 __all__ = ["CarefulExpert", "TaskExpert"]
+
+
+FULL_TURN = 12
+"""Left turns after which the search for the target in the picture is given up."""
 
 
 def _wrap(angle: float) -> float:
@@ -36,7 +41,10 @@ class TaskExpert:
 
     radius = 0.32
     """m; clearance the planned path keeps."""
-    stop_at = SUCCESS_DISTANCE - 0.15
+    stop_at = SUCCESS_DISTANCE - 0.35
+    """m; where it stops: well inside, so that a clone's judgement of distance may err."""
+    last_stop = SUCCESS_DISTANCE - 0.15
+    """m; where it stops when it cannot come nearer."""
     deadband = 7.5
     """degrees; smaller heading errors are not corrected: fewer turns, easier to imitate."""
 
@@ -54,10 +62,12 @@ class TaskExpert:
         self.walls = OccupancyGrid(self.scenario)
         self.grid = self.plan_grid()
         x, y, _ = self.scenario.targets[0].position
-        goal = self.walls.view_region(x, y, self.stop_at - 0.1)
         here = self.grid.cell(*self.env.sim.base_pose[:2])
-        for radius in (self.radius, 0.9 * self.radius, 0.8 * self.radius, 0.27):
+        # as near as stop_at where there is room, else as near as success allows
+        for stop, radius in product((self.stop_at, self.last_stop), self.radii()):
+            goal = self.walls.view_region(x, y, stop - 0.1)
             self.field = self.grid.distance_field(goal, radius)
+            self.stop = stop
             if np.isfinite(self.field[here]):
                 break
         self.clear = radius
@@ -65,6 +75,11 @@ class TaskExpert:
         self.last = -1
         self.stuck = 0
         self.found = False
+        self.searched = 0
+
+    def radii(self) -> tuple[float, ...]:
+        """Clearances in m to plan with, the preferred one first."""
+        return (self.radius, 0.85 * self.radius, 0.27)
 
     def plan_grid(self) -> OccupancyGrid:
         """The map this expert plans on."""
@@ -91,15 +106,19 @@ class TaskExpert:
 
     def _choose(self, pose: np.ndarray, reach: float, bearing: float, seen: bool) -> int:
         index = self.index
-        if seen and reach < self.stop_at and abs(bearing) < 28:
+        if self.stuck and reach < self.last_stop:
+            self.stop = self.last_stop
+        if seen and reach < self.stop and abs(bearing) < 28:
             return index["end"]
         recovery = self._recover(pose)
         if recovery is not None:
             return recovery
         in_sight = self.walls.line_is_free(pose[:2], self._target(), 0.02)
         if in_sight and not self.found:
+            self.found = self.searched >= FULL_TURN
+            self.searched += 1
             return index["rotate_left"]
-        if reach < self.stop_at and in_sight:
+        if reach < self.stop and in_sight:
             if abs(bearing) > 10 or reach < 0.9:
                 return self._turn(bearing)
             return index["move_ahead"]  # something stands before the target
@@ -131,6 +150,11 @@ class TaskExpert:
 
     def _turn(self, degrees: float) -> int:
         side = "left" if degrees > 0 else "right"
+        if abs(degrees) > 90 and self.last in (
+            self.index["rotate_left"],
+            self.index["rotate_right"],
+        ):
+            return self.last  # a path that flips behind the back must not stop the turn
         return self.index[f"rotate_{side}" if abs(degrees) > 17 else f"rotate_{side}_small"]
 
     def _recover(self, pose: np.ndarray) -> int | None:
