@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -226,41 +227,42 @@ def _room(
             start = b
         panels.append((start, high, 0.0, WALL_HEIGHT))
         for part, (a, b, bottom, top) in enumerate(panels):
-            half = [(b - a) / 2, WALL_DEPTH / 2, (top - bottom) / 2]
-            pos = [(a + b) / 2, across + inward * WALL_DEPTH / 2, (top + bottom) / 2]
-            if axis == "y":
-                half[:2] = half[1::-1]
-                pos[:2] = pos[1::-1]
-            body.add_geom(
-                name=f"room/{room.name}_wall{side}_{part}",
-                type=_BOX,
-                size=half,
-                pos=pos,
+            _upright(
+                body,
+                f"room/{room.name}_wall{side}_{part}",
+                axis,
+                ((a + b) / 2, across + inward * WALL_DEPTH / 2, (top + bottom) / 2),
+                ((b - a) / 2, WALL_DEPTH / 2, (top - bottom) / 2),
                 material=room.walls,
                 group=LINTEL_GROUP if bottom > 0 else 1,
             )
         for a, b in openings:
-            _door_frame(body, room, axis, across, inward, a, b)
+            for name, along in (("a", a - 0.03), ("b", b + 0.03)):
+                # dark posts flush with the opening's edge: seen, not felt
+                _upright(
+                    body,
+                    f"room/{room.name}_frame{side}_{a:.2f}{name}",
+                    axis,
+                    (along, across + inward * (WALL_DEPTH + 0.006), DOOR_HEIGHT / 2),
+                    (0.03, 0.006, DOOR_HEIGHT / 2),
+                    rgba=[0.32, 0.22, 0.15, 1],
+                    group=1,
+                    contype=0,
+                    conaffinity=0,
+                    mass=0,
+                )
 
 
-def _door_frame(
-    body: mujoco.MjsBody, room: Room, axis: str, across: float, inward: int, a: float, b: float
+def _upright(
+    body: mujoco.MjsBody,
+    name: str,
+    axis: str,
+    pos: tuple[float, float, float],
+    half: tuple[float, float, float],
+    **look: Any,
 ) -> None:
-    """Dark posts on both sides of an opening, flush with its edge: seen, not felt."""
-    for name, along in (("a", a - 0.03), ("b", b + 0.03)):
-        half = [0.03, 0.006, DOOR_HEIGHT / 2]
-        pos = [along, across + inward * (WALL_DEPTH + 0.006), DOOR_HEIGHT / 2]
-        if axis == "y":
-            half[:2] = half[1::-1]
-            pos[:2] = pos[1::-1]
-        body.add_geom(
-            name=f"room/{room.name}_frame_{axis}{across:.2f}_{a:.2f}{name}",
-            type=_BOX,
-            size=half,
-            pos=pos,
-            rgba=[0.32, 0.22, 0.15, 1],
-            group=1,
-            contype=0,
-            conaffinity=0,
-            mass=0,
-        )
+    """Adds a box given as (along, across, up) of a wall that runs along `axis`."""
+    turn = [0, 1, 2] if axis == "x" else [1, 0, 2]
+    body.add_geom(
+        name=name, type=_BOX, pos=[pos[k] for k in turn], size=[half[k] for k in turn], **look
+    )
