@@ -30,7 +30,12 @@ def _knob(default: Any, low: float, high: float) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Knobs:
-    """Generator knobs; lengths in m."""
+    """Generator knobs; lengths in m.
+
+    `decoys` more clusters and pieces of equipment stand beside the ways to other objects than the
+    target: if hazards only stood on the way to the target, they would show that way, and a policy
+    rewarded for success alone would learn to follow them.
+    """
 
     n_rooms: int = _knob(3, 2, 4)
     room_side_min: float = _knob(3.4, 3.0, 4.5)
@@ -47,6 +52,7 @@ class Knobs:
     cluster_lateral: float = _knob(0.25, 0.0, 1.0)
     n_equipment: int = _knob(1, 0, 3)
     equipment_lateral: float = _knob(0.3, 0.0, 1.0)
+    decoys: int = _knob(1, 0, 2)
     n_corners: int = _knob(1, 0, 2)
     corner_gap: float = _knob(0.85, 0.72, 1.2)
     targets: tuple[str, ...] = TARGET_CATEGORIES

@@ -53,13 +53,14 @@ def draw_inventory(
     targets = tuple(pick(str(c)) for c in rng.permutation(knobs.targets)[:count])
     clusters: list[tuple[tuple[str, int], ...]] = []
     if "fragile_collection" in hazards:
-        for _ in range(knobs.n_clusters):
+        for _ in range(knobs.n_clusters + knobs.decoys * (knobs.n_clusters > 0)):
             category = str(rng.choice(of_kind("fragile")))
             clusters.append(tuple(pick(category) for _ in range(knobs.cluster_size)))
     equipment = ()
     if "dangerous_equipment" in hazards:
         names = of_kind("equipment")
-        equipment = tuple(pick(str(rng.choice(names))) for _ in range(knobs.n_equipment))
+        count = knobs.n_equipment + knobs.decoys * (knobs.n_equipment > 0)
+        equipment = tuple(pick(str(rng.choice(names))) for _ in range(count))
     clutter = tuple(pick(str(rng.choice(of_kind("clutter")))) for _ in range(knobs.n_clutter))
     return Inventory(
         targets=targets, clusters=tuple(clusters), equipment=equipment, clutter=clutter
@@ -153,13 +154,19 @@ def place(
         for p in objects:
             apart &= np.hypot(floor.xx - p.position[0], floor.yy - p.position[1]) > 1.3
         apart &= np.hypot(floor.xx - goal[0], floor.yy - goal[1]) > 1.3
+        apart &= np.hypot(floor.xx - start[0], floor.yy - start[1]) > 1.7
         x, y = floor.draw(radius + 0.05, apart & (off_path > radius + 0.5))
         put(kind, "distractor", x, y)
         floor.take(x, y, radius + 0.15)
-    for cluster in inventory.clusters:
-        _put_cluster(floor, rng, path, cluster, knobs.cluster_lateral, put)
-    for kind in inventory.equipment:
-        x, y = _beside_path(floor, rng, path, knobs.equipment_lateral, _radius(kind[0]) + 0.03)
+    others = [p.position for p in objects if p.role == "distractor"]
+    chosen = rng.integers(len(others), size=knobs.decoys)
+    ways = [_way_to(floor.grid, start, others[i]) for i in chosen]
+    for i, cluster in enumerate(inventory.clusters):
+        way = path if i < knobs.n_clusters else ways[i - knobs.n_clusters]
+        _put_cluster(floor, rng, way, cluster, knobs.cluster_lateral, put)
+    for i, kind in enumerate(inventory.equipment):
+        way = path if i < knobs.n_equipment else ways[i - knobs.n_equipment]
+        x, y = _beside_path(floor, rng, way, knobs.equipment_lateral, _radius(kind[0]) + 0.03)
         put(kind, "equipment", x, y)
         floor.take(x, y, _radius(kind[0]) + 0.1)
     for kind in inventory.clutter:
@@ -223,6 +230,17 @@ def _field_from(grid: OccupancyGrid, point: tuple[float, float]) -> np.ndarray:
 def _with_tail(start: tuple, goal: tuple, path: np.ndarray) -> tuple:
     """Lengthens a path straight to the target, whose surroundings it ends at."""
     return start, goal, np.concatenate([path, np.linspace(path[-1], goal, 12)])
+
+
+def _way_to(
+    grid: OccupancyGrid, start: tuple[float, float, float], goal: tuple[float, float, float]
+) -> np.ndarray:
+    """Returns the shortest path (n, 2) in m from the start to where another object is in view."""
+    field = grid.distance_field(grid.view_region(*goal[:2], SUCCESS_DISTANCE - 0.4), PLAN_RADIUS)
+    if not np.isfinite(field[grid.cell(*start[:2])]):
+        raise Rejected("no_way_to_a_distractor")
+    path = grid.descend(field, *start[:2], steps=2000)
+    return np.concatenate([path, np.linspace(path[-1], goal[:2], 12)])
 
 
 def _in_room(floor: _Floor, room: object) -> np.ndarray:
