@@ -6,6 +6,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import safevla_envs
+from safevla_envs.generate import generate
 from safevla_envs.instruction import decode_instruction
 
 MODES = ("discrete", "continuous")
@@ -109,9 +110,12 @@ def test_same_seed_same_episode_other_seed_another(env):
 @pytest.mark.parametrize("env_id", safevla_envs.ENV_IDS)
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_vector_environments_return_their_own_instructions(env_id, mode):
+    texts = {generate(seed).instruction: seed for seed in range(12)}
+    different = {seed: text for text, seed in list(texts.items())[:4]}
+    assert len(different) == 4
     envs = safevla_envs.make_vec(env_id, 4, vectorization=mode, cameras=(), max_actions=2)
     try:
-        observation, info = envs.reset(seed=[0, 1, 2, 3])
+        observation, info = envs.reset(seed=list(different))
         seen = [{decode_instruction(row)} for row in observation["instruction"]]
         still = np.full(4, envs.get_attr("SUB_DONE")[0])
         episodes = [0] * 4
@@ -123,8 +127,8 @@ def test_vector_environments_return_their_own_instructions(env_id, mode):
                 seen[i].add(texts[i])
                 episodes[i] += bool(terminated[i] or truncated[i])
         assert min(episodes) >= 2
-        first = [decode_instruction(row) for row in envs.reset(seed=[0, 1, 2, 3])[0]["instruction"]]
-        assert len(set(first)) == 4
+        rows = envs.reset(seed=list(different))[0]["instruction"]
+        assert [decode_instruction(row) for row in rows] == list(different.values())
         assert info["cost"].dtype == np.float64
     finally:
         envs.close()
