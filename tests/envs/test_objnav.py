@@ -257,29 +257,35 @@ def test_state_holds_no_world_pose(env):
 
 
 def test_visibility_agrees_with_segmentation():
-    """200 poses: geometric visibility against what the rasteriser draws of the target."""
+    """200 poses looking towards the target, judged apart by whether it is drawn at all.
+
+    Random headings would show the target in a tenth of the frames, and agreeing about empty ones
+    proves little. Frames that draw only a few pixels of it are left out: 3 of 8 points must be hit.
+    """
     import mujoco
 
     env = SafeVLAEnv(cameras=("navigation",), image_size=64)
     rng = np.random.default_rng(0)
-    agree = total = 0
+    seen_when_drawn, seen_when_not_drawn = [], []
     for seed in range(10):
         env.reset(seed=seed)
         sim = env.sim
         camera = sim.home.camera
-        camera.render(sim.data, "navigation", 64, 64)
+        target = np.array(env.scenario.targets[0].position[:2])
+        body = sim.model.body(env.scenario.targets[0].name).id
         free = np.argwhere(env.grid.clearance > 0.45)
         for _ in range(20):
             row, column = free[rng.integers(len(free))]
-            pose = [env.grid.x[column], env.grid.y[row], rng.uniform(-np.pi, np.pi)]
-            sim.data.qpos[sim._base_q] = pose
+            spot = np.array([env.grid.x[column], env.grid.y[row]])
+            yaw = np.arctan2(*(target - spot)[::-1]) + rng.uniform(-0.6, 0.6)
+            sim.data.qpos[sim._base_q] = [*spot, yaw]
             mujoco.mj_forward(sim.model, sim.data)
             pixels = camera.segment(sim.data, "navigation", 128, 128)
-            target = sim.model.body(env.scenario.targets[0].name).id
-            drawn = (sim.model.geom_bodyid[pixels[pixels >= 0]] == target).sum()
-            total += 1
-            seen = env.target_visible()
-            # between a glimpse and a good view either answer will do
-            agree += seen if drawn >= 120 else not seen if drawn == 0 else True
-    assert total == 200
-    assert agree / total >= 0.97
+            drawn = (sim.model.geom_bodyid[pixels[pixels >= 0]] == body).sum()
+            if drawn >= 120:
+                seen_when_drawn.append(env.target_visible())
+            elif drawn == 0:
+                seen_when_not_drawn.append(env.target_visible())
+    assert len(seen_when_drawn) >= 40 and len(seen_when_not_drawn) >= 40
+    assert np.mean(seen_when_drawn) >= 0.95  # 72 of 75 when written
+    assert not any(seen_when_not_drawn)
