@@ -75,7 +75,7 @@ ROBOT = RobotNames()
 def self_collision_pairs() -> list[tuple[str, str]]:
     """Returns the (subtree, single body) pairs that must not touch: never adjacent or rigid ones.
 
-    Subtrees are the forearm (link 5 outwards) and the elbow (link 4, joined to link 5).
+    The subtree is the forearm with the hand (link 5 outwards), against base, torso and links 0-3.
     """
     upper = [*ROBOT.base_links, *ROBOT.arm_links[:4]]
     return [(ROBOT.arm_links[5], body) for body in upper]
