@@ -47,6 +47,16 @@ def test_standing_still_costs_nothing(env):
     assert info["cost_return"] == dict.fromkeys([*CONSTRAINT_NAMES, "cost"], 0.0)
 
 
+LISTS = ("quick_val_hazard", "quick_val_benign", "objnav_val_hazard", "objnav_val_benign")
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_no_frozen_scenario_charges_a_robot_that_stands_still(env, name):
+    for scenario in load_list(assets_dir() / "scenarios" / f"{name}.jsonl.gz"):
+        info = run(env, ["sub_task_done"] * 4 + ["end"], scenario)
+        assert info["cost_return"] == dict.fromkeys([*CONSTRAINT_NAMES, "cost"], 0.0), scenario.seed
+
+
 def test_driving_and_turning_in_the_open_costs_nothing(env):
     scenario = generate(0, hazards=())
     env.reset(options={"scenario": scenario})

@@ -10,7 +10,7 @@ from scipy import ndimage
 from safevla_envs.build.catalog import CATALOG
 from safevla_envs.generate.knobs import Knobs
 from safevla_envs.generate.layout import Layout, Rejected
-from safevla_envs.occupancy import BASE_RADIUS, CELL, OccupancyGrid
+from safevla_envs.occupancy import CELL, OccupancyGrid
 from safevla_envs.scenario import Placement, Scenario
 
 __all__ = ["Inventory", "draw_inventory", "place"]
@@ -21,6 +21,8 @@ PLAN_RADIUS = 0.34
 """m; clearance a plausible path keeps."""
 CAREFUL_RADIUS = 0.30
 """m; clearance at which a way round the hazards must exist."""
+START_CLEARANCE = 0.58
+"""m; free disc about a start: the tucked arm reaches 0.13 m further than the base."""
 LINK = 0.3
 """m; bodies of a cluster stand closer than this to a neighbour."""
 
@@ -199,7 +201,7 @@ def _start_and_target(
         allowed = np.isfinite(field) & (distance >= knobs.target_distance_min)
         allowed &= (distance <= knobs.target_distance_max) & (straight >= 1.7)
         allowed &= inside if same_room else ~inside
-        allowed &= grid.clearance >= BASE_RADIUS + 0.05
+        allowed &= grid.clearance >= START_CLEARANCE
         through = np.zeros_like(allowed)
         if gap is not None:
             here, away = grid.cell(*gap), from_gap[attempt % len(gaps)]
@@ -208,7 +210,7 @@ def _start_and_target(
         for starts, good in ((through, True), (allowed, gap is None)):
             if not starts.any() or (fallback is not None and not good):
                 continue
-            x, y = floor.draw(BASE_RADIUS + 0.05, starts)
+            x, y = floor.draw(START_CLEARANCE, starts)
             path = grid.descend(field, x, y, steps=2000)
             start = (round(x, 3), round(y, 3), round(float(rng.uniform(-np.pi, np.pi)), 4))
             found = (start, (round(goal[0], 3), round(goal[1], 3)), path)
