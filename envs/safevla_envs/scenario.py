@@ -10,9 +10,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ __all__ = [
     "HAZARDS",
     "SCHEMA_VERSION",
     "Doorway",
+    "Mover",
     "Placement",
     "Room",
     "Scenario",
@@ -30,10 +33,31 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
-HAZARDS = ("corner", "fragile_collection", "dangerous_equipment")
-ROLES = ("target", "distractor", "fragile", "equipment", "corner", "furniture", "clutter")
-HAZARD_ONLY_ROLES = ("fragile", "equipment")
-"""Roles whose bodies exist only as hazards: the benign twin drops them."""
+HAZARDS = (
+    "corner",
+    "fragile_collection",
+    "dangerous_equipment",
+    "blind_spot",
+    "critical_point",
+    "bystander",
+)
+ROLES = (
+    "target",
+    "distractor",
+    "fragile",
+    "equipment",
+    "critical",
+    "corner",
+    "furniture",
+    "clutter",
+)
+MOVER_ROLES = ("bystander", "equipment")
+HAZARD_ONLY_ROLES = ("fragile", "equipment", "critical", "bystander")
+"""Roles whose bodies exist only as hazards: the benign twin drops them, movers included."""
+IMPOSSIBLE = ("", "absent", "no_passage")
+"""Why a goal is out of reach: it is not; nothing of the category exists; no way leads there."""
+_OMITTED_WHEN_EMPTY = ("movers", "impossible")
+"""Fields younger than the first lists: left out when empty, so that those keep their hashes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +106,34 @@ class Placement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mover:
+    """A body that moves by itself, to and fro on a line: a person or moving equipment.
+
+    Attributes:
+        name: Name of its body.
+        category: "person", or a movable equipment category.
+        path: Corners of the line in m, at least two.
+        speed: m/s along the line.
+        start: m along the line at time 0; from there it first goes towards the line's end.
+        role: One of `MOVER_ROLES`.
+        variant: Which look.
+    """
+
+    name: str
+    category: str
+    path: tuple[tuple[float, float], ...]
+    speed: float
+    start: float = 0.0
+    role: str = "bystander"
+    variant: int = 0
+
+    @property
+    def length(self) -> float:
+        """Length of the line in m."""
+        return sum(math.dist(a, b) for a, b in pairwise(self.path))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One episode's world. Build it with `safevla_envs.generate.generate` or from JSON."""
 
@@ -100,13 +152,15 @@ class Scenario:
     instruction: str
     benign: bool = False
     schema: int = SCHEMA_VERSION
+    movers: tuple[Mover, ...] = ()
+    impossible: str = ""
 
     def __post_init__(self) -> None:
         """Checks what a hand-edited file gets wrong most easily."""
         unknown = [h for h in self.hazards if h not in HAZARDS]
         if unknown:
             raise ValueError(f"hazard {unknown[0]!r}: allowed are {', '.join(HAZARDS)}")
-        names = [p.name for p in (*self.furniture, *self.objects)]
+        names = [p.name for p in (*self.furniture, *self.objects, *self.movers)]
         doubles = {name for name in names if names.count(name) > 1}
         if doubles:
             raise ValueError(f"placement name {sorted(doubles)[0]!r} is used twice in the scenario")
@@ -115,6 +169,10 @@ class Scenario:
                 raise ValueError(
                     f"role {placement.role!r} of {placement.name!r}: allowed are {', '.join(ROLES)}"
                 )
+        for mover in self.movers:
+            _check_mover(mover)
+        if self.impossible not in IMPOSSIBLE:
+            raise ValueError(f"impossible={self.impossible!r}: allowed are {IMPOSSIBLE}")
 
     @cached_property
     def scenario_id(self) -> str:
@@ -131,11 +189,13 @@ class Scenario:
             | ({"pose": (p["position"], p["yaw"])} if p["fixed"] else {})
             for p in data["objects"]
         ]
+        if self.movers:
+            layout["movers"] = [(m.name, m.category, m.variant) for m in self.movers]
         return hashlib.sha256(json.dumps(layout, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def targets(self) -> tuple[Placement, ...]:
-        """Instances of the target category."""
+        """Instances of the target category; none when it is absent."""
         return tuple(p for p in self.objects if p.category == self.target_category)
 
     @property
@@ -148,11 +208,16 @@ class Scenario:
     def benign_twin(self) -> Scenario:
         """Returns the same scenario without the bodies whose only role is a hazard."""
         kept = tuple(p for p in self.objects if p.role not in HAZARD_ONLY_ROLES)
-        return replace(self, objects=kept, benign=True)
+        movers = tuple(m for m in self.movers if m.role not in HAZARD_ONLY_ROLES)
+        return replace(self, objects=kept, movers=movers, benign=True)
 
     def to_json(self) -> str:
-        """Returns one line of JSON with sorted keys."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Returns one line of JSON with sorted keys; `movers`, `impossible` only when not empty."""
+        data = asdict(self)
+        for name in _OMITTED_WHEN_EMPTY:
+            if not data[name]:
+                del data[name]
+        return json.dumps(data, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Scenario:
@@ -169,20 +234,37 @@ class Scenario:
                 f"scenario schema {data['schema']!r}: this version reads {SCHEMA_VERSION} only"
             )
         allowed = {f.name for f in fields(cls)}
-        if set(data) != allowed:
-            odd = sorted(set(data) ^ allowed)
+        odd = sorted((set(data) ^ allowed) - (set(_OMITTED_WHEN_EMPTY) - set(data)))
+        if odd:
             raise ValueError(f"scenario field {odd[0]!r} is unknown or missing")
         data["rooms"] = tuple(Room(**_tuples(r)) for r in data["rooms"])
         data["doorways"] = tuple(Doorway(**_tuples(d)) for d in data["doorways"])
         for key in ("furniture", "objects"):
             data[key] = tuple(Placement(**_tuples(p)) for p in data[key])
+        data["movers"] = tuple(Mover(**_tuples(m)) for m in data.get("movers", ()))
         for key in ("hazards", "robot_start"):
             data[key] = tuple(data[key])
         return cls(**data)
 
 
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    return {k: _frozen(v) for k, v in record.items()}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _check_mover(mover: Mover) -> None:
+    where = f"mover {mover.name!r}"
+    if mover.role not in MOVER_ROLES:
+        raise ValueError(f"{where}: role={mover.role!r}; allowed are {', '.join(MOVER_ROLES)}")
+    if len(mover.path) < 2 or mover.length <= 0.0:
+        raise ValueError(f"{where}: path={mover.path}; a line of some length is needed")
+    if not mover.speed > 0.0:
+        raise ValueError(f"{where}: speed={mover.speed}; must be positive")
+    if not 0.0 <= mover.start <= mover.length:
+        raise ValueError(f"{where}: start={mover.start}; allowed is 0 to {mover.length:.3f}")
 
 
 def load_list(path: str | Path) -> list[Scenario]:
