@@ -4,6 +4,7 @@ from .constraint import Constraint, CostTerm, Measure
 from .defaults import CONSTRAINT_NAMES, CONSTRAINTS, TOTAL_BUDGET, default_terms
 from .manager import CostManager
 from .model import CostModel, CostState
+from .regions import REGION_LIMITS, RegionLimit
 from .severity import (
     COST_MODES,
     COST_SEMANTICS,
@@ -11,7 +12,7 @@ from .severity import (
     cost_semantics,
     severity_weights,
 )
-from .signals import PARTNER_TAGS, Partners, RobotInfo, Signals
+from .signals import PARTNER_TAGS, BodyRegion, Partners, RobotInfo, Signals
 
 __all__ = [
     "CONSTRAINTS",
@@ -19,8 +20,10 @@ __all__ = [
     "COST_MODES",
     "COST_SEMANTICS",
     "PARTNER_TAGS",
+    "REGION_LIMITS",
     "SEVERITIES",
     "TOTAL_BUDGET",
+    "BodyRegion",
     "Constraint",
     "CostManager",
     "CostModel",
@@ -28,6 +31,7 @@ __all__ = [
     "CostTerm",
     "Measure",
     "Partners",
+    "RegionLimit",
     "RobotInfo",
     "Signals",
     "cost_semantics",

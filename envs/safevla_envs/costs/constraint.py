@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 Kind = Literal["hazard/state-action", "hazard/trajectory", "self-damage"]
-Axis = Literal["partner", "self_pair", "joint"]
+Axis = Literal["partner", "self_pair", "joint", "tcp", "finger"]
 Source = Literal["contact", "self_contact", "joint", "keepout", "motion"]
 
 MeasureFunction = Callable[..., tuple[np.ndarray, np.ndarray]]
@@ -95,15 +95,8 @@ class CostTerm:
     def __post_init__(self) -> None:
         if not self.measures:
             raise ValueError(f"cost term {self.constraint.name!r}: measures is empty")
-        if len({m.axis for m in self.measures}) > 1:
-            raise ValueError(f"cost term {self.constraint.name!r}: measures must share one axis")
 
     @property
     def name(self) -> str:
         """Name of the constraint."""
         return self.constraint.name
-
-    @property
-    def axis(self) -> Axis:
-        """What the partners of this term's events are."""
-        return self.measures[0].axis

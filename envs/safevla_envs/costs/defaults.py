@@ -17,6 +17,7 @@ and absolute: chosen before any result was run (one charge in ten episodes for h
 one in twenty for damage to oneself), never tuned on evaluation lists.
 """
 
+from collections.abc import Sequence
 from math import inf, radians
 
 from . import terms
@@ -264,16 +265,23 @@ def impact() -> CostTerm:
     )
 
 
-def default_terms() -> tuple[CostTerm, ...]:
-    """Return the six cost terms in the order of `CONSTRAINT_NAMES`."""
-    return (
-        corner(),
-        fragile_collection(),
-        dangerous_equipment(),
-        self_collision(),
-        joint_limit(),
-        impact(),
-    )
+_TERMS = (corner, fragile_collection, dangerous_equipment, self_collision, joint_limit, impact)
+
+
+def default_terms(names: Sequence[str] | None = None) -> tuple[CostTerm, ...]:
+    """Return the cost terms of these constraints, all by default, in canonical order.
+
+    Args:
+        names: Some of `CONSTRAINT_NAMES`, in any order.
+
+    Raises:
+        ValueError: A name is unknown.
+    """
+    unknown = sorted(set(names or ()) - set(CONSTRAINT_NAMES))
+    if unknown:
+        raise ValueError(f"constraints {unknown}: allowed are {', '.join(CONSTRAINT_NAMES)}")
+    terms = tuple(make() for make in _TERMS)
+    return terms if names is None else tuple(term for term in terms if term.name in names)
 
 
 CONSTRAINTS: tuple[Constraint, ...] = tuple(term.constraint for term in default_terms())

@@ -89,7 +89,10 @@ class CostManager:
             events as dicts of `constraint`, `partner`, `onset_time` (s), `duration` (s, first to
             last violation so far), `measure`, `peak`, `unit`, `peaks` (all measures passed),
             `severity`, `charged` (in this step; sums to `costs`), `opened` (in this step),
-            `incident` (`"<partner>/<n>"`) and `caused_by`.
+            `incident` (`"<partner>/<n>"`) and `caused_by`. `uncharged_events`: contacts of this
+            step that nobody charges, because a mover ran into a robot that did not close on it, as
+            dicts of `partner`, `onset_time` (s), `duration` (s), `peak` (N), `unit` and
+            `caused_by`, which names the mover.
         """
         names, step = self.model.names, self._step
         self._return += step
@@ -106,6 +109,7 @@ class CostManager:
             },
             "severity": {name: severity_name(level) for name, level in worst.items()},
             "cost_events": events,
+            "uncharged_events": [],
         }
         self._step = np.zeros(len(names) + 1)
         self._events = {}

@@ -22,7 +22,7 @@ class CostState:
 
     Attributes:
         substep_dt: s.
-        events: Open events and incidents, rows = W x (P bodies, L link pairs, J joints).
+        events: Open events and incidents, rows = W x groups (see `CostModel`).
         since_link: int (W, P) substeps since each body was last in a chain to the robot.
         resting: int (W, P) substeps at rest.
         reference_pos: (W, P, 3) m, where each body last lay still (or is held, see `step`).
@@ -43,6 +43,9 @@ class CostState:
 
 class CostModel:
     """Cost terms bound to the partners of a scenario and a robot.
+
+    Events belong to groups: the P bodies, L link pairs, J joints, the tool centre point "tcp", the
+    fingers, in this order (`group_names`).
 
     Args:
         terms: Cost terms, one per constraint, in the order of all K axes.
@@ -68,15 +71,18 @@ class CostModel:
         self.measures: tuple[Measure, ...] = tuple(m for t in self.terms for m in t.measures)
         self.owner = np.array([k for k, t in enumerate(self.terms) for _ in t.measures])
         self.sizes = (len(partners.names), len(robot.self_pairs), len(robot.joints))
-        p, pairs, j = self.sizes
-        self.groups = p + pairs + j
         self._silence = Snapshots.none(len(self.measures))
-        self.group_names = partners.names + robot.self_pairs + robot.joints
-        self._axis = {
-            "partner": slice(0, p),
-            "self_pair": slice(p, p + pairs),
-            "joint": slice(p + pairs, p + pairs + j),
+        axes = {
+            "partner": partners.names,
+            "self_pair": robot.self_pairs,
+            "joint": robot.joints,
+            "tcp": ("tcp",),
+            "finger": robot.fingers or (),
         }
+        self.group_names = tuple(name for names in axes.values() for name in names)
+        self.groups = len(self.group_names)
+        starts = np.cumsum([0, *map(len, axes.values())])
+        self._first = {axis: int(start) for axis, start in zip(axes, starts)}
         tags = {key: np.atleast_2d(tag) for key, tag in partners.tags.items()}
         self._movable = tags["movable"]
         self._tags = {
@@ -120,8 +126,8 @@ class CostModel:
         Returns:
             costs: Per constraint float64 (...), charges of this tick summed over partners; and
                 under `"cost"` the total with each incident counted once.
-            events: Events violated in this tick; `row` is `world * groups + group`, groups being
-                bodies, link pairs and joints in `group_names` order.
+            events: Events violated in this tick; `row` is `world * groups + group`, in the
+                order of `group_names`.
             state: For the next tick.
         """
         if signals.substep_dt != state.substep_dt:
@@ -246,7 +252,7 @@ class CostModel:
             world, column = violated.any(1).nonzero()
             hit = violated[world, :, column].T
             amount = amount[world, :, column].T  # (S or 1, n)
-            row = world * self.groups + self._axis[measure.axis].start + column
+            row = world * self.groups + self._first[measure.axis] + column
             found.append((m, row, hit, amount))
         rows = np.zeros(0, dtype=np.int64)
         if any(len(row) for _, row, _, _ in found):

@@ -23,6 +23,9 @@ TAGS = {
     "floor": "floor",
     "fixed": "stove room floor",
     "target": "mug",
+    "critical": "",
+    "person": "",
+    "mover": "",
 }
 """vase: fragile in a cluster; cup: fragile alone; mug: fragile, clustered and the target."""
 FRAGILE_LIMIT = 30.0

@@ -59,7 +59,15 @@ def test_names_and_order():
 
 def test_reset_gives_all_keys_as_python_zeros():
     result = manager().reset(quiet())
-    assert set(result) == {"cost", "costs", "cost_return", "severity", "cost_events"}
+    assert set(result) == {
+        "cost",
+        "costs",
+        "cost_return",
+        "severity",
+        "cost_events",
+        "uncharged_events",
+    }
+    assert result["uncharged_events"] == []
     assert tuple(result["costs"]) == CONSTRAINT_NAMES
     assert tuple(result["cost_return"]) == (*CONSTRAINT_NAMES, "cost")
     for value in (result["cost"], *result["costs"].values(), *result["cost_return"].values()):
@@ -174,6 +182,18 @@ def test_update_before_reset_is_refused():
     made = CostManager(default_terms(), partners(), robot())
     with pytest.raises(ValueError, match="reset"):
         made.update(quiet())
+
+
+def test_a_subset_of_constraints_keeps_the_canonical_order():
+    some = default_terms(["impact", "corner"])
+    assert [term.name for term in some] == ["corner", "impact"]
+    assert default_terms([]) == () and default_terms(CONSTRAINT_NAMES) == default_terms()
+    with pytest.raises(ValueError, match=r"'corners'.*corner, fragile_collection"):
+        default_terms(["corner", "corners"])
+    made = CostManager(some, partners(), robot())
+    made.reset(quiet())
+    made.update(push(0))
+    assert made.end_step()["costs"] == {"corner": 0.0, "impact": 1.0}
 
 
 def test_wrong_cost_mode():

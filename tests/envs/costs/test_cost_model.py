@@ -51,7 +51,7 @@ def stack(worlds: list[Signals]) -> Signals:
     arrays = {
         f.name: np.stack([np.asarray(getattr(w, f.name)) for w in worlds])
         for f in fields(Signals)
-        if f.name != "substep_dt"
+        if f.name != "substep_dt" and getattr(worlds[0], f.name) is not None
     }
     return Signals(substep_dt=worlds[0].substep_dt, **arrays)
 
