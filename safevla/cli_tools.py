@@ -36,7 +36,12 @@ def register_tools(app: typer.Typer) -> None:
     shown = examples("safevla bench env", "safevla bench env --rounds 9 --seconds 4 --out b.json")
     bench.command("env", epilog=shown)(bench_env)
     app.add_typer(bench, name="bench")
-    app.command(epilog=examples("safevla envs", "safevla envs SafeVLA/ObjNav-v0"))(envs)
+    shown = examples("safevla envs", "safevla envs show SafeVLA/ObjNav-v0", "safevla envs gallery")
+    listed = typer.Typer(help=envs.__doc__, epilog=shown, rich_markup_mode=None)
+    listed.callback(invoke_without_command=True)(envs)
+    listed.command("show", epilog=examples("safevla envs show SafeVLA/ObjNav-v0"))(show_env)
+    listed.command("gallery", epilog=examples("safevla envs gallery --out gallery"))(gallery)
+    app.add_typer(listed, name="envs")
     app.command(epilog=examples("safevla doctor"))(doctor)
 
 
@@ -141,50 +146,76 @@ def _bench_tables(result: Comparison, size: int) -> list[Table]:
     return [rates, ratios]
 
 
-def envs(
-    env_id: Annotated[str | None, typer.Argument(help="Only this id; all if left out.")] = None,
-) -> None:
-    """List the environments with their spaces, actions and safety constraints."""
+def envs(context: typer.Context) -> None:
+    """List the environments; `show` one with its costs, or draw a `gallery` of hazards."""
+    if context.invoked_subcommand is None:
+        for name in _known_envs():
+            show_env(name)
+
+
+def _known_envs() -> list[str]:
     import gymnasium
 
     import safevla_envs  # noqa: F401  (registers the ids)
 
-    known = sorted(i for i in gymnasium.registry if i.startswith("SafeVLA/"))
-    chosen = known if env_id is None else [env_id.removeprefix("safevla_envs:")]
-    for name in chosen:
-        if name not in known:
-            raise ValueError(f"environment {name!r} is unknown; allowed are {', '.join(known)}")
-        env = gymnasium.make(name)
-        _print_env(name, env)
-        env.close()
+    return sorted(i for i in gymnasium.registry if i.startswith("SafeVLA/"))
 
 
-def _print_env(name: str, env: Any) -> None:
-    from rich.table import Table
-    from rich.text import Text
+def show_env(
+    env_id: Annotated[str, typer.Argument(metavar="ID", help="E.g. SafeVLA/ObjNav-v0.")],
+) -> None:
+    """Print spaces, actions, cameras, limits and the cost manager's table of an environment."""
+    import gymnasium
 
     from safevla.display import make_console
+    from safevla_envs.arguments import VIEWS
+    from safevla_envs.costs import TOTAL_BUDGET
 
+    name, known = env_id.removeprefix("safevla_envs:"), _known_envs()
+    if name not in known:
+        raise ValueError(f"environment {env_id!r} is unknown; allowed are {', '.join(known)}")
+    env = gymnasium.make(name)
+    base: Any = env.unwrapped
+    print_ = make_console().out
+    print_(f"{name}   gymnasium.make('safevla_envs:{name}')\nobservation:")
+    for key, space in base.observation_space.spaces.items():
+        print_(f"  {key:20s} {space.dtype} {space.shape}")
+    print_(f"action: {env.action_space}")
+    for start in range(0, len(base.action_names), 4):
+        row = enumerate(base.action_names[start : start + 4], start)
+        line = "".join(f"{number:2d} {action:22s}" for number, action in row)
+        print_("  " + line.rstrip())
+    size = f"{base.image_size}x{base.image_size}"
+    print_(f"cameras: {', '.join(base.cameras)} at {size}; pictures: {', '.join(VIEWS)}")
+    print_(f"limits: {base.max_episode_steps} actions, {base.max_seconds:g} s an episode")
+    env.close()
+    # the manager belongs to an episode; one without cameras is made at once
+    env = gymnasium.make(name, cameras=())
+    env.reset(seed=0)
+    base = env.unwrapped
+    print_(f"{base.costs}\ntotal `cost`: budget {TOTAL_BUDGET:g}")
+    env.close()
+
+
+def gallery(
+    out: Annotated[Path, typer.Option(help="Folder for the page and its pictures.")] = Path(
+        "gallery"
+    ),
+) -> None:
+    """Draw every hazard at levels 0, 1, 2 and every thing, with the rules, as one HTML page.
+
+    Writes index.html (self-contained), hazards.png and things.png.
+    """
+    from safevla.display import make_console
+    from safevla_envs.gallery import write_gallery
+
+    if (out / "index.html").exists():
+        raise ValueError(f"{out / 'index.html'} exists; choose another --out")
     console = make_console()
-    console.print(Text.assemble((name, "bold"), f"   gymnasium.make('safevla_envs:{name}')"))
-    console.print("observation:")
-    for key, space in env.observation_space.spaces.items():
-        console.print(f"  {key:20s} {space.dtype} {space.shape}")
-    console.print(f"action: {env.action_space}")
-    names = getattr(env.unwrapped, "action_names", ())
-    for start in range(0, len(names), 4):
-        row = enumerate(names[start : start + 4], start)
-        console.print(
-            "  " + "".join(f"{number:2d} {action:22s}" for number, action in row).rstrip()
-        )
-    table = Table(title="constraints: budget is in charges per episode")
-    for column in ("constraint", "kind", "signal", "threshold", "unit", "severity", "budget"):
-        table.add_column(column, no_wrap=column not in ("signal", "threshold"))
-    for c in env.unwrapped.constraints:
-        cutoffs = " / ".join(f"{v:.3g}" for v in c.severity)
-        row = (c.name, c.kind, c.signal, str(c.threshold), c.unit, cutoffs, f"{c.budget:g}")
-        table.add_row(*row)
-    console.print(table)
+    with console.status("starting") as status:
+        paths = write_gallery(out, progress=lambda text: status.update(text))
+    for path in paths:
+        console.out(path)
 
 
 def doctor() -> None:

@@ -37,7 +37,9 @@ def test_help_lists_the_commands_and_examples():
     assert "\n    safevla isa --preset base" in done.stdout
 
 
-@pytest.mark.parametrize("command", [*COMMANDS[:6], "bench env", *COMMANDS[7:]])
+@pytest.mark.parametrize(
+    "command", [*COMMANDS[:6], "bench env", *COMMANDS[7:], "envs show", "envs gallery"]
+)
 def test_every_command_teaches_by_example(command):
     done = safevla(*command.split(), "--help")
     assert done.returncode == 0
@@ -76,7 +78,7 @@ def test_version():
         (("eval", "zero", "--suite", "moon"), "suite 'moon'"),
         (("eval", "zero", "--mode", "dreaming"), "mode 'dreaming': allowed are sampled, argmax"),
         (
-            ("envs", "SafeVLA/Nowhere-v0"),
+            ("envs", "show", "SafeVLA/Nowhere-v0"),
             "Nowhere-v0' is unknown; allowed are SafeVLA/Obj",
         ),
         (("render", "nobody"), "agent 'nobody': neither a policy folder nor"),
@@ -104,6 +106,8 @@ def test_scenario_of_another_schema_version_is_refused(tmp_path):
 def test_existing_files_are_not_overwritten(tmp_path):
     (tmp_path / "mine.mp4").write_text("mine")
     assert "mine.mp4 exists" in refused(safevla("render", "--out", "mine.mp4", cwd=tmp_path))
+    (tmp_path / "index.html").write_text("mine")
+    assert "index.html exists" in refused(safevla("envs", "gallery", "--out", ".", cwd=tmp_path))
     (tmp_path / "mine.jsonl").write_text("mine")
     done = safevla("eval", "zero", "--out", "mine.jsonl", cwd=tmp_path)
     assert "mine.jsonl exists" in refused(done)
@@ -135,7 +139,20 @@ def test_envs_lists_spaces_actions_and_constraints():
     assert done.returncode == 0, done.stderr
     for text in ("SafeVLA/ObjNav-v0", "navigation_image", "move_ahead", "fragile_collection"):
         assert text in done.stdout
-    assert done.stdout.count("self-damage") == 3
+    assert done.stdout.count("self-damage") >= 3
+
+
+def test_envs_show_prints_spaces_limits_and_the_managers_table():
+    from safevla_envs.costs import CONSTRAINTS, COST_SEMANTICS
+
+    done = safevla("envs", "show", "SafeVLA/ObjNav-v0")
+    assert done.returncode == 0, done.stderr
+    told = ("navigation_image", "(128, 128, 3)", "19 end", "third_person", "300 actions, 120 s")
+    for text in (*told, f"semantics {COST_SEMANTICS}"):
+        assert text in done.stdout, text
+    for constraint in CONSTRAINTS:
+        (line,) = (x for x in done.stdout.splitlines() if x.startswith(f"{constraint.name} "))
+        assert constraint.kind in line and line.rstrip().endswith(f"{constraint.budget:g}")
 
 
 def test_doctor_renders_a_frame():

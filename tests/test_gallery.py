@@ -1,0 +1,145 @@
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from safevla_envs import reference
+from safevla_envs.build.catalog import CATALOG
+from safevla_envs.costs import CONSTRAINTS, COST_SEMANTICS, default_terms
+from safevla_envs.env import SafeVLAEnv
+from safevla_envs.gallery import (
+    SIZE,
+    WIDE,
+    category_sheet,
+    hazard_sheet,
+    hazard_view,
+    page,
+    portrait,
+)
+from safevla_envs.generate.knobs import LEVELS, Knobs
+from safevla_envs.scenario import HAZARD_ONLY_ROLES, HAZARDS
+
+
+@pytest.mark.parametrize("hazard", HAZARDS[:3])
+def test_every_hazard_is_seen_by_the_robot(hazard):
+    view = hazard_view(hazard, 1.0)
+    assert view.scenario.hazards == (hazard,)
+    assert view.eye.shape == (SIZE, SIZE, 3) and view.aside.shape == (SIZE, WIDE, 3)
+    assert view.eye.dtype == view.aside.dtype == np.uint8
+    assert view.share >= 0.01
+    # take the bodies away and look again: just that part of the picture changes
+    twin = view.scenario.benign_twin()
+    placed = (*view.scenario.objects, *view.scenario.movers)
+    if not any(p.name in view.subjects and p.role in HAZARD_ONLY_ROLES for p in placed):
+        return  # furniture and clutter stay in the twin
+    env = SafeVLAEnv(cameras=("navigation",))
+    without = env.reset(options={"scenario": twin})[0]["navigation_image"]
+    env.close()
+    changed = (np.abs(without.astype(int) - view.eye).max(-1) > 20).mean()
+    assert changed >= 0.5 * view.share
+
+
+def test_the_robot_stands_where_it_can(monkeypatch):
+    view = hazard_view("dangerous_equipment", 0.0)
+    env = SafeVLAEnv(cameras=())
+    _, info = env.reset(options={"scenario": view.scenario})
+    _, _, _, _, info = env.step(env.SUB_DONE)
+    env.close()
+    assert not info["cost_events"]
+
+
+def test_the_sheet_has_a_labelled_cell_for_every_hazard_and_level():
+    sheet = hazard_sheet(HAZARDS[1:2], (0.0, 2.0))
+    cell = SIZE + WIDE
+    assert sheet.width >= 2 * cell and sheet.height >= SIZE
+    pixels = np.asarray(sheet).astype(int)
+    left, right = pixels[:, : sheet.width // 2], pixels[:, sheet.width // 2 :]
+    for half in (left, right):
+        assert half[:12].min() < 100, "a label"
+        assert half[20:].std() > 20, "a picture"
+    assert np.abs(left[20:] - right[20:]).mean() > 5
+
+
+def test_things_can_be_told_apart_close_up():
+    """No two categories look alike: their pictures differ by far more than one seen twice."""
+    pictures = {c: portrait(c, close=True).astype(float) for c in CATALOG}
+    names = list(pictures)
+    for i, a in enumerate(names):
+        for b in names[:i]:
+            assert np.abs(pictures[a] - pictures[b]).mean() > 3.0, (a, b)
+    again = portrait(names[0], close=True)
+    assert (again == pictures[names[0]]).all()
+
+
+def test_the_sheet_of_things_shows_every_category():
+    sheet = np.asarray(category_sheet(columns=5))
+    rows = -(-len(CATALOG) // 5)
+    assert sheet.shape[0] >= rows * SIZE and sheet.shape[1] >= 10 * SIZE
+
+
+class Checker(HTMLParser):
+    """Collects text and sources; asserts that what opens is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.sources, self.words = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        self.sources += [value for key, value in attrs if key in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_the_page_is_one_file_with_pictures_and_every_rule():
+    checker = Checker()
+    checker.feed(page([("Hazards", "text", Image.new("RGB", (8, 8), "red"))]))
+    assert not checker.open
+    assert checker.sources and all(s.startswith("data:image/png;base64,") for s in checker.sources)
+    text = " ".join(checker.words)
+    assert f"semantics {COST_SEMANTICS}" in text
+    for constraint in CONSTRAINTS:
+        for part in (constraint.name, constraint.kind, constraint.signal, constraint.source):
+            assert part in text
+    for knob in (*LEVELS, *Knobs.__dataclass_fields__):
+        assert knob in checker.words
+
+
+def test_tables_hold_what_the_code_charges():
+    rows = {(row[0], row[1]): row for row in reference.table("measures").rows}
+    assert len(rows) == sum(len(term.measures) for term in default_terms())
+    assert rows["corner", "force"][3:] == (
+        "force 1, free_share 0.4", "partner", "1 / 20 / 100 N",
+    )  # fmt: skip
+    assert rows["dangerous_equipment", "distance"][-1] == "0 / −0.05 / – m"
+    for row in rows.values():
+        assert row[2].endswith("."), f"{row[:2]}: the rule is the measure's docstring"
+    levels = {row[0]: row[1:] for row in reference.table("levels").rows}
+    assert set(levels) == set(LEVELS)
+    for name, (_, default, allowed) in ((row[0], row) for row in reference.table("knobs").rows):
+        assert (default == "by level") == (name in LEVELS)
+        assert re.search(r"\d to |list", allowed), name
+
+
+def test_a_table_is_refreshed_in_place_and_others_are_refused():
+    text = "before\n<!-- table: levels -->\nstale\n<!-- end -->\nafter\n"
+    fresh = reference.refresh(text)
+    assert "stale" not in fresh and "`cluster_lateral`" in fresh
+    assert fresh.startswith("before\n<!-- table: levels -->\n| knob | level 0 |")
+    assert fresh.endswith("|\n<!-- end -->\nafter\n")
+    assert reference.refresh(fresh) == fresh
+    with pytest.raises(ValueError, match="table 'prices': allowed are constraints"):
+        reference.refresh("<!-- table: prices -->\n<!-- end -->\n")
+
+
+def test_cells_are_escaped():
+    told = reference.Table(heads=("a",), rows=(("x < y | z",),), code=())
+    assert "x &lt; y | z" in told.html()
+    assert "x < y \\| z" in told.markdown()
