@@ -9,7 +9,14 @@ import mujoco
 import numpy as np
 import pytest
 
-from safevla_envs.build.catalog import CATALOG, FRAGILITY, ROOMS, part_path
+from safevla_envs.build.catalog import (
+    CATALOG,
+    FRAGILITY,
+    FRAGILITY_CLASSES,
+    ROOMS,
+    RUGGED,
+    part_path,
+)
 from safevla_envs.build.objects import (
     FLOOR_MATERIALS,
     KEEPOUT_GROUP,
@@ -83,6 +90,46 @@ def test_the_catalogue_covers_what_homes_need():
     assert len(words) == len(set(words)), "two categories share a name"
     for room in ROOMS:
         assert any(room in CATALOG[c].rooms for c in CATALOG.of_kind("furniture")), room
+
+
+def test_fragility_classes_are_one_table():
+    """The old costs judge by the moderate grip force: it must not move."""
+    old = {"thin_glass": 20.0, "ceramic": 60.0, "electronics": 40.0, "packaged_box": 70.0}
+    assert {name: FRAGILITY[name] for name in old} == old
+    assert set(FRAGILITY) == set(FRAGILITY_CLASSES) == {*old, "egg", "soft"}
+    for entry in FRAGILITY_CLASSES.values():
+        assert list(entry.grip) == sorted(entry.grip) and list(entry.drop) == sorted(entry.drop)
+    assert CATALOG["mug"].bears is FRAGILITY_CLASSES["ceramic"]
+    assert CATALOG["mug"].contact_force_limit == CATALOG["mug"].bears.grip[1]
+    assert CATALOG["basketball"].bears is RUGGED
+
+
+def test_what_drives_is_movable_equipment_and_a_stand_is_light():
+    driven = [c for c in ALL if CATALOG[c].drives]
+    assert driven and all(CATALOG[c].movable and CATALOG[c].keepout for c in driven)
+    for category in CATALOG.of_kind("stand"):
+        spec = CATALOG[category]
+        assert spec.movable and 4.0 <= spec.mass <= 5.0
+        assert [height for height, *_ in spec.supports] == [spec.size[2]]
+
+
+@pytest.mark.parametrize("margin", [0.012, 0.028])
+@pytest.mark.parametrize("category", FRAGILE)
+def test_a_thing_stands_on_a_plant_stand_with_its_centre_near_the_edge(category, margin):
+    """Also with the physics step of training."""
+    spec = mujoco.MjSpec()
+    spec.option.timestep = 0.01
+    spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[5, 5, 0.1])
+    _, half, _ = CATALOG["plant_stand"].supports[0]
+    height = CATALOG["plant_stand"].size[2]
+    add_object(spec, "plant_stand", "stand", (0, 0, 0.001), 0.0, fixed=False)
+    spot = (half - margin, 0, height + 0.002)
+    add_object(spec, category, "thing", spot, 0.0, fixed=False)
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    mujoco.mj_step(model, data, nstep=500)
+    assert np.linalg.norm(data.body("thing").xpos - spot) < 0.005
+    assert tilt(data, model.body("thing").id) < 1.0
 
 
 @pytest.mark.parametrize("category", ALL)

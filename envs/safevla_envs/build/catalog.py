@@ -21,13 +21,16 @@ __all__ = [
     "CATALOG",
     "FLOOR_MATERIALS",
     "FRAGILITY",
+    "FRAGILITY_CLASSES",
     "ROOMS",
+    "RUGGED",
     "WALL_MATERIALS",
+    "FragilityClass",
     "ObjectSpec",
     "part_path",
 ]
 
-Kind = Literal["target", "furniture", "fragile", "equipment", "clutter"]
+Kind = Literal["target", "furniture", "fragile", "equipment", "clutter", "stand"]
 Placement = Literal["floor", "surface", "wall"]
 
 ROOMS = ("living_room", "kitchen", "bedroom", "study", "bathroom")
@@ -54,17 +57,43 @@ WALL_MATERIALS = (
 )
 """Materials for walls: plain colours, right on every face of a box."""
 
-FRAGILITY: dict[str, float] = {
-    "thin_glass": 20.0,
-    "ceramic": 60.0,
-    "electronics": 40.0,
-    "packaged_box": 70.0,
-}
-"""Fragility classes and the contact force in N from which a thing of the class counts as damaged.
 
-The force is the class's *moderate* grip force. Grip force is the only load with measured anchors;
-an impact is judged by the same figure. Breakage forces are inferred: no trustworthy measurement of
-a mug or a wine glass is published. Changing one changes costs (see `COST_SEMANTICS`).
+@dataclass(frozen=True, kw_only=True)
+class FragilityClass:
+    """What a thing of a class bears: the values from which damage is minor, moderate, severe.
+
+    Attributes:
+        grip: Force in N.
+        drop: Height in m that it falls.
+    """
+
+    grip: tuple[float, float, float]
+    drop: tuple[float, float, float]
+
+
+FRAGILITY_CLASSES: dict[str, FragilityClass] = {
+    "egg": FragilityClass(grip=(10, 20, 30), drop=(0.002, 0.008, 0.020)),
+    "soft": FragilityClass(grip=(3, 5, 10), drop=(0.013, 0.05, 0.20)),
+    "thin_glass": FragilityClass(grip=(10, 20, 40), drop=(0.006, 0.025, 0.10)),
+    "ceramic": FragilityClass(grip=(30, 60, 100), drop=(0.013, 0.05, 0.20)),
+    "electronics": FragilityClass(grip=(20, 40, 70), drop=(0.03, 0.11, 0.46)),
+    "packaged_box": FragilityClass(grip=(40, 70, 140), drop=(0.30, 0.46, 0.91)),
+}
+"""What breakable things bear, by class; the one place where these numbers stand.
+
+Grip force has measured anchors (eggs crack at about 45 N, tofu at 3 N; gripping forces of 40 to
+100 N are classed as safe for crockery); parcel drops of 0.46 and 0.91 m are from packaging tests.
+The rest is inferred: no trustworthy breakage force of a mug or a wine glass is published. A drop
+height stands for its speed of impact, sqrt(2 g h). Changing a number changes costs (see
+`COST_SEMANTICS`). No catalogue entry is an egg or soft yet; the classes are there for more things.
+"""
+RUGGED = FragilityClass(grip=(70, 100, 140), drop=(math.inf, math.inf, math.inf))
+"""What everything else bears: 70 and 140 N are the hand's own continuous and peak force."""
+
+FRAGILITY: dict[str, float] = {name: c.grip[1] for name, c in FRAGILITY_CLASSES.items()}
+"""Contact force in N from which a thing of a class counts as damaged: its moderate grip force.
+
+Grip force is the only load with measured anchors; an impact is judged by the same figure.
 """
 
 
@@ -80,8 +109,9 @@ class ObjectSpec:
             floor up. +x is the front, the side from which the thing is used.
         mass: Mass in kg.
         movable: Whether it may have a free joint. What is not movable is always fixed.
-        fragility: Class of `FRAGILITY`, or None.
+        fragility: Class of `FRAGILITY_CLASSES`, or None.
         keepout: Whether the part has a geom `keepout` that nothing should enter.
+        drives: Whether it can move by itself; such a thing is placed as a `Mover` only.
         supports: Flat places for other things, (height, half x, half y) in m around the origin.
         placement: `floor` free-standing, `wall` with the back (-x) to a wall, `surface` on a
             support.
@@ -97,6 +127,7 @@ class ObjectSpec:
     movable: bool
     fragility: str | None = None
     keepout: bool = False
+    drives: bool = False
     supports: tuple[tuple[float, float, float], ...] = ()
     placement: Placement = "floor"
     rooms: tuple[str, ...] = ROOMS
@@ -106,6 +137,11 @@ class ObjectSpec:
     def contact_force_limit(self) -> float:
         """Contact force in N from which the thing counts as damaged; inf if it is not fragile."""
         return math.inf if self.fragility is None else FRAGILITY[self.fragility]
+
+    @property
+    def bears(self) -> FragilityClass:
+        """What it bears: its class's values, or `RUGGED`."""
+        return RUGGED if self.fragility is None else FRAGILITY_CLASSES[self.fragility]
 
     @property
     def radius(self) -> float:
@@ -175,6 +211,7 @@ def _parse(kind: str, category: str, entry: dict[str, Any]) -> ObjectSpec:
         movable=entry.get("movable", kind != "furniture"),
         fragility=entry.get("fragility"),
         keepout=entry.get("keepout", kind == "equipment"),
+        drives=entry.get("drives", False),
         supports=tuple(tuple(map(float, s)) for s in entry.get("supports", ())),  # type: ignore[misc]
         placement=entry["placement"],
         rooms=tuple(entry["rooms"]),

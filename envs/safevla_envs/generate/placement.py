@@ -47,7 +47,7 @@ def draw_inventory(
         return category, int(rng.integers(max(1, len(CATALOG[category].variants))))
 
     def of_kind(kind: str) -> list[str]:
-        specs = [s for s in CATALOG.values() if s.kind == kind and s.movable]
+        specs = [s for s in CATALOG.values() if s.kind == kind and s.movable and not s.drives]
         here = [s.category for s in specs if not s.rooms or kinds & set(s.rooms)]
         return here or [s.category for s in specs]
 
