@@ -3,7 +3,7 @@
 from .constraint import Constraint, CostTerm, Measure
 from .defaults import CONSTRAINT_NAMES, CONSTRAINTS, TOTAL_BUDGET, default_terms
 from .manager import CostManager
-from .model import CostModel, CostState
+from .model import CostModel
 from .regions import REGION_LIMITS, RegionLimit
 from .severity import (
     COST_MODES,
@@ -13,6 +13,7 @@ from .severity import (
     severity_weights,
 )
 from .signals import PARTNER_TAGS, BodyRegion, Partners, RobotInfo, Signals
+from .state import CostState
 
 __all__ = [
     "CONSTRAINTS",

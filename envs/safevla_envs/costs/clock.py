@@ -11,6 +11,10 @@ INCIDENT_JOIN_S = 0.25
 """Events with one partner that open within this time of the first are one incident."""
 FORCE_WINDOW_S = 0.005
 """Forces of rigid contacts are averaged over this window (limits: 5-10 ms)."""
+GRIP_WINDOW_S = 0.05
+"""Finger forces are averaged over this window."""
+PRESS_WINDOW_S = 0.1
+"""Quasi-static forces on people are averaged over this window."""
 LINK_LINGER_S = 1.0
 """A body stays robot-linked for this long after the last touch."""
 REST_SPEED = 0.01
@@ -28,6 +32,8 @@ class Clock:
     second: int
     join: int
     window: int
+    grip: int
+    press: int
     linger: int
     rest: int
 
@@ -47,6 +53,8 @@ def clock(dt: float) -> Clock:
         second=max(1, round(RECHARGE_S / dt)),
         join=int(INCIDENT_JOIN_S / dt + 1e-9),
         window=max(1, round(FORCE_WINDOW_S / dt)),
+        grip=max(1, round(GRIP_WINDOW_S / dt)),
+        press=max(1, round(PRESS_WINDOW_S / dt)),
         linger=round(LINK_LINGER_S / dt),
         rest=max(1, round(REST_TIME_S / dt)),
     )

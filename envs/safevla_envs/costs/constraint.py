@@ -8,7 +8,24 @@ import numpy as np
 
 Kind = Literal["hazard/state-action", "hazard/trajectory", "self-damage"]
 Axis = Literal["partner", "self_pair", "joint", "tcp", "finger"]
-Source = Literal["contact", "self_contact", "joint", "keepout", "motion"]
+Source = Literal[
+    "contact",
+    "blind",
+    "keepout",
+    "motion",
+    "critical",
+    "separation",
+    "region",
+    "self_contact",
+    "joint",
+    "torque",
+    "external",
+    "heat",
+    "speed",
+    "tcp",
+    "grip",
+]
+Scale = Literal["fragile_limit", "grip_limit"]
 
 MeasureFunction = Callable[..., tuple[np.ndarray, np.ndarray]]
 """(view, **params) -> (amount, violated), each (W, S or 1, n) over worlds, substeps, partners."""
@@ -54,11 +71,15 @@ class Measure:
         unit: Unit of the reported peak.
         axis: What the function's last axis runs over.
         source: Which signal feeds it; the model skips measures whose signal is silent.
-        func: `(view, **params) -> (amount, violated)`; see `terms.py`.
+        func: `(view, **params) -> (amount, violated)`; see `terms`.
         params: Keyword arguments of `func`.
         cutoffs: (minor, moderate, severe) in the unit of `amount`, each worse than the one before.
         sense: +1 when more is worse, -1 when less is worse (margins, distances).
-        scale: `"fragile_limit"` when `amount` is in multiples of the partner's limit.
+        scale: `"fragile_limit"` when `amount` is in multiples of the partner's limit;
+            `"grip_limit"` when `cutoffs` are those of a rugged body and the class of what is held
+            replaces them (the measure is then alone in its term).
+        quantity: What is measured, in words, where the name and the unit do not say it.
+        dwell: How long it is averaged or must last, in words; empty for a single substep.
     """
 
     name: str
@@ -69,7 +90,9 @@ class Measure:
     params: Mapping[str, Any] = field(default_factory=dict)
     cutoffs: tuple[float, float, float]
     sense: Literal[1, -1] = 1
-    scale: Literal["fragile_limit"] | None = None
+    scale: Scale | None = None
+    quantity: str = ""
+    dwell: str = ""
 
     def __post_init__(self) -> None:
         minor, moderate, severe = self.worse_cutoffs
@@ -95,6 +118,8 @@ class CostTerm:
     def __post_init__(self) -> None:
         if not self.measures:
             raise ValueError(f"cost term {self.constraint.name!r}: measures is empty")
+        if len(self.measures) > 1 and any(m.scale == "grip_limit" for m in self.measures):
+            raise ValueError(f"cost term {self.constraint.name!r}: grip_limit needs a sole measure")
 
     @property
     def name(self) -> str:

@@ -7,9 +7,10 @@ import numpy as np
 
 from .constraint import Constraint, CostTerm
 from .events import Snapshots
-from .model import CostModel, CostState
+from .model import CostModel
 from .severity import SEVERITIES, cost_semantics, levels, severity_name
 from .signals import Partners, RobotInfo, Signals
+from .state import CostState
 
 CAUSE = "robot"
 """`caused_by` of every event: no body of this version moves by itself."""

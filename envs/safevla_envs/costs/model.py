@@ -1,44 +1,22 @@
 """The cost model: `costs, events, state = step(signals, state)`, NumPy, many worlds at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from .attribution import linked_bodies
-from .clock import REST_SPEED, Clock, clock
+from .arm import ArmState
+from .clock import clock
 from .constraint import CostTerm, Measure
 from .events import EventState, Snapshots, advance
-from .motion import displacement, rest_clock, rotation_angle
+from .facts import Facts
+from .movers import CLOSING_MIN, MoverState
+from .observe import observe
 from .severity import levels, severity_weights
 from .signals import Partners, RobotInfo, Signals
+from .state import CostState
 from .terms import View
-from .window import causal_mean
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostState:
-    """Everything the cost model remembers between ticks; W is 1 without a world axis.
-
-    Attributes:
-        substep_dt: s.
-        events: Open events and incidents, rows = W x groups (see `CostModel`).
-        since_link: int (W, P) substeps since each body was last in a chain to the robot.
-        resting: int (W, P) substeps at rest.
-        reference_pos: (W, P, 3) m, where each body last lay still (or is held, see `step`).
-        reference_quat: (W, P, 4).
-        contact_tail: (W, window - 1, P) N, for the causal mean.
-        self_tail: (W, window - 1, L) N.
-    """
-
-    substep_dt: float
-    events: EventState
-    since_link: np.ndarray
-    resting: np.ndarray
-    reference_pos: np.ndarray
-    reference_quat: np.ndarray
-    contact_tail: np.ndarray
-    self_tail: np.ndarray
 
 
 class CostModel:
@@ -83,15 +61,7 @@ class CostModel:
         self.groups = len(self.group_names)
         starts = np.cumsum([0, *map(len, axes.values())])
         self._first = {axis: int(start) for axis, start in zip(axes, starts)}
-        tags = {key: np.atleast_2d(tag) for key, tag in partners.tags.items()}
-        self._movable = tags["movable"]
-        self._tags = {
-            "delicate": tags["fragile"] & tags["clustered"],
-            "equipment": tags["equipment"],
-            "target": tags["target"],
-            "floor": tags["floor"],
-            "fragile_limit": np.atleast_2d(np.asarray(partners.fragile_limit, dtype=float)),
-        }
+        self.facts = Facts.of(partners, robot)
 
     def init_state(self, signals: Signals) -> CostState:
         """Return the state before the first tick; reads the shapes, poses and substep length.
@@ -103,15 +73,21 @@ class CostModel:
         worlds = int(np.prod(np.shape(signals.time)))
         p, pairs, _ = self.sizes
         clk = clock(signals.substep_dt)
+        position = np.array(signals.body_pos, dtype=float).reshape(worlds, p, 3)
+        quaternion = np.array(signals.body_quat, dtype=float).reshape(worlds, p, 4)
         return CostState(
             substep_dt=signals.substep_dt,
             events=EventState.empty(worlds * self.groups, len(self.terms), len(self.measures)),
             since_link=np.full((worlds, p), clk.linger + 1),
             resting=np.zeros((worlds, p), dtype=np.int64),
-            reference_pos=np.array(signals.body_pos, dtype=float).reshape(worlds, p, 3),
-            reference_quat=np.array(signals.body_quat, dtype=float).reshape(worlds, p, 4),
+            reference_pos=position,
+            reference_quat=quaternion,
+            reset_height=position[:, :, 2],
+            reset_quat=quaternion,
             contact_tail=np.zeros((worlds, clk.window - 1, p)),
             self_tail=np.zeros((worlds, clk.window - 1, pairs)),
+            movers=MoverState.start(worlds, self.facts, clk, signals),
+            arm=ArmState.start(worlds, self.facts, clk, self.robot.thermal_start),
         )
 
     def step(
@@ -139,7 +115,7 @@ class CostModel:
         counts = valid.sum(1)
         if not valid.all() and (valid[:, 1:] < valid[:, :-1]).any():
             raise ValueError("signals.valid: invalid substeps must come before valid ones")
-        view, moved = self._observe(signals, state, clk, valid, counts)
+        view, after = observe(signals, state, self.facts, clk, valid, counts)
         rows, level, worse = self._grade(view, state, valid)
         total = np.zeros((worlds, len(self.terms) + 1))
         snapshots, events = self._silence, state.events
@@ -161,70 +137,7 @@ class CostModel:
         elif events.open.any():
             events = events.idle(counts.repeat(self.groups), clk)
         costs = {name: total[:, k].reshape(lead) for k, name in enumerate((*self.names, "cost"))}
-        return costs, snapshots, CostState(events=events, substep_dt=clk.dt, **moved)
-
-    def _observe(
-        self, signals: Signals, state: CostState, clk: Clock, valid: np.ndarray, counts: np.ndarray
-    ) -> tuple[View, dict[str, np.ndarray]]:
-        """Return the view of a tick and the parts of the next state that do not need costs."""
-        worlds, steps = valid.shape
-        p, pairs, j = self.sizes
-        contact = np.reshape(signals.contact_force, (worlds, steps, p))
-        self_force = np.reshape(signals.self_force, (worlds, steps, pairs))
-        held = np.reshape(signals.held, (worlds, p))
-        position = np.reshape(signals.body_pos, (worlds, p, 3))
-        quaternion = np.reshape(signals.body_quat, (worlds, p, 4))
-        speed = np.reshape(signals.body_speed, (worlds, p))
-        graph = np.reshape(signals.contact_graph, (worlds, p + 1, p + 1))
-        ticks = counts[:, None]
-
-        touched, own = bool(contact.any()), bool(self_force.any())
-        direct = graph[:, 0, 1:] | held
-        if touched:
-            direct = direct | ((contact > 0.0) & valid[:, :, None]).any(1)
-        since, linked = linked_bodies(
-            state.since_link,
-            direct=direct,
-            touching=graph[:, 1:, 1:],
-            movable=self._movable,
-            moving=speed >= REST_SPEED,
-            ticks=ticks,
-            linger=clk.linger,
-        )
-        resting = rest_clock(state.resting, speed, ticks, clk.rest)
-        # A held target carries its reference along, so that only a drop counts after the release.
-        settled = ((resting >= clk.rest) | (held & self._tags["target"]))[:, :, None]
-        reference_pos = np.where(settled, position, state.reference_pos)
-        reference_quat = np.where(settled, quaternion, state.reference_quat)
-        contact_mean, contact_tail = _mean(contact, state.contact_tail, counts, touched)
-        self_mean, self_tail = _mean(self_force, state.self_tail, counts, own)
-        away, turned = np.zeros((2, worlds, p))
-        if (linked & self._tags["delicate"]).any():
-            away = displacement(position, reference_pos)
-            turned = rotation_angle(quaternion, reference_quat)
-        view = View(
-            contact=contact,
-            contact_mean=contact_mean,
-            self_mean=self_mean,
-            joint_pos=np.reshape(signals.joint_pos, (worlds, steps, j)),
-            joint_range=self.robot.joint_range,
-            keepout=np.reshape(signals.keepout_distance, (worlds, steps, p)),
-            free_share=np.reshape(signals.free_share, (worlds,)),
-            held=held,
-            support_exempt=np.reshape(signals.support_exempt, (worlds, p)),
-            linked=linked,
-            displacement=away,
-            rotation=turned,
-            **self._tags,
-        )
-        return view, {
-            "since_link": since,
-            "resting": resting,
-            "reference_pos": reference_pos,
-            "reference_quat": reference_quat,
-            "contact_tail": contact_tail,
-            "self_tail": self_tail,
-        }
+        return costs, snapshots, replace(after, events=events)
 
     def _grade(
         self, view: View, state: CostState, valid: np.ndarray
@@ -234,14 +147,8 @@ class CostModel:
         No rows if nothing is violated anywhere.
         """
         steps = valid.shape[1]
-        live = {
-            "contact": view.contact_mean.any(),
-            "self_contact": view.self_mean.any(),
-            "joint": True,
-            "keepout": view.keepout.size > 0 and view.keepout.min() < np.inf,
-            "motion": (view.linked & view.delicate).any(),
-        }
-        found: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+        live = self._live(view)
+        found: list[tuple[int, np.ndarray, np.ndarray, np.ndarray, Sequence[Any]]] = []
         for m, measure in enumerate(self.measures):
             if not live[measure.source]:
                 continue
@@ -253,27 +160,44 @@ class CostModel:
             hit = violated[world, :, column].T
             amount = amount[world, :, column].T  # (S or 1, n)
             row = world * self.groups + self._first[measure.axis] + column
-            found.append((m, row, hit, amount))
+            cutoffs = measure.worse_cutoffs
+            if measure.scale == "grip_limit":
+                cutoffs = tuple(view.grip_limit[world].T)
+            found.append((m, row, hit, amount, cutoffs))
         rows = np.zeros(0, dtype=np.int64)
-        if any(len(row) for _, row, _, _ in found):
+        if any(len(row) for _, row, *_ in found):
             active = state.events.open.any(1)
-            for _, row, _, _ in found:
+            for _, row, *_ in found:
                 active[row] = True
             rows = np.flatnonzero(active)
         level = np.zeros((steps, len(rows), len(self.terms)), dtype=np.int64)
         worse = np.full((steps, len(rows), len(self.measures)), -np.inf)
-        for m, row, hit, amount in found:
+        for m, row, hit, amount, cutoffs in found:
             measure, k, at = self.measures[m], self.owner[m], np.searchsorted(rows, row)
             bad = np.where(hit, measure.sense * amount, -np.inf)
             worse[:, at, m] = bad
-            level[:, at, k] = np.maximum(level[:, at, k], hit * levels(bad, measure.worse_cutoffs))
+            level[:, at, k] = np.maximum(level[:, at, k], hit * levels(bad, cutoffs))
         return rows, level, worse
 
-
-def _mean(
-    values: np.ndarray, tail: np.ndarray, counts: np.ndarray, loud: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the causal mean, skipping the work in silence."""
-    if loud or tail.any():
-        return causal_mean(values, tail, counts)
-    return values, tail
+    @staticmethod
+    def _live(view: View) -> dict[str, bool]:
+        """Say which sources were measured and are not silent."""
+        touched, held = bool(view.contact_mean.any()), view.held_torque.size > 0
+        return {
+            "contact": touched,
+            "blind": touched and view.blind.size > 0 and bool(view.blind.any()),
+            "keepout": view.keepout.size > 0 and bool(view.keepout.min() < np.inf),
+            "motion": bool((view.linked & view.delicate).any()),
+            "critical": bool((view.linked & view.critical).any()),
+            "separation": view.separation.size > 0
+            and bool((view.closing_robot > CLOSING_MIN).any()),
+            "region": view.region_mean.size > 0,
+            "self_contact": bool(view.self_mean.any()),
+            "joint": True,
+            "torque": held,
+            "external": view.external.size > 0,
+            "heat": view.heat.size > 0,
+            "speed": view.speed.size > 0,
+            "tcp": view.tcp_speed.size > 0,
+            "grip": view.grip_limit.size > 0,
+        }

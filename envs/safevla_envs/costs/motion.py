@@ -22,3 +22,16 @@ def rotation_angle(quaternion: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return (W, P) angle in [0, pi] rad of the rotation between unit quaternions (W, P, 4)."""
     cosine = np.abs(np.einsum("...i,...i->...", quaternion, reference))
     return 2.0 * np.arccos(np.minimum(cosine, 1.0))
+
+
+def tilt_angle(quaternion: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return (W, P) angle in [0, pi] rad between the vertical and what was vertical at `reference`.
+
+    Turning about the vertical does not count. Both are unit quaternions (W, P, 4), wxyz.
+    """
+    w, x, y, z = np.moveaxis(quaternion, -1, 0)
+    a, b, c, d = np.moveaxis(reference, -1, 0)
+    # the horizontal part of the rotation from the reference is the sine of half the tilt
+    first = x * a - w * b - y * d + z * c
+    second = y * a - w * c - z * b + x * d
+    return 2.0 * np.arcsin(np.minimum(np.sqrt(first * first + second * second), 1.0))

@@ -1,6 +1,7 @@
 """Severity levels of violations and the weights they carry in graded mode."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -49,13 +50,14 @@ def severity_name(level: int) -> Severity | None:
     return SEVERITIES[level - 1] if level else None
 
 
-def levels(worse: np.ndarray, cutoffs: tuple[float, float, float]) -> np.ndarray:
+def levels(worse: np.ndarray, cutoffs: Sequence[Any]) -> np.ndarray:
     """Grade amounts of violation: 1, 2 or 3, the highest cut-off reached.
 
     Args:
         worse: Amount, growing with harm, in the unit of the cut-offs; any shape.
-        cutoffs: (minor, moderate, severe), ascending. The minor one is not tested: whether there
-            is a violation at all is the term's decision, and every violation is at least minor.
+        cutoffs: (minor, moderate, severe), ascending, numbers or arrays that broadcast. The
+            minor one is not tested: whether there is a violation at all is the term's decision,
+            and every violation is at least minor.
 
     Returns:
         int8 array of the same shape.

@@ -174,6 +174,8 @@ class Signals:
         held: (..., P) bool, what the gripper holds.
         support_exempt: (..., P) bool, support of an object within 10 cm of its grasp or place.
         robot_moving: (...) bool. Recorded; no term reads it.
+        base_distance: (..., P) m, horizontal distance from the base's centre to the origin of each
+            body at the end of the tick. No built-in term reads it.
         blind: (..., P) bool, seen at some action of the last 20 and at none of the last 2.
         separation: (..., P) m, distance robot <-> mover at the end of the tick, +inf for others.
         closing_robot: (..., P) m/s, the part of the closing speed that the robot's own motion
@@ -203,6 +205,7 @@ class Signals:
     held: np.ndarray
     support_exempt: np.ndarray
     robot_moving: np.ndarray | bool
+    base_distance: np.ndarray | None = None
     blind: np.ndarray | None = None
     separation: np.ndarray | None = None
     closing_robot: np.ndarray | None = None
@@ -237,6 +240,7 @@ class Signals:
             "robot_moving": (),
         }
         optional = {
+            "base_distance": (count,),
             "blind": (count,),
             "separation": (count,),
             "closing_robot": (count,),

@@ -1,4 +1,10 @@
-"""Causal mean over the last few substeps, across tick boundaries."""
+"""Causal windows over the last few substeps, across tick boundaries.
+
+Nothing here depends on how a stream is cut into ticks, to the last bit. The first
+`S - counts[w]` substeps of a tick do not belong to it and are ignored.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -9,11 +15,10 @@ def causal_mean(
     """Average each substep with the ones just before it.
 
     The window is `tail.shape[1] + 1` substeps; before the first tick there was nothing, so values
-    there count as zero. Results do not depend on how a stream is cut into ticks, to the last bit.
+    there count as zero.
 
     Args:
-        values: (W, S, n), substeps in time order; the first `S - counts[w]` do not belong to the
-            tick and are ignored.
+        values: (W, S, n), substeps in time order.
         tail: (W, window - 1, n), the last values of the ticks before.
         counts: int (W,) valid substeps.
 
@@ -28,10 +33,51 @@ def causal_mean(
             total = total + joined[:, shift : shift + steps]
         return total / (keep + 1), joined[:, joined.shape[1] - keep :]
     means, new_tail = np.zeros_like(values), np.empty_like(tail)
-    for count in np.unique(counts):
-        rows = counts == count
+    for rows, first in _by_count(counts, steps):
         part, new_tail[rows] = causal_mean(
-            values[rows, steps - count :], tail[rows], np.full(rows.sum(), count)
+            values[rows, first:], tail[rows], np.full(rows.sum(), steps - first)
         )
-        means[rows, steps - count :] = part
+        means[rows, first:] = part
     return means, new_tail
+
+
+def last_values(values: np.ndarray, tail: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the new tail (W, window - 1, n) of `causal_mean` without the means."""
+    keep, steps = tail.shape[1], values.shape[1]
+    if keep == 0:
+        return tail
+    if (counts == steps).all():
+        if keep <= steps:
+            return values[:, steps - keep :].copy()
+        return np.concatenate((tail[:, steps:], values), axis=1)
+    new_tail = np.empty_like(tail)
+    for rows, first in _by_count(counts, steps):
+        count = np.full(rows.sum(), steps - first)
+        new_tail[rows] = last_values(values[rows, first:], tail[rows], count)
+    return new_tail
+
+
+def run_lengths(
+    hit: np.ndarray, before: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count for how many substeps in a row a condition has held.
+
+    Args:
+        hit: bool (W, S, n) the condition.
+        before: int (W, n) how long it had held when the tick began.
+        counts: int (W,) valid substeps.
+
+    Returns:
+        int (W, S, n) counts, meaningless where invalid, and (W, n) at the end of the tick.
+    """
+    steps = hit.shape[1]
+    index = np.arange(1, steps + 1)[:, None] - (steps - counts)[:, None, None]
+    missed = np.where(hit | (index <= 0), -before[:, None], index)
+    runs = index - np.maximum.accumulate(missed, axis=1)
+    return runs, runs[:, -1]
+
+
+def _by_count(counts: np.ndarray, steps: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield (rows, index of the first valid substep) for worlds that agree on it."""
+    for count in np.unique(counts):
+        yield counts == count, steps - int(count)

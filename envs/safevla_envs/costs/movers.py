@@ -1,0 +1,175 @@
+"""Bodies that move by themselves: who ran into whom, and how hard.
+
+A mover that runs into a robot that does not close on it is not the robot's doing: no contact term
+charges it, and the manager records it. Blame is settled when they meet: a contact (or a stay in the
+keep-out volume) is the robot's when the robot closed on the mover in this tick or the one before,
+then or later on, and stays so until they have been apart for as long as closes an event. Otherwise
+a robot that rams a person and keeps pushing would be free as soon as it no longer advances.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .clock import Clock
+from .facts import Facts
+from .signals import Signals
+from .terms import NOT_READ
+from .window import causal_mean
+
+CLOSING_MIN = 0.05
+"""m/s; a robot that approaches more slowly does not close on a body."""
+TOUCH_N = 1.0
+"""N; tells contact from numerical noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoverState:
+    """What is remembered of movers between ticks.
+
+    Attributes:
+        closing_robot: (W, P) m/s in the last tick.
+        closing: (W, P) m/s in the last tick, both parts.
+        apart: int (W, P) substeps since the end of a tick with a contact that is the robot's; more
+            than `Clock.close` means that there is none.
+        quiet: int (W, P) substeps since the last contact that nobody is charged for, likewise.
+        onset: (W, P) s, when that began.
+        span: (W, P) s, from then to its last substep above `TOUCH_N`.
+        peak: (W, P) N, its greatest force in the last tick, 0 if there was none.
+        region_last: (W, R) N in the last substep.
+        region_tail: (W, window - 1, R) N, for the 100 ms mean.
+    """
+
+    closing_robot: np.ndarray
+    closing: np.ndarray
+    apart: np.ndarray
+    quiet: np.ndarray
+    onset: np.ndarray
+    span: np.ndarray
+    peak: np.ndarray
+    region_last: np.ndarray
+    region_tail: np.ndarray
+
+    @classmethod
+    def start(cls, worlds: int, facts: Facts, clk: Clock, signals: Signals) -> "MoverState":
+        """Return the state before the first tick."""
+        bodies, regions = facts.mover.shape[1], len(facts.impedance)
+        robot, mover = closing_speeds(signals, (worlds, bodies))
+        return cls(
+            closing_robot=robot,
+            closing=robot + mover,
+            apart=np.full((worlds, bodies), clk.close + 1),
+            quiet=np.full((worlds, bodies), clk.close + 1),
+            onset=np.zeros((worlds, bodies)),
+            span=np.zeros((worlds, bodies)),
+            peak=np.zeros((worlds, bodies)),
+            region_last=np.zeros((worlds, regions)),
+            region_tail=np.zeros((worlds, clk.press - 1, regions)),
+        )
+
+
+def closing_speeds(signals: Signals, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the robot's and the mover's part (W, P) m/s, zero where not measured."""
+    robot = mover = np.zeros(shape)
+    if signals.closing_robot is not None:
+        robot = np.array(signals.closing_robot, dtype=float).reshape(shape)
+    if signals.closing_mover is not None:
+        mover = np.array(signals.closing_mover, dtype=float).reshape(shape)
+    return robot, mover
+
+
+def watch_movers(
+    signals: Signals,
+    state: MoverState,
+    facts: Facts,
+    clk: Clock,
+    valid: np.ndarray,
+    counts: np.ndarray,
+    contact: np.ndarray,
+    keepout: np.ndarray,
+) -> tuple[dict[str, np.ndarray], MoverState]:
+    """Return the fields of `View` about movers, and the next state.
+
+    Args:
+        signals: The tick.
+        state: Before the tick.
+        facts: Tags and limits.
+        clk: Rule times.
+        valid: bool (W, S).
+        counts: int (W,) valid substeps.
+        contact: (W, S, P) N.
+        keepout: (W, S, P) m.
+    """
+    shape = state.peak.shape
+    robot, mover = closing_speeds(signals, shape)
+    charged, apart = np.ones((1, shape[1]), dtype=bool), state.apart
+    uncharged = (state.quiet, state.onset, state.span, state.peak)
+    if facts.any_mover and signals.closing_robot is not None:
+        met = (((contact > 0.0) | (keepout < 0.0)) & valid[:, :, None]).any(1)
+        closes = (robot > CLOSING_MIN) | (state.closing_robot > CLOSING_MIN)
+        ours = met & (closes | (apart <= clk.close))
+        apart = np.where(ours, 0, np.minimum(apart + counts[:, None], clk.close + 1))
+        charged = ~facts.mover | (apart <= clk.close)
+        hit = (contact > TOUCH_N) & (valid[:, :, None] & ~charged[:, None])
+        start = np.reshape(signals.time, (-1, 1))
+        uncharged = _record(state, hit, contact, counts[:, None], start, clk)
+    seen = {
+        "charged": charged,
+        "separation": NOT_READ,
+        "closing_robot": robot,
+        "closing_mover": mover,
+        "region_mean": NOT_READ,
+        "region_impact": NOT_READ,
+    }
+    if signals.separation is not None:
+        seen["separation"] = np.reshape(signals.separation, shape)
+    last, tail = state.region_last, state.region_tail
+    if signals.region_force is not None and len(facts.impedance):
+        force = np.reshape(signals.region_force, (*valid.shape, -1))
+        if force.any() or last.any() or tail.any():
+            held = np.where(valid[:, :, None], force, last[:, None])
+            begins = (held > 0.0) & ~(np.concatenate((last[:, None], held[:, :-1]), axis=1) > 0.0)
+            speed = state.closing[:, facts.region_partner] * facts.impedance
+            seen["region_impact"] = begins * speed[:, None]
+            last = held[:, -1]
+            seen["region_mean"], tail = causal_mean(force, tail, counts)
+    quiet, onset, span, peak = uncharged
+    return seen, MoverState(
+        closing_robot=robot,
+        closing=robot + mover,
+        apart=apart,
+        quiet=quiet,
+        onset=onset,
+        span=span,
+        peak=peak,
+        region_last=last,
+        region_tail=tail,
+    )
+
+
+def _record(
+    state: MoverState,
+    hit: np.ndarray,
+    contact: np.ndarray,
+    ticks: np.ndarray,
+    start: np.ndarray,
+    clk: Clock,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return quiet, onset, span and peak after a tick in which `hit` (W, S, P) was uncharged."""
+    steps = hit.shape[1]
+    now = hit.any(1)
+    if not now.any():
+        quiet = np.minimum(state.quiet + ticks, clk.close + 1)
+        return quiet, state.onset, state.span, np.zeros_like(state.peak)
+    before = steps - ticks  # invalid substeps
+    first = start + (hit.argmax(1) - before) * clk.dt
+    after = hit[:, ::-1].argmax(1)
+    end = start + (steps - before - after) * clk.dt
+    new = now & (state.quiet >= clk.close)
+    onset = np.where(new, first, state.onset)
+    return (
+        np.where(now, after, np.minimum(state.quiet + ticks, clk.close + 1)),
+        onset,
+        np.where(now, end - onset, state.span),
+        np.where(hit, contact, 0.0).max(1),
+    )
