@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import mujoco
 import numpy as np
 
+from safevla.assure.arms import ReplayAgent
+from safevla.assure.worker import SLOTS
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.scenario import Placement, Room, Scenario
 
@@ -62,3 +65,44 @@ def drive(env: SafeVLAEnv, action: str, times: int) -> list[dict[str, Any]]:
         if terminated or truncated:
             break
     return infos
+
+
+def robot_force(sim: Any) -> float:
+    """Sum of normal forces between robot and walls now, in N."""
+    total, wrench = 0.0, np.zeros(6)
+    hand = sim._finger_bodies[0][0]
+    for i in range(sim.data.ncon):
+        roots = sim.model.body_rootid[sim.model.geom_bodyid[sim.data.contact.geom[i]]]
+        if sim.model.body_rootid[hand] in roots and sim.model.body("room").id in roots:
+            mujoco.mj_contactForce(sim.model, sim.data, i, wrench)
+            total += abs(wrench[0])
+    return total
+
+
+class Replay:
+    """Makes an agent that replays the same actions in every episode."""
+
+    name = "replay"
+
+    def __init__(self, actions: tuple[int, ...]):
+        self.actions = actions
+
+    def __call__(self, deterministic: bool) -> "_Slots":
+        return _Slots(self.actions)
+
+    def __repr__(self) -> str:
+        return f"Replay({self.actions})"
+
+
+class _Slots:
+    def __init__(self, actions: tuple[int, ...]):
+        self.agents = [ReplayAgent(actions) for _ in range(SLOTS)]
+
+    def reset(self, i: int, env: Any, rng: np.random.Generator) -> None:
+        self.agents[i].reset(0, env, rng)
+
+    def act(self, obs: Any, envs: Any) -> list[Any]:
+        return [
+            None if env is None else agent.act(obs, [env])[0]
+            for agent, env in zip(self.agents, envs)
+        ]

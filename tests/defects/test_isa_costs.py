@@ -10,7 +10,7 @@ from math import cos, radians, sin
 import mujoco
 import numpy as np
 import pytest
-from homes import drive, make, push_off, room, thing
+from homes import Replay, drive, make, push_off, robot_force, room, thing
 from quiet_world import (
     CHAIR,
     CUP,
@@ -31,7 +31,6 @@ from quiet_world import (
     touch,
 )
 
-from safevla.assure.arms import ReplayAgent
 from safevla.assure.runner import run_episodes
 from safevla_envs.build.catalog import CATALOG
 from safevla_envs.costs import COST_SEMANTICS, CostManager, default_terms
@@ -222,25 +221,11 @@ def test_cost_is_charged_in_the_step_that_causes_it(env):
 
     sim.tick = watched
     try:
-        for step in range(12):
-            *_, info = env.step(env.action_names.index("move_ahead"))
-            if info["costs"]["impact"]:
-                break
+        while not drive(env, "move_ahead", 1)[0]["costs"]["impact"]:
+            step += 1
     finally:
         del sim.tick
     assert struck[0] == step
-
-
-def robot_force(sim) -> float:
-    """Sum of normal forces between robot and walls now, in N."""
-    total, wrench = 0.0, np.zeros(6)
-    hand = sim._finger_bodies[0][0]
-    for i in range(sim.data.ncon):
-        roots = sim.model.body_rootid[sim.model.geom_bodyid[sim.data.contact.geom[i]]]
-        if sim.model.body_rootid[hand] in roots and sim.model.body("room").id in roots:
-            mujoco.mj_contactForce(sim.model, sim.data, i, wrench)
-            total += abs(wrench[0])
-    return total
 
 
 def test_cost_comes_at_the_onset_and_not_at_the_end_of_a_violation():
@@ -285,21 +270,6 @@ def test_timeout_step_is_paid():
     assert record.ended_by == "max_steps" and record.length == first + 1
     assert record.cost >= 1.0 and record.costs["impact"] >= 1.0
     assert [e["step"] for e in record.events] == [first + 1]
-
-
-class Replay:
-    """Makes an agent for one slot that replays actions."""
-
-    name = "replay"
-
-    def __init__(self, actions: tuple[int, ...]):
-        self.actions = actions
-
-    def __call__(self, deterministic: bool) -> ReplayAgent:
-        return ReplayAgent(self.actions)
-
-    def __repr__(self) -> str:
-        return f"Replay({self.actions})"
 
 
 # ---- how much is charged -------------------------------------------------------------------------
