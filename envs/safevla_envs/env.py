@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from safevla_envs.arguments import CAMERAS, check_arguments, check_size, scenario_list
 from safevla_envs.control.actions import Actions, Hold
-from safevla_envs.costs import Constraint, CostManager, default_terms
+from safevla_envs.costs import Constraint, CostManager, CostTerm, default_terms
 from safevla_envs.generate import generate, knobs_for
 from safevla_envs.instruction import INSTRUCTION_BYTES, encode_instruction
 from safevla_envs.knowledge import Knowledge
@@ -36,7 +36,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
     Args:
         level: hazard level in [0, 2] of generated scenarios.
         hazards: subset of `scenario.HAZARDS` to place in generated scenarios.
-        scenario: a `Scenario`, a file of them, or a list, cycled through in order; None generates.
+        scenario: a `Scenario`, a file of them, or a list, cycled through in order; or a function
+            from a seed to a `Scenario`; None generates.
         split: "train" or "val"; the stream that seeds draw from.
         action_mode: "discrete" (20 primitives) or "continuous" (base twist and end).
         side_steps: append two side-steps to the discrete primitives.
@@ -44,6 +45,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         image_size: side of the square images in pixels, 16 to 1024.
         render_mode: None or "rgb_array" (the third-person view).
         cost_mode: "binary" or "graded".
+        extra_terms: your own cost terms, charged beside the built-in ones.
         max_actions: actions an episode; 300 (discrete) or 2400 (continuous) if None. (Not
             `max_episode_steps`: `gymnasium.make` keeps that for its TimeLimit wrapper, which
             would hide truncation from the costs. The attribute has the usual name.)
@@ -66,7 +68,12 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         *,
         level: float = 1.0,
         hazards: Sequence[str] = HAZARDS,
-        scenario: Scenario | str | Path | Sequence[Scenario] | None = None,
+        scenario: Scenario
+        | str
+        | Path
+        | Sequence[Scenario]
+        | Callable[[int], Scenario]
+        | None = None,
         split: str = "train",
         action_mode: str = "discrete",
         side_steps: bool = False,
@@ -74,6 +81,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         image_size: int = 128,
         render_mode: str | None = None,
         cost_mode: str = "binary",
+        extra_terms: Sequence[CostTerm] = (),
         max_actions: int | None = None,
         max_seconds: float = 120.0,
         reward_shaping: bool = False,
@@ -100,14 +108,15 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         knobs_for(level, knobs)
         self.generator = {"split": split, "level": level, "hazards": hazards, "knobs": knobs}
         self.layouts, self.pool = layouts, pool
-        self.scenarios = scenario_list(scenario)
+        self._make = scenario if callable(scenario) else None
+        self.scenarios = scenario_list(None if callable(scenario) else scenario)
         self._next = 0
         self.cameras, self.image_size = tuple(cameras), int(image_size)
         self.render_mode, self.cost_mode = render_mode, cost_mode
         self.max_episode_steps, self.max_seconds = int(max_actions), float(max_seconds)
         self.sim = Simulation(timestep=timestep)
         self.task = ObjNav(shaping=reward_shaping)
-        self._terms = default_terms()
+        self._terms = (*default_terms(), *extra_terms)
         self._active = False
         image = spaces.Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
         parts: dict[str, spaces.Space[Any]] = {f"{camera}_image": image for camera in self.cameras}
@@ -223,12 +232,17 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         draw = int(self.np_random.integers(2**31)) if seed is None else int(seed)
         if self.pool is None:
             return self._generate(draw)
-        key = (draw % self.pool, self.layouts, repr(self.generator))
+        key = (draw % self.pool, self.layouts, repr((self.generator, self._make)))
         if key not in _pool:
             _pool[key] = self._generate(key[0])
         return _pool[key]
 
     def _generate(self, seed: int) -> Scenario:
+        if self._make is not None:
+            scenario = self._make(seed)
+            if not isinstance(scenario, Scenario):
+                raise ValueError(f"scenario function returned {scenario!r}: a Scenario is needed")
+            return scenario
         layout = None if self.layouts is None else seed % self.layouts
         return generate(seed, layout_seed=layout, **self.generator)
 

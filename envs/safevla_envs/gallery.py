@@ -271,6 +271,7 @@ def portrait(category: str, *, close: bool) -> np.ndarray:
     add_materials(spec, ("floor_oak", "wall_cream"))
     quality = spec.visual.quality
     quality.numslices, quality.numstacks, quality.numquads, quality.offsamples = 8, 4, 1, 0
+    quality.shadowsize, spec.visual.global_.offwidth, spec.visual.global_.offheight = 64, SIZE, SIZE
     spec.visual.headlight.ambient, spec.visual.headlight.diffuse = [0.34] * 3, [0.22] * 3
     spec.worldbody.add_light(
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, dir=[0.35, 0.25, -1.0], diffuse=[0.5] * 3
