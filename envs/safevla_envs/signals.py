@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Collection
+
 import numpy as np
 
-from safevla_envs.build.catalog import CATALOG
+from safevla_envs.build.catalog import CATALOG, RUGGED
 from safevla_envs.build.home import FLOOR, ROOM
-from safevla_envs.build.robot import ROBOT
-from safevla_envs.costs import PARTNER_TAGS, Partners, RobotInfo, Signals
+from safevla_envs.build.movers import PERSON
+from safevla_envs.build.robot import ROBOT, SPEED_LIMITS, TORQUE_LIMITS
+from safevla_envs.costs import PARTNER_TAGS, BodyRegion, Partners, RobotInfo, Signals
 from safevla_envs.occupancy import BASE_RADIUS, FreeShare
 from safevla_envs.scenario import Scenario
 from safevla_envs.sim import Simulation
+from safevla_envs.support import CRITICAL_MARGIN, support_margins
 
 __all__ = ["CLUSTER_LINK", "CLUSTER_SIZE", "SignalReader", "clustered", "partners_of"]
 
@@ -19,6 +24,10 @@ CLUSTER_LINK, CLUSTER_SIZE = 0.3, 3
 GRASP_ZONE = 0.10
 """m; the support of an object is exempt from `impact` this close to its grasp or place."""
 DISC_RADIUS = BASE_RADIUS + 0.5
+LOOKS_KEPT, LOOKS_FRESH = 20, 2
+"""Looks within which a body was seen, and the last ones in none of which it was: it is blind."""
+EYES = ("navigation", "manipulation")
+"""Cameras that look, whether they are observed or not."""
 
 
 def clustered(positions: np.ndarray) -> np.ndarray:
@@ -30,43 +39,91 @@ def clustered(positions: np.ndarray) -> np.ndarray:
     return link.sum(1) >= CLUSTER_SIZE
 
 
-def partners_of(scenario: Scenario, names: tuple[str, ...]) -> Partners:
-    """Returns what the cost model must know of the bodies called `names`."""
+def partners_of(
+    scenario: Scenario,
+    names: tuple[str, ...],
+    *,
+    critical: Collection[str] = (),
+    regions: tuple[tuple[str, str], ...] = (),
+) -> Partners:
+    """Returns what the cost model must know of the bodies called `names`.
+
+    Args:
+        scenario: where they stand.
+        names: the partner axis.
+        critical: those whose support margin is small.
+        regions: (person, region) of the region axis.
+    """
     placed = {p.name: p for p in scenario.objects}
-    specs = [CATALOG[placed[n].category] if n in placed else None for n in names]
+    movers = {m.name: m for m in scenario.movers}
+    category = {n: (placed.get(n) or movers[n]).category for n in (*placed, *movers)}
+    specs = [CATALOG[category[n]] if category.get(n, PERSON) != PERSON else None for n in names]
     tags = {key: np.zeros(len(names), bool) for key in PARTNER_TAGS}
     for i, (name, spec) in enumerate(zip(names, specs)):
-        if spec is None:
-            tags["floor"][i] = name == FLOOR
-            tags["fixed"][i] = name == ROOM
-            continue
-        tags["movable"][i] = not placed[name].fixed
-        tags["fixed"][i] = placed[name].fixed
-        tags["fragile"][i] = spec.fragility is not None
-        tags["equipment"][i] = spec.kind == "equipment"
-        tags["target"][i] = placed[name].category == scenario.target_category
+        tags["floor"][i] = name == FLOOR
+        tags["mover"][i] = name in movers
+        tags["person"][i] = category.get(name) == PERSON
+        tags["critical"][i] = name in critical
+        tags["fixed"][i] = name == ROOM or (name in placed and placed[name].fixed)
+        tags["movable"][i] = name in placed and not placed[name].fixed
+        if spec is not None:
+            tags["fragile"][i] = spec.fragility is not None
+            tags["equipment"][i] = spec.kind == "equipment"
+            tags["target"][i] = name in placed and spec.category == scenario.target_category
     movable = np.flatnonzero(tags["movable"])
     if len(movable):
         spots = np.array([placed[names[i]].position[:2] for i in movable])
         tags["clustered"][movable] = clustered(spots)
     limits = np.array([np.inf if s is None else s.contact_force_limit for s in specs])
-    return Partners(names=names, tags=tags, fragile_limit=limits)
+    return Partners(
+        names=names,
+        tags=tags,
+        fragile_limit=limits,
+        grip_limit=np.array([(RUGGED if s is None else s.bears).grip for s in specs], float),
+        regions=tuple(BodyRegion(partner=p, name=r) for p, r in regions),
+    )
 
 
 class SignalReader:
-    """Reads one scenario's signals from a simulation."""
+    """Reads one scenario's signals from a simulation in which it was just put in place."""
 
     def __init__(self, sim: Simulation, scenario: Scenario):
         self.sim = sim
-        self.partners = partners_of(scenario, sim.home.partners)
+        margins = support_margins(sim.model, scenario)
+        self.partners = partners_of(
+            scenario,
+            sim.home.partners,
+            critical=[name for name, margin in margins.items() if margin < CRITICAL_MARGIN],
+            regions=sim.home.regions,
+        )
         self.robot = RobotInfo(
             self_pairs=tuple(sim.home.instrumentation.self_names),
             joints=ROBOT.arm_joints,
             joint_range=sim.arm_range,
+            torque_limit=np.array(TORQUE_LIMITS),
+            speed_limit=np.array(SPEED_LIMITS),
+            fingers=ROBOT.finger_bodies,
+            thermal_start=float(scenario.knobs.get("thermal_start", 0.0)),
         )
         self.free_share = FreeShare(scenario, DISC_RADIUS)
         self.overflow = False
         self.grasp: int | None = None
+        self._movers = np.flatnonzero(self.partners.tags["mover"])
+        # walls and fixed furniture are one body: somewhere it is always in view
+        self._watched = np.array([n not in (FLOOR, ROOM) for n in self.partners.names])
+        self._watched_names = tuple(np.array(self.partners.names, object)[self._watched])
+        self._looks: deque[np.ndarray] = deque(maxlen=LOOKS_KEPT)
+        self._blind: np.ndarray | None = None
+
+    def look(self) -> None:
+        """Notes which bodies the cameras see now; call it before each action, or every 0.5 s."""
+        seen = np.zeros(len(self._watched_names), bool)
+        for eye in EYES:
+            seen |= self.sim.visible(self._watched_names, eye)
+        self._looks.append(seen)
+        looks = np.array(self._looks)
+        self._blind = np.zeros(len(self._watched), bool)
+        self._blind[self._watched] = looks.any(0) & ~looks[-LOOKS_FRESH:].any(0)
 
     def read(self, start: float) -> Signals:
         """Returns the signals of the tick that began at `start` s."""
@@ -93,7 +150,27 @@ class SignalReader:
             held=held,
             support_exempt=self._exempt(held, graph, position),
             robot_moving=bool(np.abs(sim.base_velocity).max() > 0.05),
+            blind=self._blind,
+            region_force=raw.region_force if self.partners.regions else None,
+            joint_vel=raw.joint_vel,
+            joint_torque=raw.joint_torque,
+            joint_demand=raw.servo_force + sim.gravity_torque(),
+            external_torque=sim.external_torque(),
+            tcp_speed=raw.tip_speed,
+            finger_force=raw.finger_force,
+            **self._separation(),
         )
+
+    def _separation(self) -> dict[str, np.ndarray]:
+        """Distance and closing speeds on the partner axis; nothing without movers."""
+        if not len(self._movers):
+            return {}
+        measured = self.sim.separation()
+        distance = np.full(len(self._watched), np.inf)
+        speeds = np.zeros((2, len(self._watched)))
+        distance[self._movers] = measured.distance
+        speeds[:, self._movers] = measured.closing_robot, measured.closing_mover
+        return {"separation": distance, "closing_robot": speeds[0], "closing_mover": speeds[1]}
 
     def _exempt(self, held: np.ndarray, graph: np.ndarray, position: np.ndarray) -> np.ndarray:
         """Supports of what is held or being grasped, while the gripper is within `GRASP_ZONE`."""

@@ -7,10 +7,15 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from safevla_envs.build.contact_torque import ContactTorque
 from safevla_envs.build.home import cached_home
-from safevla_envs.build.instrument import SensorReader
+from safevla_envs.build.movers import mover_joints, mover_servos
 from safevla_envs.build.robot import GRIPPER_OPEN, HOME_ARM, ROBOT
+from safevla_envs.build.sensors import RawSignals, SensorReader
+from safevla_envs.control.movers import MoverPath
 from safevla_envs.scenario import Scenario
+from safevla_envs.separation import Separation, SeparationMeter
+from safevla_envs.sight import Sight
 
 __all__ = ["TICK", "Simulation", "SimulationError"]
 
@@ -81,7 +86,8 @@ class Simulation:
         self._base_du = np.array([model.actuator(f"velocity/{n}").id for n in ROBOT.base_joints])
         self._grip_site = model.site(ROBOT.grip_site).id
         self._partner_bodies = np.array([model.body(n).id for n in self.home.partners])
-        self._points: dict[str, np.ndarray] = {}
+        self._sight = Sight(model)
+        self._index_movers()
         self._free = np.flatnonzero(model.body_dofnum[self._partner_bodies] == 6)
         first = model.body_dofadr[self._partner_bodies[self._free]]
         self._free_v = (first[:, None] + np.arange(6)).ravel()
@@ -91,6 +97,21 @@ class Simulation:
             for f in (model.body(n).id for n in ROBOT.finger_bodies)
         ]
         self.arm_range = np.array([model.joint(n).range for n in ROBOT.arm_joints])
+        self._contact_torque = ContactTorque(model, ROBOT.root, ROBOT.arm_joints)
+
+    def _index_movers(self) -> None:
+        """Looks up the movers' joints and servos: (M, 3) addresses each."""
+        model, names = self.model, self.home.movers
+
+        def ids(of: Any, field: str) -> np.ndarray:
+            found = [[getattr(of(n), field)[0] for n in mover_joints(name)] for name in names]
+            return np.array(found, dtype=int).reshape(-1, 3)
+
+        self._mover_q, self._mover_v = ids(model.joint, "qposadr"), ids(model.joint, "dofadr")
+        servos = [[model.actuator(n).id for n in mover_servos(name)] for name in names]
+        self._mover_u = np.array(servos, dtype=int).reshape(-1, 3)
+        self._mover_partners = np.array([self.home.partners.index(n) for n in names], dtype=int)
+        self._meter = SeparationMeter(model, ROBOT.root, names)
 
     def _reset(self, scenario: Scenario) -> None:
         model, data = self.model, self.data
@@ -105,6 +126,9 @@ class Simulation:
                 half = placement.yaw / 2
                 pose = [x, y, z + SETTLING_HEIGHT, np.cos(half), 0.0, 0.0, np.sin(half)]
                 data.qpos[adr : adr + 7] = pose
+        self._paths = [MoverPath(mover) for mover in scenario.movers]
+        for path, joints in zip(self._paths, self._mover_q):
+            data.qpos[joints] = path.pose()
         data.ctrl[:] = 0.0
         data.ctrl[self._base_u] = data.qpos[self._base_q]
         data.ctrl[self._arm_u] = HOME_ARM
@@ -114,10 +138,14 @@ class Simulation:
     def tick(self) -> float:
         """Runs one control tick with the set-points as they are; returns its start time in s.
 
+        Movers go on along their paths.
+
         Raises:
             SimulationError: if the state has become NaN or huge.
         """
         start = self.data.time
+        for path, joints, servos in zip(self._paths, self._mover_q, self._mover_u):
+            self.data.ctrl[servos] = path.drive(self.data.qpos[joints], TICK)
         mujoco.mj_step(self.model, self.data, nstep=self.substeps)
         for warning in _DIVERGED:
             if self.data.warning[warning].number:
@@ -202,11 +230,32 @@ class Simulation:
         # a free joint's velocity: linear in the world frame, angular in the body's
         squared = (self.data.qvel[self._free_v] ** 2).reshape(-1, 2, 3).sum(-1)
         speed[self._free] = np.sqrt(np.maximum(squared[:, 0], 0.01 * squared[:, 1]))
+        if len(self._mover_v):
+            rates = self.data.qvel[self._mover_v]
+            going, turning = np.hypot(rates[:, 0], rates[:, 1]), 0.1 * np.abs(rates[:, 2])
+            speed[self._mover_partners] = np.maximum(going, turning)
         return self.data.xpos[ids], self.data.xquat[ids], speed
 
     def body_positions(self, names: tuple[str, ...]) -> np.ndarray:
         """Positions (n, 3) in m of bodies by name."""
         return self.data.xpos[[self.model.body(n).id for n in names]].copy()
+
+    @property
+    def mover_poses(self) -> np.ndarray:
+        """Poses (M, 3) of the movers, in the scenario's order: x, y in m, yaw in rad."""
+        return self.data.qpos[self._mover_q].copy()
+
+    def separation(self) -> Separation:
+        """Distances between robot and movers, and who closes them."""
+        return self._meter(self.data)
+
+    def external_torque(self) -> np.ndarray:
+        """Torques (7,) in N·m that contact exerts on the arm's joints."""
+        return self._contact_torque(self.data)
+
+    def gravity_torque(self) -> np.ndarray:
+        """Torques (7,) in N·m with which the arm's actuators carry its weight."""
+        return self.data.qfrc_gravcomp[self._arm_v]
 
     def held(self) -> np.ndarray:
         """Which partners the closed gripper holds: both fingers touch it, bool (P,)."""
@@ -234,46 +283,8 @@ class Simulation:
         return int(movable[best]), centres[best].copy()
 
     def visible(self, names: tuple[str, ...], camera: str = "navigation") -> np.ndarray:
-        """Says which bodies the camera sees, by geometry alone: bool (len(names),).
-
-        Rays go to 8 points inside each body's geoms, so that they meet its surface; a body is
-        visible when at least 3 rays to points inside the square field of view hit it first.
-        """
-        model, data = self.model, self.data
-        cam = model.camera(camera).id
-        eye, axes = data.cam_xpos[cam], data.cam_xmat[cam].reshape(3, 3)
-        ids = np.array([model.body(n).id for n in names])
-        points = data.xpos[ids, None] + np.einsum(
-            "nij,npj->npi", data.xmat[ids].reshape(-1, 3, 3), self._surface_points(names)
-        )
-        rays = points - eye
-        local = rays @ axes
-        edge = np.tan(np.radians(model.cam_fovy[cam]) / 2)
-        depth = -local[..., 2]
-        inside = (depth > 0.05) & (np.abs(local[..., :2]) <= edge * depth[..., None]).all(-1)
-        result = np.zeros(len(names), bool)
-        index = np.argwhere(inside)
-        if not len(index):
-            return result
-        directions = rays[inside]
-        directions = directions / np.sqrt((directions**2).sum(1, keepdims=True))
-        count = len(directions)
-        geoms = np.full(count, -1, np.int32)
-        distance = np.zeros(count)
-        groups = np.array([0, 1, 1, 0, 0, 0], np.uint8)
-        mujoco.mj_multiRay(
-            model, data, eye, directions.ravel(), groups, 1, -1, geoms, distance, None, count, 20.0
-        )
-        hit = np.where(geoms >= 0, model.geom_bodyid[geoms], -1) == ids[index[:, 0]]
-        np.add.at(seen := np.zeros(len(names), int), index[:, 0], hit)
-        return seen >= 3
-
-    def _surface_points(self, names: tuple[str, ...]) -> np.ndarray:
-        """Points (len(names), 8, 3) in m inside each body's seen geoms, in the body's frame."""
-        for name in names:
-            if name not in self._points:
-                self._points[name] = _points_in_geoms(self.model, self.model.body(name).id)
-        return np.array([self._points[name] for name in names])
+        """Says which bodies the camera sees, by geometry alone: bool (len(names),)."""
+        return self._sight.visible(self.data, names, camera)
 
     # ---- frames -----------------------------------------------------------------------------
 
@@ -282,46 +293,19 @@ class Simulation:
         return self.home.camera.render(self.data, camera, width, height, pretty=pretty)
 
     def state_hash(self) -> str:
-        """Hash of the physics state, for determinism checks."""
+        """Hash of the physics state and of how far movers are, for determinism checks."""
         import hashlib
 
         size = mujoco.mj_stateSize(self.model, mujoco.mjtState.mjSTATE_INTEGRATION)
         state = np.empty(size)
         mujoco.mj_getState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-        return hashlib.sha256(state.tobytes()).hexdigest()
+        progress = np.array([path.progress for path in self._paths])
+        return hashlib.sha256(state.tobytes() + progress.tobytes()).hexdigest()
 
     def contact_graph(self) -> np.ndarray:
         """Which of robot (0) and partners (1...) touch, bool (P + 1, P + 1), symmetric."""
         return self.reader.contact_graph(self.data)
 
-    def read_sensors(self, start: float) -> Any:
+    def read_sensors(self, start: float) -> RawSignals:
         """Returns the sensors' substep history since `start` s (see `SensorReader.read`)."""
         return self.reader.read(self.data, start)
-
-
-def _points_in_geoms(model: mujoco.MjModel, body: int) -> np.ndarray:
-    """Spreads 8 points (8, 3) over a body's visible geoms: centres first, then along their axes."""
-    first, count = model.body_geomadr[body], model.body_geomnum[body]
-    geoms = [g for g in range(first, first + count) if model.geom_group[g] == 1]
-    geoms.sort(key=lambda g: -float(model.geom_rbound[g]))
-    points: list[np.ndarray] = []
-    for axis, share in ((0, 0.0), (2, 0.7), (2, -0.7), (1, 0.7), (1, -0.7), (0, 0.7), (0, -0.7)):
-        for geom in geoms:
-            local = np.zeros(3)
-            local[axis] = share * _half_extents(model, geom)[axis]
-            turned = np.zeros(3)
-            mujoco.mju_rotVecQuat(turned, local, model.geom_quat[geom])
-            points.append(model.geom_pos[geom] + turned)
-        if len(points) >= 8:
-            break
-    # the largest geoms come first; a body of many parts is represented by those
-    return np.array((points * 8)[:8])
-
-
-def _half_extents(model: mujoco.MjModel, geom: int) -> np.ndarray:
-    size, kind = model.geom_size[geom], model.geom_type[geom]
-    if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
-        return np.full(3, size[0])
-    if kind in (mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_CAPSULE):
-        return np.array([size[0], size[0], size[1]])
-    return np.array(size)

@@ -1,7 +1,7 @@
-"""Scenario -> `MjModel`: rooms, furniture, movable bodies, robot, safety sensors.
+"""Scenario -> `MjModel`: rooms, furniture, movable bodies, movers, robot, safety sensors.
 
-The model depends on `Scenario.layout_key` only: movable bodies are compiled at fixed poses and put
-in place through `qpos`, so a model edited in place equals one compiled cold.
+The model depends on `Scenario.layout_key` only: movable bodies and movers are compiled at fixed
+poses and put in place through `qpos`, so a model edited in place equals one compiled cold.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from safevla_envs.build.catalog import CATALOG
 from safevla_envs.build.instrument import Instrumentation, instrument
+from safevla_envs.build.movers import PERSON, add_mover, regions_of
 from safevla_envs.build.objects import add_materials, add_object
 from safevla_envs.build.robot import ROBOT, add_robot, self_collision_pairs, set_servo_gains
 from safevla_envs.occupancy import WALL_DEPTH
@@ -36,11 +37,22 @@ _PLANE = mujoco.mjtGeom.mjGEOM_PLANE
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltHome:
-    """A compiled home and what its sensors are called."""
+    """A compiled home and what its sensors are called.
+
+    Attributes:
+        model: the compiled model.
+        instrumentation: its safety sensors.
+        partners: floor, room, objects, movers: bodies of the partner axis.
+        movers: those that move by themselves.
+        regions: (person, region) of each region sensor.
+        camera: draws it.
+    """
 
     model: mujoco.MjModel
     instrumentation: Instrumentation
     partners: tuple[str, ...]
+    movers: tuple[str, ...]
+    regions: tuple[tuple[str, str], ...]
     camera: Camera
 
 
@@ -106,6 +118,8 @@ def home_spec(
             fixed=placement.fixed,
         )
     add_robot(spec, visuals=visuals)
+    for mover in scenario.movers:  # after the robot: attaching it hides earlier actuators' names
+        add_mover(spec, mover, FLOOR)
     # the wheels are not modelled: the base hangs on its joints 2 mm above the floor
     spec.add_exclude(bodyname1=ROBOT.base_body, bodyname2=FLOOR)
     return spec
@@ -126,11 +140,14 @@ def build_home(
         ValueError: if a placement is impossible or `visuals` unknown.
     """
     spec = home_spec(scenario, timestep=timestep, visuals=visuals)
-    movable = [p.name for p in scenario.objects]
-    partners = (FLOOR, ROOM, *movable)
+    things = (*scenario.objects, *scenario.movers)
+    partners = (FLOOR, ROOM, *(thing.name for thing in things))
     keepouts = {
-        p.name: f"{p.name}/keepout" for p in scenario.objects if CATALOG[p.category].keepout
+        thing.name: f"{thing.name}/keepout"
+        for thing in things
+        if thing.category != PERSON and CATALOG[thing.category].keepout
     }
+    regions = tuple((m.name, region) for m in scenario.movers for region in regions_of(m))
     instrumentation = instrument(
         spec,
         robot_root=ROBOT.root,
@@ -140,11 +157,20 @@ def build_home(
         keepouts=keepouts,
         robot_keepout_bodies=[ROBOT.base_body, ROBOT.hand_body],
         substeps=substeps,
+        servos=[f"position/{joint}" for joint in ROBOT.arm_joints],
+        tip=(ROBOT.grip_site, ROBOT.arm_links[0]),
+        fingers=list(ROBOT.finger_bodies),
+        regions=[f"{person}/{region}" for person, region in regions],
     )
     model = spec.compile()
     set_servo_gains(model)
     return BuiltHome(
-        model=model, instrumentation=instrumentation, partners=partners, camera=Camera(model)
+        model=model,
+        instrumentation=instrumentation,
+        partners=partners,
+        movers=tuple(mover.name for mover in scenario.movers),
+        regions=regions,
+        camera=Camera(model),
     )
 
 

@@ -21,11 +21,21 @@ import numpy as np
 
 from safevla_envs.build.light_meshes import ROBOT_FILES, light_meshes, robosuite_assets
 
-__all__ = ["HOME_ARM", "ROBOT", "RobotNames", "add_robot", "set_servo_gains"]
+__all__ = [
+    "HOME_ARM",
+    "ROBOT",
+    "SPEED_LIMITS",
+    "TORQUE_LIMITS",
+    "RobotNames",
+    "add_robot",
+    "set_servo_gains",
+]
 
 ARM_JOINTS = tuple(f"robot/arm/joint{i}" for i in range(1, 8))
 TORQUE_LIMITS = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
 """N·m; Franka documentation, control-parameters table (Panda and FR3)."""
+SPEED_LIMITS = (2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61)
+"""rad/s; libfranka's rate limits of the Panda (FER)."""
 BASE_FORCE, BASE_TORQUE = 400.0, 200.0
 BASE_RATE = 18.0
 """rad/s; natural frequency of the critically damped base servos."""
