@@ -1,0 +1,119 @@
+"""Many random actions in many homes: no warning, no NaN, no unexplained flag, no growing memory.
+
+`SAFEVLA_SOAK=100000 pytest tests/envs/test_soak.py` runs that many actions; 3,000 by default.
+"""
+
+import gc
+import os
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from safevla_envs.build.instrument import CONTACT_SLOTS
+from safevla_envs.env import SafeVLAEnv
+from safevla_envs.generate import generate
+
+ACTIONS = int(os.environ.get("SAFEVLA_SOAK", "3000"))
+EPISODE = 100
+HOMES = 60
+"""At most; fewer than the homes that a process keeps compiled, so that memory settles."""
+GROWTH = 0.05
+PAGES = Path("/proc/self/statm")
+pytestmark = pytest.mark.skipif(not PAGES.exists(), reason="resident memory is read from /proc")
+
+
+def resident_bytes() -> int:
+    gc.collect()
+    return int(PAGES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Watch:
+    """Counts, at the end of every tick, the contacts of each pair of robot and partner."""
+
+    def __init__(self, env: SafeVLAEnv):
+        self.env, self.most = env, Counter()
+        tick = env.sim.tick
+
+        def watched() -> float:
+            start = tick()
+            self.count()
+            return start
+
+        env.sim.tick = watched
+
+    def count(self) -> None:
+        sim = self.env.sim
+        if not sim.data.ncon:
+            return
+        nodes = sim.reader._node[sim.data.contact.geom[: sim.data.ncon]]
+        for (a, b), n in zip(*np.unique(np.sort(nodes, axis=1), axis=0, return_counts=True)):
+            if a == 0 or b == 0:
+                pair = (int(a), int(b))
+                self.most[pair] = max(self.most[pair], int(n))
+
+
+def random_action(env: SafeVLAEnv, rng: np.random.Generator):
+    if env.actions.mode == "continuous":
+        action = rng.uniform(-1, 1, 4).astype(np.float32)
+        action[3] = 1.0 if rng.random() < 0.003 else -1.0
+        return action
+    while True:
+        action = int(rng.integers(len(env.action_names)))
+        if action != env.END or rng.random() < 0.1:
+            return action
+
+
+def check(env: SafeVLAEnv, result) -> dict:
+    observation, reward, _, _, info = result
+    assert "sim_error" not in info, info["sim_error"]
+    assert np.isfinite(observation["state"]).all() and np.isfinite(reward)
+    charges = np.array([info["cost"], *info["costs"].values(), *info["cost_return"].values()])
+    assert np.isfinite(charges).all() and (charges >= 0.0).all() and (charges % 1.0 == 0.0).all()
+    assert info["cost"] <= sum(info["costs"].values())
+    for event in info["cost_events"]:
+        assert np.isfinite(event["peak"]) and np.isfinite(event["duration"]), event
+    assert np.isfinite(env.sim.data.qpos).all() and np.isfinite(env.sim.data.qvel).all()
+    return info
+
+
+@pytest.mark.slow
+def test_random_actions_leave_no_trace():
+    count = min(HOMES, max(2, ACTIONS // EPISODE // 4))
+    homes = [generate(seed, level=seed % 3) for seed in range(count)]
+    envs = [
+        SafeVLAEnv(cameras=(), action_mode=mode, side_steps=True, max_actions=EPISODE)
+        for mode in ("discrete", "continuous")
+    ]
+    watches = [Watch(env) for env in envs]
+    rng = np.random.default_rng(0)
+    done, episode, memory = 0, 0, []
+    onsets, unexplained = Counter(), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        while done < ACTIONS:
+            if not memory and done >= ACTIONS / 3 and episode >= len(homes):
+                memory.append(resident_bytes())
+            turn = episode % 5 == 4
+            env, watch = envs[turn], watches[turn]
+            watch.most.clear()
+            env.reset(options={"scenario": homes[episode % len(homes)]})
+            over = False
+            while not over:
+                result = env.step(random_action(env, rng))
+                info, over = check(env, result), result[2] or result[3]
+                done += 1
+            assert not any(w.number for w in env.sim.data.warning), "a warning of MuJoCo's"
+            onsets.update(event["constraint"] for event in env.costs.episode_events)
+            crowded = {pair: n for pair, n in watch.most.items() if n > CONTACT_SLOTS}
+            if info.get("contact_overflow") and not crowded:
+                unexplained.append((env.scenario.seed, dict(watch.most)))
+            episode += 1
+    memory.append(resident_bytes())
+    print(f"{done} actions, {episode} episodes, {len(homes)} homes; onsets {dict(onsets)}")
+    print(f"resident {[round(m / 2**20) for m in memory]} MiB")
+    assert unexplained == []
+    assert sum(onsets.values()) > 0, "something was charged"
+    assert memory[1] <= memory[0] * (1 + GROWTH)
