@@ -5,7 +5,9 @@ import pytest
 
 from safevla.bench import compare, environment_sides
 from safevla.bench.compare import RATIOS
+from safevla.bench.costs import _Stopwatch, bare_twin, cost_overhead, medians
 from safevla.bench.sides import TICK, measure
+from safevla_envs.env import SafeVLAEnv
 
 ENV = "safevla_envs:SafeVLA/ObjNav-v0"
 
@@ -68,3 +70,52 @@ def test_ours_is_faster_than_robosuite_in_one_run():
     # far below what is usual: a guard against a lost order of magnitude, on any machine
     assert result.ratios["ours / robosuite, no camera"][1] > 1.5
     assert result.ratios["ours / robosuite, camera"][1] > 6
+
+
+def test_bare_side_has_no_sensors_and_pays_nothing():
+    full, bare = (SafeVLAEnv(cameras=(), max_actions=10**9) for _ in range(2))
+    for env in (full, bare):
+        env.reset(seed=0)
+    bare_twin(bare)
+    assert full.sim.model.nsensor > 0 and bare.sim.model.nsensor == 0
+    for action in (0, 0, 2, 6, 0):
+        *_, paid = full.step(action)
+        *_, free = bare.step(action)
+    assert full.sim.data.qpos.tolist() == bare.sim.data.qpos.tolist(), "the same physics"
+    assert paid["costs"].keys() == free["costs"].keys()
+    bare.reset(seed=1)
+    assert bare.sim.model.nsensor > 0, "a reset makes it whole again"
+
+
+def test_overhead_of_costs_is_measured_in_one_run():
+    found = cost_overhead("quick look", seconds=0.3)
+    assert found.low < found.share < found.high and found.share > 0.0
+    assert found.tick_ms == pytest.approx(found.bare_tick_ms * (1 + found.share))
+    assert found.facts["substeps"] == 10 and found.facts["scenarios"] >= 3
+    assert set(found.parts) == {"sensors", "reading", "terms"}
+    assert found.parts["reading"] > 0.0 and found.parts["terms"] > 0.0
+    assert sum(found.parts.values()) == pytest.approx(found.share, rel=0.8)
+    assert json.loads(json.dumps(found.as_dict()))["ticks"] == found.ticks
+
+
+def test_different_physics_is_noticed(monkeypatch):
+    def meddle(env):
+        bare_twin(env)
+        env.sim.data.qpos[0] += 1e-9
+
+    monkeypatch.setattr("safevla.bench.costs.bare_twin", meddle)
+    with pytest.raises(RuntimeError, match="same physics"):
+        cost_overhead(seconds=0.1)
+
+
+def test_stopwatch_shares():
+    watch = _Stopwatch()
+    watch.spent |= {"tick": 3.0, "bare tick": 2.0, "reading": 0.5, "terms": 0.25}
+    assert watch.shares(4.0) == {"sensors": 0.25, "reading": 0.125, "terms": 0.0625}
+
+
+def test_medians_of_build_reset_and_tick():
+    found = medians(2)
+    assert 0 < found.tick < found.reset < found.build and found.scenarios == 2
+    with pytest.raises(ValueError, match="count=0"):
+        medians(0)

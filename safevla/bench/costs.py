@@ -1,0 +1,335 @@
+"""What the safety costs cost: our environment beside itself without sensors, reading and terms.
+
+Both sides live in one process, start from the same scenario and take the same actions; short
+segments of the two alternate, so that a slow moment of the machine meets both. The bare side's
+model is compiled from the same scenario without safety sensors. That both sides really did the same
+physics is checked: their states must be equal to the last bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Medians", "Overhead", "bare_twin", "cost_overhead", "medians"]
+
+SEGMENT_TICKS = 24
+"""Control ticks of a segment, about 20 ms of work: long against a timer's own cost."""
+EPISODE_TICKS = 240
+"""Ticks after which both sides go on with the next scenario."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overhead:
+    """How much longer a side takes with all costs on.
+
+    Attributes:
+        name: what was measured.
+        share: extra time over the bare side's time, e.g. 0.1 for 10 %.
+        low: lower end of the 95 % interval (bootstrap over segments).
+        high: upper end.
+        segments: pairs of segments.
+        ticks: control ticks of each side.
+        tick_ms: time of a tick with costs in ms, mean.
+        bare_tick_ms: the same without.
+        parts: share of the bare side's time that sensors, reading and terms take.
+        facts: time step in s, substeps, number of sensors, constraints and scenarios.
+    """
+
+    name: str
+    share: float
+    low: float
+    high: float
+    segments: int
+    ticks: int
+    tick_ms: float
+    bare_tick_ms: float
+    parts: dict[str, float]
+    facts: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Medians:
+    """Median times in ms over generated scenarios.
+
+    Attributes:
+        scenarios: how many.
+        generate: drawing a scenario.
+        build: compiling its model with all sensors.
+        reset: a reset whose home is compiled already.
+        tick: a control tick with all costs.
+    """
+
+    scenarios: int
+    generate: float
+    build: float
+    reset: float
+    tick: float
+
+
+class _NoSignals:
+    """Stands in for the reader of signals: nothing is read."""
+
+    overflow = False
+    grasp: int | None = None
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+class _NoCosts:
+    """Stands in for the cost manager: nothing is charged."""
+
+    cost_semantics = "none"
+
+    def __init__(self, names: Sequence[str]):
+        self._zero = {"cost": 0.0, "costs": dict.fromkeys(names, 0.0)}
+
+    def update(self, signals: None) -> None:
+        """Charges nothing."""
+
+    def end_step(self) -> dict[str, Any]:
+        """Returns zeros."""
+        return dict(self._zero)
+
+
+def bare_twin(core: Any) -> None:
+    """Turns an environment that was just reset into its bare side: no sensors, no terms.
+
+    The model is compiled again from the scenario in place, without safety sensors.
+    """
+    import mujoco
+
+    from safevla_envs.build.home import home_spec
+    from safevla_envs.build.robot import set_servo_gains
+
+    sim = core.sim
+    model = home_spec(sim.scenario, timestep=sim.timestep, visuals=sim.visuals).compile()
+    set_servo_gains(model)
+    for size in ("nq", "nv", "nu", "nbody", "ngeom"):
+        if getattr(model, size) != getattr(sim.model, size):
+            raise RuntimeError(f"the bare model differs in {size}")
+    sim.model, sim.data = model, mujoco.MjData(model)
+    sim._index()
+    sim._reset(sim.scenario)
+    core.signals = _NoSignals()
+    core.costs = _NoCosts([c.name for c in core.constraints])
+    sim._key = ""  # the next scenario is loaded afresh
+
+
+class _Stopwatch:
+    """CPU seconds spent in some methods, by part."""
+
+    def __init__(self) -> None:
+        self.spent = dict.fromkeys(("tick", "bare tick", "reading", "terms"), 0.0)
+
+    def wrap(self, owner: Any, method: str, part: str) -> None:
+        """Times every call of `owner.method` from now on, until the attribute is deleted."""
+        inner = getattr(owner, method, None)
+        if inner is None:
+            return
+
+        def timed(*args: Any) -> Any:
+            start = time.process_time()
+            result = inner(*args)
+            self.spent[part] += time.process_time() - start
+            return result
+
+        setattr(owner, method, timed)
+
+    def shares(self, bare: float) -> dict[str, float]:
+        """Returns what sensors, reading and terms take, as shares of `bare` seconds."""
+        sensors = self.spent["tick"] - self.spent["bare tick"]
+        found = {"sensors": sensors, **{k: self.spent[k] for k in ("reading", "terms")}}
+        return {part: float(seconds / bare) for part, seconds in found.items()}
+
+
+def _actions(core: Any, rng: np.random.Generator) -> list[Any]:
+    """Random actions of one segment; never `end`."""
+    moves = [a for a in range(len(core.action_names)) if a not in (core.END, core.SUB_DONE)]
+    chosen: list[Any] = []
+    ticks = 0
+    while ticks < SEGMENT_TICKS:
+        action = int(rng.choice(moves))
+        if core.actions.ticks(action) <= SEGMENT_TICKS:
+            chosen.append(action)
+            ticks += core.actions.ticks(action)
+    return chosen
+
+
+def _ticks(core: Any, actions: Sequence[Any]) -> int:
+    return sum(core.actions.ticks(action) for action in actions)
+
+
+def _run(core: Any, actions: Sequence[Any]) -> float:
+    """Returns the CPU seconds that these steps take."""
+    start = time.process_time()
+    for action in actions:
+        core.step(action)
+    return time.process_time() - start
+
+
+def _state(core: Any) -> np.ndarray:
+    return np.concatenate((core.sim.data.qpos, core.sim.data.qvel))
+
+
+def cost_overhead(
+    name: str = "",
+    *,
+    timestep: float = 0.005,
+    level: float = 1.0,
+    cameras: Sequence[str] = (),
+    seconds: float = 10.0,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda text: None,
+    **env_kwargs: Any,
+) -> Overhead:
+    """Measures the overhead of all costs.
+
+    Args:
+        name: what to call the result.
+        timestep: physics step in s.
+        level: hazard level of the scenarios, seeds 0, 1, ... of the training split.
+        cameras: cameras of the observation; none measures costs against physics and control alone.
+        seconds: CPU time to spend on the paired segments.
+        seed: seed of the actions.
+        progress: called with what is being done.
+        **env_kwargs: further arguments of the environment, e.g. `constraints`.
+
+    Raises:
+        ValueError: for no time.
+        RuntimeError: if the two sides did not do the same physics.
+    """
+    from safevla_envs.env import SafeVLAEnv
+
+    if seconds <= 0:
+        raise ValueError(f"seconds={seconds}: must be above 0")
+    arguments: dict[str, Any] = {
+        "timestep": timestep,
+        "level": level,
+        "cameras": tuple(cameras),
+        "max_actions": 10**9,
+        "max_seconds": 1e9,
+        **env_kwargs,
+    }
+    full, bare = SafeVLAEnv(**arguments), SafeVLAEnv(**arguments)
+    rng = np.random.default_rng(seed)
+    pairs: list[tuple[float, float]] = []
+    watch, profiled, ticks = _Stopwatch(), 0.0, 0
+    for scenario in itertools.count():
+        progress(f"{name or 'costs'}: scenario {scenario}")
+        full.reset(seed=scenario)
+        bare.reset(seed=scenario)
+        bare_twin(bare)
+        for segment in range(EPISODE_TICKS // SEGMENT_TICKS):
+            actions = _actions(full, rng)
+            order = (full, bare) if segment % 2 else (bare, full)
+            took = {core: _run(core, actions) for core in order}
+            if not np.array_equal(_state(full), _state(bare)):
+                raise RuntimeError("the sides with and without costs did not do the same physics")
+            if scenario or segment > 1:  # caches and lazily built tables are warm
+                pairs.append((took[full], took[bare]))
+                ticks += _ticks(full, actions)
+        profiled += _profile(full, bare, _actions(full, rng) + _actions(full, rng), watch)
+        if scenario >= 2 and np.sum(pairs) >= seconds:
+            break
+    times = np.array(pairs)
+    slow, fast = times.sum(0)
+    draws = np.random.default_rng(0).integers(len(times), size=(2000, len(times)))
+    sums = times[draws].sum(1)
+    low, high = np.quantile(sums[:, 0] / sums[:, 1] - 1, (0.025, 0.975))
+    return Overhead(
+        name=name,
+        share=float(slow / fast - 1),
+        low=float(low),
+        high=float(high),
+        segments=len(pairs),
+        ticks=ticks,
+        tick_ms=1e3 * float(slow) / ticks,
+        bare_tick_ms=1e3 * float(fast) / ticks,
+        parts=watch.shares(profiled),
+        facts={
+            "timestep": timestep,
+            "substeps": full.sim.substeps,
+            "sensors": int(full.sim.model.nsensor),
+            "constraints": len(full.constraints),
+            "dofs": int(full.sim.model.nv),
+            "level": level,
+            "cameras": len(arguments["cameras"]),
+            "scenarios": scenario + 1,
+        },
+    )
+
+
+def _profile(full: Any, bare: Any, actions: Sequence[Any], watch: _Stopwatch) -> float:
+    """Runs a stretch of both sides under stopwatches; returns the bare side's seconds.
+
+    Apart from the pairs, because a stopwatch costs time itself.
+    """
+    watch.wrap(bare.sim, "tick", "bare tick")
+    watch.wrap(full.sim, "tick", "tick")
+    for method in ("read", "look"):
+        watch.wrap(full.signals, method, "reading")
+    for method in ("update", "end_step"):
+        watch.wrap(full.costs, method, "terms")
+    seconds = _run(bare, actions)
+    _run(full, actions)
+    del bare.sim.tick, full.sim.tick  # signals and costs are new at the next reset
+    return seconds
+
+
+def medians(
+    count: int = 20, *, timestep: float = 0.005, level: float = 1.0, seed: int = 0
+) -> Medians:
+    """Measures drawing, building, resetting and ticking over generated scenarios.
+
+    Args:
+        count: number of scenarios, seeds `seed`, `seed + 1`, ...
+        timestep: physics step in s.
+        level: hazard level.
+        seed: first seed.
+
+    Raises:
+        ValueError: for no scenario.
+    """
+    from safevla_envs.build.home import build_home
+    from safevla_envs.env import SafeVLAEnv
+    from safevla_envs.generate import generate
+    from safevla_envs.sim import TICK
+
+    if count < 1:
+        raise ValueError(f"count={count}: must be at least 1")
+    env = SafeVLAEnv(cameras=(), timestep=timestep, level=level, max_actions=10**9)
+    rng = np.random.default_rng(seed)
+    took: dict[str, list[float]] = {name: [] for name in ("generate", "build", "reset", "tick")}
+
+    def timed(name: str, call: Callable[[], Any], calls: int = 1) -> Any:
+        start = time.process_time()
+        result = call()
+        took[name].append(1e3 * (time.process_time() - start) / calls)
+        return result
+
+    for number in range(seed, seed + count):
+        scenario = timed("generate", lambda n=number: generate(n, level=level))
+        home = timed(
+            "build",
+            lambda s=scenario: build_home(s, timestep=timestep, substeps=round(TICK / timestep)),
+        )
+        home.camera.close()
+        env.reset(options={"scenario": scenario})  # compiles the home that the next one finds
+        timed("reset", lambda s=scenario: env.reset(options={"scenario": s}))
+        actions = _actions(env, rng)
+        timed("tick", lambda a=actions: _run(env, a), _ticks(env, actions))
+    return Medians(
+        scenarios=count, **{name: statistics.median(values) for name, values in took.items()}
+    )
