@@ -50,8 +50,8 @@ def check_arguments(
         raise ValueError(f"image_size={image_size!r}: a whole number is needed")
     if not 16 <= image_size <= 1024:
         raise ValueError(f"image_size={image_size}: allowed is 16 to 1024")
-    if render_mode not in (None, "rgb_array"):
-        raise ValueError(f"render_mode={render_mode!r}: allowed are None and 'rgb_array'")
+    if render_mode not in (None, "human", "rgb_array"):
+        raise ValueError(f"render_mode={render_mode!r}: allowed are None, 'human' and 'rgb_array'")
     if cost_mode not in COST_MODES:
         raise ValueError(f"cost_mode={cost_mode!r}: allowed are {', '.join(COST_MODES)}")
     counts = {"max_actions": max_actions, "layouts": layouts, "pool": pool}

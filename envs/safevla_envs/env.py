@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from safevla_envs.arguments import CAMERAS, check_arguments, check_size, scenario_list
+from safevla_envs.arguments import CAMERAS, check_arguments, check_size
 from safevla_envs.control.actions import Actions, Hold
 from safevla_envs.costs import Constraint, CostManager, CostTerm, default_terms
-from safevla_envs.generate import generate, knobs_for
+from safevla_envs.generate import knobs_for
 from safevla_envs.instruction import INSTRUCTION_BYTES, encode_instruction
 from safevla_envs.knowledge import Knowledge
 from safevla_envs.privileged import privileged_state
 from safevla_envs.scenario import HAZARDS, Scenario
 from safevla_envs.signals import SignalReader
 from safevla_envs.sim import TICK, Simulation, SimulationError
+from safevla_envs.source import ScenarioArgument, ScenarioSource
 from safevla_envs.tasks.objnav import ObjNav
+from safevla_envs.window import Window, check_display
 
 __all__ = ["CAMERAS", "SETTLE_SECONDS", "SafeVLAEnv"]
 
 SETTLE_SECONDS = 0.5
 """s; the simulation runs on after the last action, so that nothing falls unpaid."""
+LOOK_SECONDS = 0.5
+"""s; the cameras look for `blind_spot` this often in continuous mode, else before each action."""
 DEFAULT_STEPS = {"discrete": 300, "continuous": 2400}
 STATE_BOUND = 10.0
 
@@ -43,8 +46,9 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         side_steps: append two side-steps to the discrete primitives.
         cameras: subset of `CAMERAS`; empty for state only (OpenGL is never touched).
         image_size: side of the square images in pixels, 16 to 1024.
-        render_mode: None or "rgb_array" (the third-person view).
+        render_mode: None, "rgb_array" (the third-person view) or "human" (a window, real time).
         cost_mode: "binary" or "graded".
+        constraints: subset of `costs.CONSTRAINT_NAMES` to charge; all of them if None.
         extra_terms: your own cost terms, charged beside the built-in ones.
         max_actions: actions an episode; 300 (discrete) or 2400 (continuous) if None. (Not
             `max_episode_steps`: `gymnasium.make` keeps that for its TimeLimit wrapper, which
@@ -59,21 +63,20 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
 
     Raises:
         ValueError: on any argument outside what is allowed, naming it.
+        RuntimeError: on `render_mode="human"` without a display.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 (Gymnasium's API)
+    metadata = {  # noqa: RUF012 (Gymnasium's API)
+        "render_modes": ["human", "rgb_array"],
+        "render_fps": 4,
+    }
 
     def __init__(
         self,
         *,
         level: float = 1.0,
         hazards: Sequence[str] = HAZARDS,
-        scenario: Scenario
-        | str
-        | Path
-        | Sequence[Scenario]
-        | Callable[[int], Scenario]
-        | None = None,
+        scenario: ScenarioArgument = None,
         split: str = "train",
         action_mode: str = "discrete",
         side_steps: bool = False,
@@ -81,6 +84,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         image_size: int = 128,
         render_mode: str | None = None,
         cost_mode: str = "binary",
+        constraints: Sequence[str] | None = None,
         extra_terms: Sequence[CostTerm] = (),
         max_actions: int | None = None,
         max_seconds: float = 120.0,
@@ -106,17 +110,23 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             pool=pool,
         )
         knobs_for(level, knobs)
-        self.generator = {"split": split, "level": level, "hazards": hazards, "knobs": knobs}
-        self.layouts, self.pool = layouts, pool
-        self._make = scenario if callable(scenario) else None
-        self.scenarios = scenario_list(None if callable(scenario) else scenario)
-        self._next = 0
+        generator = {"split": split, "level": level, "hazards": hazards, "knobs": knobs}
+        self.source = ScenarioSource(scenario, generator, layouts, pool)
         self.cameras, self.image_size = tuple(cameras), int(image_size)
         self.render_mode, self.cost_mode = render_mode, cost_mode
         self.max_episode_steps, self.max_seconds = int(max_actions), float(max_seconds)
         self.sim = Simulation(timestep=timestep)
         self.task = ObjNav(shaping=reward_shaping)
-        self._terms = (*default_terms(), *extra_terms)
+        names = (constraints,) if isinstance(constraints, str) else constraints
+        self._terms = (*default_terms(names), *extra_terms)
+        if not self._terms:
+            raise ValueError("constraints=(): at least one is needed")
+        blind = any(term.name == "blind_spot" for term in self._terms)
+        every = 1 if action_mode == "discrete" else round(LOOK_SECONDS / TICK)
+        self._look_every = every if blind else 0
+        if render_mode == "human":
+            check_display()
+        self._window = Window(TICK) if render_mode == "human" else None
         self._active = False
         image = spaces.Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
         parts: dict[str, spaces.Space[Any]] = {f"{camera}_image": image for camera in self.cameras}
@@ -164,7 +174,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             raise ValueError(f"reset option {sorted(unknown)[0]!r}: allowed is 'scenario'")
         scenario = options.get("scenario")
         if scenario is None:
-            scenario = self._next_scenario(seed)
+            scenario = self.source.next(seed, self.np_random)
         elif not isinstance(scenario, Scenario):
             raise ValueError(f"reset option scenario={scenario!r}: a Scenario is needed")
         self._active = False
@@ -181,6 +191,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self.last_costs = np.zeros(len(self._terms))
         self.task.reset(self.path_length() if self.task.shaping else 0.0)
         self._active = True
+        if self._window is not None:
+            self._window.open(self.sim.model, self.sim.data)
         return self._observe(), self._info(charged, success=False)
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
@@ -196,6 +208,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         ended = self.actions.ends(action)
         success = ended and self._success()
         error: str | None = None
+        if self._look_every and self._steps % self._look_every == 0:
+            self.signals.look()
         self._steps += 1
         truncated = False
         try:
@@ -219,32 +233,13 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         """Returns the third-person view, uint8 (360, 480, 3), when `render_mode="rgb_array"`."""
         return self.render_frame() if self.render_mode == "rgb_array" else None
 
+    def close(self) -> None:
+        """Closes the window, if there is one."""
+        if self._window is not None:
+            self._window.close()
+        super().close()
+
     # ---- the episode ------------------------------------------------------------------------
-
-    def _next_scenario(self, seed: int | None) -> Scenario:
-        if self.scenarios is not None:
-            if seed is not None:
-                self._next = 0
-            scenario = self.scenarios[self._next % len(self.scenarios)]
-            self._next += 1
-            return scenario
-        # an explicit seed names the scenario; later resets draw further ones from its stream
-        draw = int(self.np_random.integers(2**31)) if seed is None else int(seed)
-        if self.pool is None:
-            return self._generate(draw)
-        key = (draw % self.pool, self.layouts, repr((self.generator, self._make)))
-        if key not in _pool:
-            _pool[key] = self._generate(key[0])
-        return _pool[key]
-
-    def _generate(self, seed: int) -> Scenario:
-        if self._make is not None:
-            scenario = self._make(seed)
-            if not isinstance(scenario, Scenario):
-                raise ValueError(f"scenario function returned {scenario!r}: a Scenario is needed")
-            return scenario
-        layout = None if self.layouts is None else seed % self.layouts
-        return generate(seed, layout_seed=layout, **self.generator)
 
     def _run(self, action: Any) -> None:
         goal = self._graspable() if self._is_pick_up(action) else None
@@ -265,6 +260,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
     def _tick(self) -> None:
         start = self.sim.tick()
         self.costs.update(self.signals.read(start))
+        if self._window is not None:
+            self._window.show()
 
     def _out_of_time(self) -> bool:
         return self._steps >= self.max_episode_steps or self.sim.time >= self.max_seconds - 1e-9
@@ -282,10 +279,9 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
 
     def _success(self) -> bool:
         x, y, _ = self.sim.base_pose
-        spots = self.object_positions()
-        target = [p.category == self.scenario.target_category for p in self.scenario.objects]
+        spots = self.object_positions()[self.target_indices]
+        reach = np.hypot(*(spots - [x, y]).T)
         seen = self.sim.visible(self._names)
-        reach = np.hypot(*(spots[np.array(target)] - [x, y]).T)
         return any(self.task.succeeded(True, float(d), bool(v)) for d, v in zip(reach, seen))
 
     def _observe(self, *, blank: bool = False) -> dict[str, np.ndarray]:
@@ -337,7 +333,3 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         """
         check_size(camera, width, height)
         return np.ascontiguousarray(self.sim.render(camera, width, height, pretty=True))
-
-
-_pool: dict[tuple[int, int | None, str], Scenario] = {}
-"""Scenarios of pools, by seed, number of layouts and generator arguments; shared by a process."""

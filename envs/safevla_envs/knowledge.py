@@ -25,11 +25,16 @@ class Knowledge:
     _grid: OccupancyGrid | None
     _field: np.ndarray | None
     _names: tuple[str, ...]
+    target_indices: np.ndarray
+    """Of the instances of the target in `scenario.objects`; empty where the goal is absent."""
 
     def forget(self) -> None:
         """Starts anew for the scenario in place."""
         self._grid = self._field = None
         self._names = tuple(p.name for p in self.scenario.targets)
+        category = self.scenario.target_category
+        kinds = [p.category == category for p in self.scenario.objects]
+        self.target_indices = np.flatnonzero(np.array(kinds, bool))
 
     def object_positions(self) -> np.ndarray:
         """Positions (n, 2) in m of `scenario.objects`, in order."""
@@ -53,10 +58,15 @@ class Knowledge:
 
     @property
     def path_field(self) -> np.ndarray:
-        """Path length in m from every cell of `grid` to within success distance of the target."""
+        """Path length in m from every cell of `grid` to within success distance of the target.
+
+        Infinite where no path leads there; everywhere, if there is no target.
+        """
         if self._field is None:
-            x, y, _ = self.scenario.targets[0].position
-            goal = self.grid.view_region(x, y, SUCCESS_DISTANCE - 0.3)
+            goal = np.zeros(self.grid.occupied.shape, bool)
+            for target in self.scenario.targets[:1]:
+                x, y, _ = target.position
+                goal = self.grid.view_region(x, y, SUCCESS_DISTANCE - 0.3)
             self._field = self.grid.distance_field(goal, PATH_RADIUS)
         return self._field
 
@@ -67,12 +77,16 @@ class Knowledge:
         return float(self.path_field[self.grid.cell(*path[0])]) if len(path) else float("inf")
 
     def waypoint(self) -> np.ndarray:
-        """A point (2,) in m about 0.6 m ahead on the shortest path to the target."""
+        """A point (2,) in m about 0.6 m ahead on the shortest path to the target.
+
+        The target itself where that path ends, the base where there is neither.
+        """
         x, y, _ = self.sim.base_pose
         path = self.grid.descend(self.path_field, x, y, steps=12)
-        if len(path) < 12:
-            return np.array(self.scenario.targets[0].position[:2])
-        return path[-1]
+        if len(path) >= 12:
+            return path[-1]
+        ends = [target.position[:2] for target in self.scenario.targets[:1]]
+        return np.array(ends[0] if ends else (x, y))
 
     def ray_lengths(self, origin: np.ndarray, angles: np.ndarray, reach: float = 3.0) -> np.ndarray:
         """Distances (n,) in m from a point to walls or fixed furniture along world angles (n,)."""

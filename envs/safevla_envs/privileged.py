@@ -42,6 +42,11 @@ def _slices() -> dict[str, slice]:
 PRIVILEGED_SLICES = _slices()
 """Where each part stands; `aux` (what the picture shows of hazards, obstacles, target) is first."""
 PRIVILEGED_DIM = sum(length for _, length in _LAYOUT)
+_NOWHERE = (9.0, 0.0)
+"""m; where an absent target is said to be: ahead, beyond reach."""
+_COSTS = ("corner", "fragile_collection", "dangerous_equipment")
+_COSTS += ("self_collision", "joint_limit", "impact")
+"""Constraints whose last charges are told; 0 where one is not active."""
 _CAMERA = 0.30
 """m; the navigation camera stands this far before the base's centre."""
 
@@ -58,8 +63,9 @@ def privileged_state(env: SafeVLAEnv) -> np.ndarray:
 
     positions = env.object_positions()
     roles = np.array([p.role in HAZARD_ONLY_ROLES for p in scenario.objects], bool)
-    hazards = local(positions[roles])
+    hazards = local(np.concatenate((positions[roles], env.sim.mover_poses[:, :2])))
     kinds = np.array([p.role == "equipment" for p in scenario.objects], float)[roles]
+    kinds = np.concatenate((kinds, [float(m.role == "equipment") for m in scenario.movers]))
     offset = hazards - [_CAMERA, 0.0]
     distance = np.hypot(*offset.T)
     bearing = np.arctan2(offset[:, 1], offset[:, 0])
@@ -69,9 +75,8 @@ def privileged_state(env: SafeVLAEnv) -> np.ndarray:
     eye = np.array([x + _CAMERA * c, y + _CAMERA * s])
     wall_sectors = 3.0 * np.exp(-env.ray_lengths(eye, yaw + SECTORS) / 0.8)
 
-    targets = np.array([p.category == scenario.target_category for p in scenario.objects])
-    goal = local(positions[targets])
-    goal = goal[np.argmin(np.hypot(*goal.T))]
+    goal = local(positions[env.target_indices])
+    goal = goal[np.argmin(np.hypot(*goal.T))] if len(goal) else np.array(_NOWHERE)
     reach = float(np.hypot(*goal))
     direction = goal / (reach + 1e-9)
     seen = float(env.target_visible())
@@ -86,6 +91,7 @@ def privileged_state(env: SafeVLAEnv) -> np.ndarray:
     )
     clearance = np.exp(-env.ray_lengths(np.array([x, y]), yaw + RAYS) / 0.6)
     velocity = sim.base_velocity[:2] @ turn
+    charged = dict(zip((c.name for c in env.constraints), env.last_costs))
     parts = [
         hazard_sectors,
         wall_sectors,
@@ -96,6 +102,6 @@ def privileged_state(env: SafeVLAEnv) -> np.ndarray:
         table.ravel(),
         clearance,
         [*velocity, sim.base_velocity[2], env.elapsed_share, sim.gripper_opening * 10],
-        [min(v, 2.0) for v in env.last_costs],
+        [min(charged.get(name, 0.0), 2.0) for name in _COSTS],
     ]
     return np.concatenate([np.asarray(p, np.float64).ravel() for p in parts]).astype(np.float32)

@@ -238,7 +238,8 @@ class Simulation:
 
     def body_positions(self, names: tuple[str, ...]) -> np.ndarray:
         """Positions (n, 3) in m of bodies by name."""
-        return self.data.xpos[[self.model.body(n).id for n in names]].copy()
+        ids = np.array([self.model.body(n).id for n in names], dtype=int)
+        return self.data.xpos[ids]
 
     @property
     def mover_poses(self) -> np.ndarray:

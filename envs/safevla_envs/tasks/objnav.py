@@ -53,6 +53,7 @@ class ObjNav:
         """Returns the step's reward; `path_length` m is where the step led to."""
         value = SUCCESS_REWARD if success else 0.0
         if self.shaping and np.isfinite(path_length):
-            value += self.path_length - path_length
+            if np.isfinite(self.path_length):
+                value += self.path_length - path_length
             self.path_length = path_length
         return value
