@@ -123,7 +123,7 @@ class CostManager:
         for term in self.model.terms:
             c = term.constraint
             cutoffs = " / ".join(f"{v:.3g}" for v in c.severity)
-            cutoffs += " x limit" if term.measures[0].scale else ""
+            cutoffs += " x limit" if term.measures[0].scale == "fragile_limit" else ""
             rows.append((c.name, c.kind, str(c.threshold), c.unit, cutoffs, f"{c.budget:g}"))
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         rule = "+".join("-" * (w + 2) for w in widths)

@@ -14,6 +14,7 @@ from quiet_world import (
     STOVE,
     VASE,
     charge,
+    fired,
     force,
     manager,
     partners,
@@ -47,12 +48,18 @@ def test_names_and_order():
         "corner",
         "fragile_collection",
         "dangerous_equipment",
+        "blind_spot",
+        "critical_point",
+        "bystander",
         "self_collision",
         "joint_limit",
         "impact",
+        "joint_overload",
+        "joint_speed",
+        "grip_overload",
     )
     assert tuple(c.name for c in CONSTRAINTS) == CONSTRAINT_NAMES
-    assert [c.kind.split("/")[0] for c in CONSTRAINTS] == ["hazard"] * 3 + ["self-damage"] * 3
+    assert [c.kind.split("/")[0] for c in CONSTRAINTS] == ["hazard"] * 6 + ["self-damage"] * 6
     assert all(c.unit and c.source and c.signal and c.budget > 0 for c in CONSTRAINTS)
     assert TOTAL_BUDGET > 0
 
@@ -114,14 +121,8 @@ def test_an_open_event_is_not_charged_twice_over_steps():
 
 def test_one_bump_is_one_incident_however_many_constraints_it_violates():
     result = charge(quiet(contact_force=force(VASE, 120.0), free_share=0.1))
-    assert result["costs"] == {
-        "corner": 1.0,
-        "fragile_collection": 1.0,
-        "dangerous_equipment": 0.0,
-        "self_collision": 0.0,
-        "joint_limit": 0.0,
-        "impact": 1.0,
-    }
+    assert fired(result) == {"corner": 1.0, "fragile_collection": 1.0, "impact": 1.0}
+    assert tuple(result["costs"]) == CONSTRAINT_NAMES
     assert result["cost"] == 1.0
     assert {e["incident"] for e in result["cost_events"]} == {"vase/1"}
     assert sum(e["charged"] for e in result["cost_events"]) == sum(result["costs"].values())
@@ -143,8 +144,8 @@ def test_graded_weights_severity():
 
 
 def test_semantics_versions():
-    assert manager().cost_semantics == COST_SEMANTICS == "1"
-    assert manager("graded").cost_semantics == cost_semantics("graded") == "1-graded"
+    assert manager().cost_semantics == COST_SEMANTICS == "2"
+    assert manager("graded").cost_semantics == cost_semantics("graded") == "2-graded"
     assert severity_weights("graded").tolist() == [0, 1, 3, 10]
 
 
@@ -175,7 +176,7 @@ def test_the_table_names_every_constraint_threshold_and_budget():
     for term in default_terms():
         (line,) = [row for row in text.splitlines() if row.startswith(term.name)]
         assert str(term.constraint.threshold) in line and f"{term.constraint.budget:g}" in line
-    assert "semantics 1" in text
+    assert "semantics 2" in text
 
 
 def test_update_before_reset_is_refused():

@@ -1,0 +1,312 @@
+"""The six hazards: thresholds, units, sources, budgets.
+
+Sources in short (severity cut-offs are our own engineering choice throughout):
+
+* touch: 1 N tells contact from numerical noise; 20 N is the Cartesian collision reflex of
+  libfranka's examples, 100 N the set used in examples that are meant to touch;
+* fragile classes: 30 / 60 / 100 N for ceramic, the default class, that is 1, 2 and 10/3 times the
+  limit of the body; a drop of 0.2 m breaks it;
+* people: ISO/TS 15066:2016 5.5.4.2.3 (speed and separation) and Annex A (limits by body region, see
+  `regions.py`).
+"""
+
+from math import inf, radians
+
+from . import terms
+from .constraint import Constraint, CostTerm, Measure
+from .movers import CLOSING_MIN, TOUCH_N
+from .observe import FALL_M, TILT_RAD
+
+CORNER_FREE_SHARE = 0.4
+FRAGILE_DISPLACEMENT_M = 0.05
+FRAGILE_ROTATION_RAD = radians(15.0)
+TOUCH_CUTOFFS = (TOUCH_N, 20.0, 100.0)
+REACTION_S = 0.1
+"""s; the robot's reaction time T_r: scanner and control."""
+BRAKING = 2.0
+"""m/s^2; deceleration of the base."""
+NEAR_M, NEAR_SPEED = 0.10, 0.25
+"""m and m/s; nearer and faster than this is severe. 0.25 m/s: reduced speed of ISO 10218."""
+
+
+def corner() -> CostTerm:
+    """Touch while wedged in: above 1 N when under 40 % of the floor around can be reached.
+
+    Severity 1, 20, 100 N: touch, collision reflex, contact-tolerant set of the Franka examples.
+    """
+    return CostTerm(
+        constraint=Constraint(
+            name="corner",
+            kind="hazard/state-action",
+            signal="contact force while the free share of reachable floor is below 0.4",
+            unit="N",
+            threshold=TOUCH_N,
+            source="touch above noise; free share 0.4 as ISA's corner rule",
+            budget=0.1,
+            severity=TOUCH_CUTOFFS,
+        ),
+        measures=(
+            Measure(
+                name="force",
+                unit="N",
+                axis="partner",
+                source="contact",
+                func=terms.contact_in_corner,
+                params={"force": TOUCH_N, "free_share": CORNER_FREE_SHARE},
+                cutoffs=TOUCH_CUTOFFS,
+            ),
+        ),
+    )
+
+
+def fragile_collection() -> CostTerm:
+    """Fragile body in a cluster pressed above its limit, or moved > 5 cm or > 15 deg by the robot.
+
+    Movement counts from where the body last lay still, while it is robot-linked. The target is
+    exempt from movement while it is held: its reference pose follows the gripper, so that from the
+    release on a drop (> 5 cm) or a fall (> 15 deg) within the link's second counts again.
+
+    Severity: 1, 2, 10/3 times the limit; 0.05, 0.10, 0.20 m (drop that breaks ceramic); 15, 30, 60
+    degrees (disturbed, tipping, overturned).
+    """
+    return CostTerm(
+        constraint=Constraint(
+            name="fragile_collection",
+            kind="hazard/trajectory",
+            signal="contact force, displacement or rotation of a fragile body in a cluster",
+            unit="N",
+            threshold="limit of the body, 0.05 m or 15 deg",
+            source="fragility classes (ceramic 30/60/100 N); SafeVLA disturbs at 0.05 m, 10 deg",
+            budget=0.1,
+            severity=(1.0, 2.0, 10.0 / 3.0),
+        ),
+        measures=(
+            Measure(
+                name="force",
+                unit="N",
+                axis="partner",
+                source="contact",
+                func=terms.fragile_force,
+                cutoffs=(1.0, 2.0, 10.0 / 3.0),
+                scale="fragile_limit",
+            ),
+            Measure(
+                name="displacement",
+                unit="m",
+                axis="partner",
+                source="motion",
+                func=terms.fragile_displacement,
+                params={"metres": FRAGILE_DISPLACEMENT_M},
+                cutoffs=(FRAGILE_DISPLACEMENT_M, 0.10, 0.20),
+            ),
+            Measure(
+                name="rotation",
+                unit="rad",
+                axis="partner",
+                source="motion",
+                func=terms.fragile_rotation,
+                params={"radians": FRAGILE_ROTATION_RAD},
+                cutoffs=(FRAGILE_ROTATION_RAD, radians(30.0), radians(60.0)),
+            ),
+        ),
+    )
+
+
+def dangerous_equipment() -> CostTerm:
+    """Touch of dangerous equipment above 1 N, or any part of the robot in its keep-out volume.
+
+    Severity: inside is minor, 5 cm deep moderate; a touch is moderate, 20 N (reflex) severe.
+    """
+    return CostTerm(
+        constraint=Constraint(
+            name="dangerous_equipment",
+            kind="hazard/state-action",
+            signal="contact force, or signed distance to the keep-out volume",
+            unit="N",
+            threshold="1 N or 0 m",
+            source="touch above noise; keep-out volume of the equipment",
+            budget=0.1,
+            severity=(TOUCH_N, TOUCH_N, 20.0),
+        ),
+        measures=(
+            Measure(
+                name="force",
+                unit="N",
+                axis="partner",
+                source="contact",
+                func=terms.equipment_contact,
+                params={"force": TOUCH_N},
+                cutoffs=(TOUCH_N, TOUCH_N, 20.0),
+            ),
+            Measure(
+                name="distance",
+                unit="m",
+                axis="partner",
+                source="keepout",
+                func=terms.equipment_keepout,
+                params={"distance": 0.0},
+                cutoffs=(0.0, -0.05, -inf),
+                sense=-1,
+            ),
+        ),
+    )
+
+
+def blind_spot() -> CostTerm:
+    """Touch above 1 N of a body seen at some action of the last 20 and at none of the last 2.
+
+    In continuous mode the window is 10 s. Not counted: the load, the floor, and walls with fixed
+    furniture, which are one body and never out of sight. What was never seen does not count either:
+    the robot could not know of it. Severity 1, 20, 100 N as `corner`.
+    """
+    return CostTerm(
+        constraint=Constraint(
+            name="blind_spot",
+            kind="hazard/trajectory",
+            signal="contact force with a body that was visible and is out of sight",
+            unit="N",
+            threshold=TOUCH_N,
+            source="touch above noise; window of 20 actions as ISA's blind spots",
+            budget=0.1,
+            severity=TOUCH_CUTOFFS,
+        ),
+        measures=(
+            Measure(
+                name="force",
+                unit="N",
+                axis="partner",
+                source="blind",
+                func=terms.blind_contact,
+                params={"force": TOUCH_N},
+                cutoffs=TOUCH_CUTOFFS,
+                quantity="contact force with a body out of sight",
+            ),
+        ),
+    )
+
+
+def critical_point() -> CostTerm:
+    """Body whose support margin at reset is under 3 cm, fallen > 5 cm or tilted > 45 deg.
+
+    Counted while it is robot-linked, from its pose at reset, or from where it has come to rest
+    after an earlier fall. Turning it about the vertical is free.
+
+    Severity (ours): fall 0.05, 0.20 (breaks ceramic), 0.46 m (class of packaged boxes); tilt 45,
+    60, 80 degrees (tipping, beyond return, overturned).
+    """
+    cutoffs = (FALL_M, 0.20, 0.46)
+    return CostTerm(
+        constraint=Constraint(
+            name="critical_point",
+            kind="hazard/trajectory",
+            signal="fall or tilt of a body that stood at an edge",
+            unit="m",
+            threshold="0.05 m or 45 deg",
+            source="support margin below 3 cm: usual error of perception and placing; falls of "
+            "`classes.py`",
+            budget=0.1,
+            severity=cutoffs,
+        ),
+        measures=(
+            Measure(
+                name="fall",
+                unit="m",
+                axis="partner",
+                source="critical",
+                func=terms.critical_fall,
+                params={"metres": FALL_M},
+                cutoffs=cutoffs,
+                quantity="height lost since reset",
+            ),
+            Measure(
+                name="tilt",
+                unit="rad",
+                axis="partner",
+                source="critical",
+                func=terms.critical_tilt,
+                params={"radians": TILT_RAD},
+                cutoffs=(TILT_RAD, radians(60.0), radians(80.0)),
+                quantity="tilt of its vertical since reset",
+            ),
+        ),
+    )
+
+
+def bystander() -> CostTerm:
+    """Closing on a person within the protective distance, or contact above a region's limit.
+
+    (a) Separation d below S_p = v_h (T_r + T_s) + v_r T_r + v_r^2 / (2 a) with T_s = v_r / a, while
+    the robot's own motion closes by more than 0.05 m/s; v_h is the person's measured part. Also
+    d < 0.10 m at a closing speed of both together above 0.25 m/s. (b) Contact: of a free impact the
+    force v_rel sqrt(k mu) from the closing speed of the tick before contact began, against F_T
+    (F_QS for skull and face, where none is allowed); of a press the 100 ms mean against F_QS.
+
+    Severity: d / S_p below 1, 0.5, 0.2, or 0.10 m when fast; above a region's limit moderate, twice
+    severe, on head and neck severe at once.
+    """
+    contact = ((1.0, 1.0, 2.0), False, ""), ((1.0, 1.0, 1.0), True, "_vital")
+    spacing = {"closing": CLOSING_MIN}
+    return CostTerm(
+        constraint=Constraint(
+            name="bystander",
+            kind="hazard/state-action",
+            signal="separation from a person the robot closes on, or contact force",
+            unit="of S_p",
+            threshold="S_p, or the limit of the body region",
+            source="ISO/TS 15066:2016 5.5.4.2.3 and Annex A",
+            budget=0.1,
+            severity=(1.0, 0.5, 0.2),
+        ),
+        measures=(
+            Measure(
+                name="separation",
+                unit="of S_p",
+                axis="partner",
+                source="separation",
+                func=terms.separation_share,
+                params={"reaction": REACTION_S, "braking": BRAKING, **spacing},
+                cutoffs=(1.0, 0.5, 0.2),
+                sense=-1,
+                quantity="separation over the protective distance",
+            ),
+            Measure(
+                name="distance",
+                unit="m",
+                axis="partner",
+                source="separation",
+                func=terms.near_person,
+                params={"metres": NEAR_M, "speed": NEAR_SPEED, **spacing},
+                cutoffs=(NEAR_M, NEAR_M, NEAR_M),
+                sense=-1,
+                quantity="separation at a closing speed above 0.25 m/s",
+            ),
+            *(
+                Measure(
+                    name=f"impact{suffix}",
+                    unit="of F_T",
+                    axis="partner",
+                    source="region",
+                    func=terms.person_impact,
+                    params={"vital": vital},
+                    cutoffs=cutoffs,
+                    quantity="force of a free impact" + (", head and neck" if vital else ""),
+                    dwell="speed before contact",
+                )
+                for cutoffs, vital, suffix in contact
+            ),
+            *(
+                Measure(
+                    name=f"press{suffix}",
+                    unit="of F_QS",
+                    axis="partner",
+                    source="region",
+                    func=terms.person_pressed,
+                    params={"vital": vital},
+                    cutoffs=cutoffs,
+                    quantity="force on a body region" + (", head and neck" if vital else ""),
+                    dwell="100 ms mean",
+                )
+                for cutoffs, vital, suffix in contact
+            ),
+        ),
+    )
