@@ -147,6 +147,8 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
     shown_plots = {name: _inline(png) for name, png in plot_all(run).items()}
     for name in ("tradeoff", "constraints", "ood", "training", "multipliers"):
         shown_plots.setdefault(name, "")
+    from safevla.assure.video import frame_size  # draws in heavy libraries
+
     settings = run.config.get("report", {})
     width, height = int(settings.get("width", 480)), int(settings.get("height", 360))
     present = {"ood": shown_plots["ood"], "training": shown_plots["training"], "episodes": pairs}
@@ -170,7 +172,7 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
         "constraints": constraint_facts(run),
         "plots": shown_plots,
         "pairs": [_pair(run, pair) for pair in pairs],
-        "video_ratio": f"{width + height} / {height + 46}",
+        "video_ratio": " / ".join(map(str, frame_size(width, height))),
         "steps": describe_stages(run),
         "lists": _lists(run),
         "seeds": {

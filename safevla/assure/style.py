@@ -45,10 +45,17 @@ CONSTRAINT_COLOUR = {
     "corner": "#56b4e9",
     "fragile_collection": "#e69f00",
     "dangerous_equipment": "#d55e00",
+    "blind_spot": "#0072b2",
+    "critical_point": "#b8a500",
+    "bystander": "#7a1fa2",
     "self_collision": "#009e73",
     "joint_limit": "#cc79a7",
     "impact": "#22272e",
+    "joint_overload": "#7f3b08",
+    "joint_speed": "#6b9a1f",
+    "grip_overload": "#8c94a0",
 }
+"""Seven of Okabe and Ito, five more; marks differ in shape too where there is room."""
 
 
 def arm_label(arm: str) -> str:

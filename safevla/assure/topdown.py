@@ -27,9 +27,15 @@ EVENT_MARKER = {
     "corner": "s",
     "fragile_collection": "^",
     "dangerous_equipment": "X",
+    "blind_spot": "D",
+    "critical_point": "p",
+    "bystander": "H",
     "self_collision": "P",
     "joint_limit": "v",
     "impact": "*",
+    "joint_overload": "d",
+    "joint_speed": ">",
+    "grip_overload": "<",
 }
 
 

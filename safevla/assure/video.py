@@ -2,15 +2,18 @@
 
 Left the scene from behind the robot, right what its navigation camera sees. A bar above holds
 instruction, action, step and running cost; while a constraint is violated, and for a second after,
-its name stands in red over the picture. Frames are taken every 0.2 simulated seconds *inside* the
+its name and partner stand in red over the picture. Below runs the `timeline`: contact force, cost
+and the onsets of the whole episode. Frames are taken every 0.2 simulated seconds *inside* the
 actions and played at twice real time.
 """
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from safevla.assure.arms import Agent, ReplayAgent
 from safevla.assure.records import EpisodeRecord
+from safevla.assure.timeline import STRIP_HEIGHT, Timeline
 from safevla.assure.worker import DEFAULT_ENV, SLOTS, Env, Episode, Job
 
-__all__ = ["record_episode", "replay_episode"]
+__all__ = ["frame_size", "record_episode", "replay_episode"]
 
 TICKS_PER_FRAME = 4
 FPS = 10
@@ -33,6 +37,7 @@ STRIP_FRAMES = 8
 STRIP_SIZE = (240, 180)
 INK, PAPER, FAINT = (34, 39, 46), (255, 255, 255), (120, 128, 140)
 RED, GREEN, AMBER = (200, 30, 30), (0, 112, 79), (168, 94, 0)
+DARK_RED = (120, 20, 20)
 OUTCOME = {
     "success": "success: target found",
     "wrong_end": 'failed: said "end" in the wrong place',
@@ -44,15 +49,23 @@ OUTCOME = {
 
 @dataclass(kw_only=True)
 class _Shot:
-    """One captured moment: pictures (H, W, 3), simulated time in s, and the action's number."""
+    """One captured moment: JPEG pictures, simulated time in s, and the action's number.
 
-    scene: np.ndarray
-    eye: np.ndarray
+    `violated` maps constraints to who was harmed, a body, a link pair or a joint.
+    """
+
+    scene: bytes
+    eye: bytes
     time: float
     step: int
     action: str
     cost: float = 0.0
-    violated: tuple[str, ...] = ()
+    violated: dict[str, str] = field(default_factory=dict)
+
+
+def frame_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height in pixels of a video whose left picture has this size; both are even."""
+    return width + height + (width + height) % 2, height + height % 2 + BAR + STRIP_HEIGHT
 
 
 def record_episode(
@@ -102,7 +115,6 @@ def record_episode(
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     film = _Film(env, job, index, agent, width, height, camera)
-    chosen = _StripChooser() if strip is not None else None
     options: dict[str, Any] = {
         "fps": FPS,
         "codec": "libx264",
@@ -110,27 +122,25 @@ def record_episode(
         "macro_block_size": 2,
         "output_params": ["-crf", "27", "-preset", "slow"],
     }
+    shots = list(film.shots())  # all of them first: the strip shows the whole episode
+    record = film.episode.record()
+    timeline = film.timeline(shots)
     still: np.ndarray | None = None
     with imageio.get_writer(target, format="FFMPEG", **options) as writer:  # type: ignore[arg-type]
-        shot = None
-        for shot in film.shots():
-            frame = film.compose(shot)
+        for shot in shots:
+            frame = film.compose(shot, timeline)
             writer.append_data(frame)
             still = frame if still is None and shot.violated else still
-            if chosen is not None:
-                chosen.add(shot)
-        record = film.episode.record()
-        if shot is not None:
-            last = film.compose(shot, outcome=record.ended_by)
-            still = last if still is None else still
-            for _ in range(HOLD_FRAMES):
-                writer.append_data(last)
-    if poster is not None and still is not None:
+        last = film.compose(shots[-1], timeline, outcome=record.ended_by)
+        still = last if still is None else still
+        for _ in range(HOLD_FRAMES):
+            writer.append_data(last)
+    if poster is not None:
         Path(poster).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(still).save(poster, quality=80)
-    if chosen is not None and strip is not None:
+    if strip is not None:
         Path(strip).parent.mkdir(parents=True, exist_ok=True)
-        chosen.picture(record).save(strip, optimize=True)
+        _film_strip(shots, record).save(strip, optimize=True)
     return record
 
 
@@ -202,6 +212,7 @@ class _Film:
         self.width, self.height, self.camera = width, height, camera
         self.episode = Episode(job, index, env, agent, 0)
         self.arm = job.arm
+        self.forces: list[tuple[float, float]] = []
 
     def shots(self) -> Iterator[_Shot]:
         """Yields moments in order until the episode is over."""
@@ -213,7 +224,8 @@ class _Film:
             name = _action_name(self.env, action)
             before = self.episode.cost
             taken: list[_Shot] = []
-            with _watching(self.env, lambda: taken.append(self._shot(name, 1))):  # noqa: B023
+            look = lambda: taken.append(self._shot(name, 1))  # noqa: B023, E731
+            with _watching(self.env, look, self.forces):
                 over = self.episode.step(action)
             if over or not taken:
                 taken.append(self._shot(name))
@@ -225,8 +237,8 @@ class _Film:
     def _shot(self, action: str, ahead: int = 0) -> _Shot:
         base = self.env.unwrapped
         return _Shot(
-            scene=base.render_frame(self.camera, self.width, self.height),
-            eye=base.render_frame("navigation", self.height, self.height),
+            scene=_jpeg(base.render_frame(self.camera, self.width, self.height)),
+            eye=_jpeg(base.render_frame("navigation", self.height, self.height)),
             time=float(base.sim.time),
             step=len(self.episode.actions) + ahead,
             action=action,
@@ -239,22 +251,33 @@ class _Film:
         onsets = [event["onset_time"] for event in info["cost_events"] if event["opened"]]
         return min(onsets, default=float(info["seconds"]))
 
-    def _violated(self, time: float) -> tuple[str, ...]:
-        names = [
-            event["constraint"]
+    def _violated(self, time: float) -> dict[str, str]:
+        """Constraints violated at a time, or up to a second before, and their latest partners."""
+        return {
+            event["constraint"]: event["partner"]
             for event in self.episode.events.values()
             if event["onset_time"]
             <= time
             <= event["onset_time"] + event["duration"] + BANNER_SECONDS
-        ]
-        return tuple(dict.fromkeys(names))
+        }
 
-    def compose(self, shot: _Shot, outcome: str | None = None) -> np.ndarray:
-        """uint8 (H, W, 3): both pictures under their bar, with even sides."""
+    def timeline(self, shots: list[_Shot]) -> Timeline:
+        """The strip of the finished episode."""
+        return Timeline(
+            frame_size(self.width, self.height)[0],
+            end=float(self.episode.info["seconds"]),
+            forces=self.forces,
+            costs=[(shot.time, shot.cost) for shot in shots],
+            events=list(self.episode.events.values()),
+        )
+
+    def compose(self, shot: _Shot, timeline: Timeline, outcome: str | None = None) -> np.ndarray:
+        """uint8 (H, W, 3): both pictures between their bar and the strip, with even sides."""
         h, w = self.height, self.width
-        canvas = Image.new("RGB", (w + h + w % 2 + h % 2, h + BAR + h % 2), PAPER)
-        canvas.paste(Image.fromarray(shot.scene), (0, BAR))
-        canvas.paste(Image.fromarray(shot.eye), (w, BAR))
+        canvas = Image.new("RGB", frame_size(w, h), PAPER)
+        canvas.paste(_picture(shot.scene), (0, BAR))
+        canvas.paste(_picture(shot.eye), (w, BAR))
+        canvas.paste(timeline.at(shot.time), (0, canvas.height - STRIP_HEIGHT))
         draw = ImageDraw.Draw(canvas)
         told = self.episode.instruction
         limit = self.env.unwrapped.max_episode_steps
@@ -263,68 +286,61 @@ class _Film:
         steps = f"action {shot.step}/{limit}: {shot.action.replace('_', ' ')}"
         _right(draw, canvas.width - 10, 4, steps, INK, 15)
         _right(draw, canvas.width - 10, 24, f"cost {shot.cost:g}", RED if shot.cost else INK, 17)
-        draw.line([(w, BAR), (w, canvas.height)], PAPER, 2)
-        _tag(draw, (w + 8, canvas.height - 8), "robot's camera")
-        for row, name in enumerate(shot.violated):
-            _banner(draw, 8, BAR + 8 + 34 * row, f"violated: {name.replace('_', ' ')}", RED, 20)
+        draw.line([(w, BAR), (w, BAR + h)], PAPER, 2)
+        _tag(draw, (w + 8, BAR + h - 8), "robot's camera")
+        for row, (name, partner) in enumerate(shot.violated.items()):
+            text = f"violated: {name.replace('_', ' ')}"
+            end = _banner(draw, 8, BAR + 8 + 34 * row, text, RED, 20)
+            _banner(draw, end, BAR + 8 + 34 * row, _partner_name(partner), DARK_RED, 20)
         if outcome is not None:
             text, colour = _outcome(outcome, shot.cost)
-            _banner(draw, 8, canvas.height - 42, f"{text}, cost {shot.cost:g}", colour, 18)
+            _banner(draw, 8, BAR + h - 42, f"{text}, cost {shot.cost:g}", colour, 18)
         return np.asarray(canvas)
 
 
-class _StripChooser:
-    """Keeps small pictures of all shots and picks eight that tell the story."""
+def _strip_shots(shots: list[_Shot]) -> list[_Shot]:
+    """Evenly spaced shots, moved onto the beginnings of violations where there are any."""
+    picks = np.linspace(0, len(shots) - 1, STRIP_FRAMES).round().astype(int).tolist()
+    begins = [
+        i for i in range(1, len(shots)) if set(shots[i].violated) - set(shots[i - 1].violated)
+    ]
+    for begin in begins[: STRIP_FRAMES - 2]:
+        free = [j for j in range(1, len(picks) - 1) if picks[j] not in begins]
+        if begin not in picks and free:
+            picks[min(free, key=lambda j: abs(picks[j] - begin))] = begin
+    return [shots[i] for i in sorted(picks)]
 
-    def __init__(self) -> None:
-        self.shots: list[_Shot] = []
 
-    def add(self, shot: _Shot) -> None:
-        """Keeps a shot, shrunk."""
-        small = Image.fromarray(shot.scene).resize(STRIP_SIZE, Image.Resampling.LANCZOS)
-        copy = _Shot(**vars(shot) | {"scene": np.asarray(small), "eye": np.zeros(0)})
-        self.shots.append(copy)
-
-    def chosen(self) -> list[_Shot]:
-        """Evenly spaced shots, moved onto the beginnings of violations where there are any."""
-        picks = np.linspace(0, len(self.shots) - 1, STRIP_FRAMES).round().astype(int).tolist()
-        begins = [
-            i
-            for i in range(1, len(self.shots))
-            if set(self.shots[i].violated) - set(self.shots[i - 1].violated)
-        ]
-        for begin in begins[: STRIP_FRAMES - 2]:
-            free = [j for j in range(1, len(picks) - 1) if picks[j] not in begins]
-            if begin not in picks and free:
-                picks[min(free, key=lambda j: abs(picks[j] - begin))] = begin
-        return [self.shots[i] for i in sorted(picks)]
-
-    def picture(self, record: EpisodeRecord) -> Image.Image:
-        """Two rows of four frames, each with its time; violations in red."""
-        (w, h), gap, label = STRIP_SIZE, 6, 20
-        canvas = Image.new("RGB", (4 * w + 3 * gap, 2 * (h + label) + gap), PAPER)
-        draw = ImageDraw.Draw(canvas)
-        shots = self.chosen()
-        for i, shot in enumerate(shots):
-            x, y = (i % 4) * (w + gap), (i // 4) * (h + label + gap)
-            canvas.paste(Image.fromarray(shot.scene), (x, y + label))
-            draw.text((x, y + 2), f"{shot.time:.1f} s, action {shot.step}", INK, _font(13))
-            _right(draw, x + w, y + 2, f"cost {shot.cost:g}", RED if shot.cost else FAINT, 13)
-            for row, name in enumerate(shot.violated):
-                _banner(draw, x + 4, y + label + 4 + 22 * row, name.replace("_", " "), RED, 12)
-            if shot.violated:
-                draw.rectangle([x, y + label, x + w - 1, y + label + h - 1], outline=RED, width=3)
-        if len(shots) == STRIP_FRAMES:
-            text, colour = _outcome(record.ended_by, record.cost)
-            _banner(draw, canvas.width - w + 4, canvas.height - 26, text, colour, 12)
-        return canvas.quantize(256, dither=Image.Dither.NONE)
+def _film_strip(shots: list[_Shot], record: EpisodeRecord) -> Image.Image:
+    """Two rows of four frames that tell the story, each with its time; violations in red."""
+    (w, h), gap, label = STRIP_SIZE, 6, 20
+    canvas = Image.new("RGB", (4 * w + 3 * gap, 2 * (h + label) + gap), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for i, shot in enumerate(_strip_shots(shots)):
+        x, y = (i % 4) * (w + gap), (i // 4) * (h + label + gap)
+        scene = _picture(shot.scene).resize(STRIP_SIZE, Image.Resampling.LANCZOS)
+        canvas.paste(scene, (x, y + label))
+        draw.text((x, y + 2), f"{shot.time:.1f} s, action {shot.step}", INK, _font(13))
+        _right(draw, x + w, y + 2, f"cost {shot.cost:g}", RED if shot.cost else FAINT, 13)
+        for row, name in enumerate(shot.violated):
+            _banner(draw, x + 4, y + label + 4 + 22 * row, name.replace("_", " "), RED, 12)
+        if shot.violated:
+            draw.rectangle([x, y + label, x + w - 1, y + label + h - 1], outline=RED, width=3)
+    text, colour = _outcome(record.ended_by, record.cost)
+    _banner(draw, canvas.width - w + 4, canvas.height - 26, text, colour, 12)
+    return canvas.quantize(256, dither=Image.Dither.NONE)
 
 
 @contextmanager
-def _watching(env: Env, look: Callable[[], None]) -> Iterator[None]:
-    """Calls `look` every few control ticks; the simulation does not notice."""
-    sim = env.unwrapped.sim
-    tick, count = sim.tick, 0
+def _watching(
+    env: Env, look: Callable[[], None], forces: list[tuple[float, float]]
+) -> Iterator[None]:
+    """Calls `look` every few control ticks, notes every tick's time in s and largest contact in N.
+
+    Simulation and costs do not notice.
+    """
+    sim, costs = env.unwrapped.sim, env.unwrapped.costs
+    tick, update, count = sim.tick, costs.update, 0
 
     def watched() -> float:
         nonlocal count
@@ -334,11 +350,33 @@ def _watching(env: Env, look: Callable[[], None]) -> Iterator[None]:
             look()
         return start
 
-    sim.tick = watched
+    def updated(signals: Any) -> None:
+        update(signals)
+        felt = signals.contact_force[signals.valid]
+        forces.append((float(signals.time), float(felt.max(initial=0.0))))
+
+    sim.tick, costs.update = watched, updated
     try:
         yield
     finally:
-        del sim.tick
+        del sim.tick, costs.update
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    """Shrinks a picture thirtyfold: a long episode is kept in memory until its end is known."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=95, subsampling=0)
+    return stream.getvalue()
+
+
+def _picture(jpeg: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(jpeg))
+
+
+def _partner_name(partner: str) -> str:
+    """A reader's name of a body, link pair or joint: without path and number."""
+    parts = [part.rpartition("/")[2] for part in partner.split("|")]
+    return " and ".join(re.sub(r"_\d+$", "", part).replace("_", " ") for part in parts)
 
 
 def _action_name(env: Env, action: Any) -> str:
@@ -365,11 +403,13 @@ def _right(
 
 def _banner(
     draw: ImageDraw.ImageDraw, x: int, y: int, text: str, colour: tuple[int, int, int], size: int
-) -> None:
+) -> int:
+    """Writes on a coloured field; returns where the field ends."""
     length = int(draw.textlength(text, _font(size)))
     pad = max(3, size // 4)
     draw.rectangle([x, y, x + length + 2 * pad, y + round(1.25 * size) + pad], colour)
     draw.text((x + pad, y + pad // 2), text, PAPER, _font(size))
+    return x + length + 2 * pad + 1
 
 
 def _tag(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str) -> None:

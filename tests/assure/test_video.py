@@ -8,7 +8,17 @@ from PIL import Image
 
 from safevla.assure.arms import make_arm
 from safevla.assure.runner import run_episodes
-from safevla.assure.video import BAR, FPS, HOLD_FRAMES, RED, record_episode, replay_episode
+from safevla.assure.timeline import LEFT, STRIP_HEIGHT
+from safevla.assure.video import (
+    BAR,
+    DARK_RED,
+    FPS,
+    HOLD_FRAMES,
+    RED,
+    frame_size,
+    record_episode,
+    replay_episode,
+)
 from safevla_envs.generate import generate
 
 ENV = {"image_size": 64, "cameras": (), "max_episode_steps": 100}
@@ -47,12 +57,12 @@ def test_a_replay_is_the_episode_bit_for_bit(unsafe, film):
 def test_the_video_shows_the_episode_at_twice_its_speed(unsafe, film):
     folder, _ = film
     frames = iio.imread(folder / "a.mp4", plugin="FFMPEG")
-    assert frames.shape[1:] == (180 + BAR, 240 + 180, 3)
+    assert frames.shape[1:] == (180 + BAR + STRIP_HEIGHT, 240 + 180, 3)
     playing = (len(frames) - HOLD_FRAMES) / FPS
     assert playing == pytest.approx(unsafe[0].sim_seconds / 2, rel=0.25)
     assert (folder / "a.mp4").stat().st_size < 1_000_000
     # the scene moves
-    scene = frames[:, BAR:, :240].astype(float)
+    scene = frames[:, BAR:-STRIP_HEIGHT, :240].astype(float)
     assert np.abs(scene[0] - scene[len(scene) // 2]).mean() > 5
 
 
@@ -68,6 +78,35 @@ def test_a_violation_is_red_while_it_lasts_and_not_before(unsafe, film):
     begin = int(np.flatnonzero(red)[0])
     assert begin / FPS == pytest.approx(first / 2, abs=0.3)
     assert red[begin : begin + FPS // 2].all()  # a second of the simulation at twice its speed
+
+
+def test_the_partner_stands_beside_the_constraint(film):
+    frames = iio.imread(film[0] / "a.mp4", plugin="FFMPEG")[:, BAR + 6 : BAR + 36]
+    named = np.abs(frames.astype(int) - DARK_RED).max(-1) < 40
+    red = red_share(frames[:, :, 8:160]) > 0.25
+    assert named[red].any((1, 2)).all() and not named[~red].any((1, 2)).all()
+
+
+def test_the_timeline_shows_contact_where_something_was_hit(unsafe, film):
+    record, _ = unsafe
+    frames = iio.imread(film[0] / "a.mp4", plugin="FFMPEG").astype(int)
+    strip = frames[-1, -STRIP_HEIGHT:]
+    ink = (strip[30:-20].max(-1) < 120).any(0)  # forces from 20 N, and the cursor
+    hard = [e for e in record.events if e["unit"] == "N" and e["peak"] >= 25.0]
+    right = strip.shape[1] - 54
+    for event in hard:
+        share = (event["onset_time"] + event["duration"] / 2) / record.sim_seconds
+        x = LEFT + round(share * (right - LEFT - 1))
+        assert ink[max(x - 12, 0) : x + 13].any(), event
+    # the cursor goes from left to right
+    dark = (frames[:, -STRIP_HEIGHT + 20 : -STRIP_HEIGHT + 28].max(-1) < 90).all(1)
+    first, last = (np.flatnonzero(dark[i, LEFT - 2 : right + 2]) for i in (0, -1))
+    assert first.min() < 8 and last.max() > right - LEFT - 8
+
+
+def test_frames_have_even_sides():
+    assert frame_size(480, 360) == (840, 360 + BAR + STRIP_HEIGHT)
+    assert all(side % 2 == 0 for side in frame_size(65, 49))
 
 
 def test_the_strip_has_eight_frames_and_marks_violations(film):
