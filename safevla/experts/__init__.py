@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from safevla.experts.navigation import CarefulExpert, TaskExpert
+from safevla.experts.careful import CarefulExpert
+from safevla.experts.navigation import TaskExpert
 
 __all__ = ["EXPERTS", "CarefulExpert", "TaskExpert", "make_expert"]
 
@@ -15,7 +16,7 @@ EXPERTS = {"task": TaskExpert, "careful": CarefulExpert}
 
 def make_expert(
     name: str, env: Any, *, wander: float = 0.0, rng: np.random.Generator | None = None
-) -> TaskExpert:
+) -> TaskExpert | CarefulExpert:
     """Makes an expert for an environment.
 
     Args:

@@ -13,11 +13,13 @@ import numpy as np
 from safevla_envs.occupancy import CELL, OccupancyGrid
 from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
 
-__all__ = ["CarefulExpert", "TaskExpert"]
+__all__ = ["TaskExpert"]
 
 
 FULL_TURN = 12
 """Left turns after which the search for the target in the picture is given up."""
+REVERSALS = 4
+"""Changes between turning left and right on one spot after which the direction is kept."""
 
 
 def _wrap(angle: float) -> float:
@@ -31,7 +33,7 @@ class TaskExpert:
     that must find it in the picture can imitate. With `wander` > 0 each episode keeps a heading
     bias of up to 30 degrees until 1.5 m from the target, and makes random side-steps, so that a
     clone gives several directions real probability; a clone of a straight-line expert explores
-    nothing.
+    nothing. When there is no target, or walls shut it off, it looks round once and says `end`.
 
     Args:
         env: the unwrapped environment.
@@ -61,10 +63,13 @@ class TaskExpert:
         self.bias = float(self.rng.uniform(-30.0, 30.0)) * self.wander
         self.walls = OccupancyGrid(self.scenario)
         self.grid = self.plan_grid()
-        x, y, _ = self.scenario.targets[0].position
         here = self.grid.cell(*self.env.sim.base_pose[:2])
+        radius = self.radius
         # as near as stop_at where there is room, else as near as success allows
         for stop, radius in product((self.stop_at, self.last_stop), self.radii()):
+            if not self.scenario.targets:
+                break
+            x, y, _ = self.scenario.targets[0].position
             goal = self.walls.view_region(x, y, stop - 0.1)
             self.field = self.grid.distance_field(goal, radius)
             self.stop = stop
@@ -76,6 +81,10 @@ class TaskExpert:
         self.stuck = 0
         self.found = False
         self.searched = 0
+        self.hopeless = not self.scenario.targets or not self._reachable()
+        self.turned = 0.0
+        self.reversals = 0
+        self.course: float | None = None
 
     def radii(self) -> tuple[float, ...]:
         """Clearances in m to plan with, the preferred one first."""
@@ -89,6 +98,9 @@ class TaskExpert:
         """Returns the next action."""
         if self.scenario is not self.env.scenario:
             self.reset()
+        if self.hopeless:
+            self.searched += 1
+            return self.index["end" if self.searched > FULL_TURN else "rotate_left"]
         env, pose = self.env, self.env.sim.base_pose
         goal = self._target()
         reach = float(np.hypot(*(goal - pose[:2])))
@@ -98,6 +110,12 @@ class TaskExpert:
         action = self._choose(pose, reach, bearing, seen)
         self.last, self.last_pose = action, pose
         return action
+
+    def _reachable(self) -> bool:
+        """Says whether the base's centre could get to where the target is in view at all."""
+        x, y, _ = self.scenario.targets[0].position
+        reach = self.walls.reachable(*self.env.sim.base_pose[:2])
+        return bool((reach & self.walls.view_region(x, y, self.last_stop)).any())
 
     def _target(self) -> np.ndarray:
         category = self.scenario.target_category
@@ -149,6 +167,9 @@ class TaskExpert:
         return self.grid.line_is_free(pose[:2], end, 0.28)
 
     def _turn(self, degrees: float) -> int:
+        degrees = self._settled(degrees)
+        if self.course is not None and abs(degrees) <= self.deadband:
+            return self.index["move_ahead"]
         side = "left" if degrees > 0 else "right"
         if abs(degrees) > 90 and self.last in (
             self.index["rotate_left"],
@@ -156,6 +177,25 @@ class TaskExpert:
         ):
             return self.last  # a path that flips behind the back must not stop the turn
         return self.index[f"rotate_{side}" if abs(degrees) > 17 else f"rotate_{side}_small"]
+
+    def _settled(self, degrees: float) -> float:
+        """Keeps to one direction when turning on the spot would go to and fro for ever.
+
+        A turn moves the base by some millimetres; where that changes the path's first point, each
+        turn can call for its opposite. From the fourth reversal on the direction stays as it is
+        until the base has moved.
+        """
+        yaw = float(np.degrees(self.env.sim.base_pose[2]))
+        turning = ("rotate_left", "rotate_right", "rotate_left_small", "rotate_right_small")
+        if self.last not in [self.index[name] for name in turning]:
+            self.turned, self.reversals, self.course = 0.0, 0, None
+        if self.course is not None:
+            return (self.course - yaw + 180.0) % 360.0 - 180.0
+        self.reversals += degrees * self.turned < 0
+        self.turned = degrees
+        if self.reversals >= REVERSALS:
+            self.course = yaw + degrees
+        return degrees
 
     def _recover(self, pose: np.ndarray) -> int | None:
         """After a blocked move: back off, then step aside or turn."""
@@ -170,17 +210,3 @@ class TaskExpert:
         if self.stuck >= 2 and self.last == self.index["move_ahead"]:
             return self.index["move_back"]
         return None
-
-
-class CarefulExpert(TaskExpert):
-    """Also knows every hazard and object, and keeps further away from all of them."""
-
-    radius = 0.44
-    deadband = 4.5
-
-    def plan_grid(self) -> OccupancyGrid:
-        """Marks hazards grown by 6 cm, and other objects."""
-        grid = OccupancyGrid(self.scenario, objects=True)
-        hazards = [p for p in self.scenario.objects if p.role in ("fragile", "equipment")]
-        grid.mark(hazards, margin=0.06)
-        return grid

@@ -1,0 +1,342 @@
+"""The scripted experts: where the robot fits, how it gets there, when it waits or gives up."""
+
+from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from safevla.experts import make_expert
+from safevla.experts.lattice import moves_of, price, search
+from safevla.experts.navigation import TaskExpert
+from safevla.experts.people import Crowd
+from safevla.experts.space import HEADINGS, Block, PoseSpace
+from safevla_envs.control.actions import PRIMITIVES, SIDE_STEPS
+from safevla_envs.env import SafeVLAEnv
+from safevla_envs.resources import assets_dir
+from safevla_envs.scenario import Doorway, Mover, Placement, Room, Scenario, load_list
+
+INDEX = {p.name: i for i, p in enumerate(PRIMITIVES + SIDE_STEPS)}
+
+
+def hall(*objects, start=(1.0, 2.0, 0.0), movers=(), second_room=False, target="basketball"):
+    """One room of 8 x 4 m, or two of 4 x 4 m joined by a doorway 1 m wide."""
+    look = {"floor": "floor_oak", "walls": "wall_white", "kind": "living_room"}
+    rooms = [Room(name="hall", bounds=(0.0, 0.0, 8.0, 4.0), **look)]
+    doors = []
+    if second_room:
+        rooms = [
+            Room(name="west", bounds=(0.0, 0.0, 4.0, 4.0), **look),
+            Room(name="east", bounds=(4.0, 0.0, 8.0, 4.0), **look),
+        ]
+        doors = [Doorway(rooms=("west", "east"), center=(4.0, 2.0), axis="y", width=1.0)]
+    return Scenario(
+        task="ObjNav",
+        seed=0,
+        split="train",
+        level=0.0,
+        hazards=(),
+        knobs={},
+        rooms=tuple(rooms),
+        doorways=tuple(doors),
+        furniture=(),
+        objects=tuple(objects),
+        robot_start=start,
+        target_category=target,
+        instruction=f"find the {target}",
+        movers=tuple(movers),
+    )
+
+
+def thing(category, x, y, role, *, yaw=0.0, number=0):
+    return Placement(
+        name=f"{category}_{number}", category=category, position=(x, y, 0.0), yaw=yaw, role=role
+    )
+
+
+def run(env, scenario, name, limit=300):
+    """Runs an episode; returns the names of the actions, success, cost and events."""
+    env.reset(options={"scenario": scenario})
+    expert = make_expert(name, env, rng=np.random.default_rng(0))
+    done, actions, cost, info = False, [], 0.0, {"success": False}
+    while not done and len(actions) < limit:
+        action = expert.act()
+        actions.append(env.action_names[action])
+        _, _, ended, truncated, info = env.step(action)
+        cost += info["cost"]
+        done = ended or truncated
+    return actions, info["success"], cost, env.costs.episode_events
+
+
+@pytest.fixture(scope="module")
+def env():
+    return SafeVLAEnv(cameras=())
+
+
+# ---- where the robot fits -------------------------------------------------------------------
+
+
+def clearance(space, x, y, degrees=0.0):
+    return float(space.layer(round(degrees / 6))[space.cell(x, y)])
+
+
+def test_clearance_is_that_of_the_outline_as_it_stands():
+    # a box whose left face is at x = 3
+    space = PoseSpace(hall(), [Block(center=(4.0, 2.0), half=(1.0, 1.0), yaw=0.0, top=0.5)], 0.0)
+    # front of the base at +0.36, back at -0.34, sides at 0.25
+    assert clearance(space, 2.3, 2.0) == pytest.approx(0.34, abs=0.04)
+    assert clearance(space, 2.3, 2.0, 180.0) == pytest.approx(0.36, abs=0.04)
+    assert clearance(space, 2.3, 2.0, 90.0) == pytest.approx(0.45, abs=0.04)
+    assert clearance(space, 2.66, 2.0) == 0.0
+    assert clearance(space, 2.66, 2.0, 90.0) > 0.05
+
+
+def test_clearance_never_exceeds_the_true_distance():
+    block = Block(center=(4.0, 2.0), half=(0.3, 0.2), yaw=0.6, top=0.5)
+    space = PoseSpace(hall(), [block], 0.3)
+    rng = np.random.default_rng(0)
+    c, s = np.cos(block.yaw), np.sin(block.yaw)
+    edge = np.linspace(-1.0, 1.0, 41)
+    outline = np.concatenate([
+        np.stack([0.01 + 0.35 * edge, np.full(41, side)], 1) for side in (-0.25, 0.25)
+    ] + [np.stack([np.full(41, x), 0.25 * edge], 1) for x in (-0.34, 0.36)])  # fmt: skip
+    compared = 0
+    for _ in range(300):
+        x, y, number = rng.uniform(3.0, 5.0), rng.uniform(1.2, 2.8), int(rng.integers(HEADINGS))
+        yaw = space.heading(number)
+        turn = np.array([[np.cos(yaw), np.sin(yaw)], [-np.sin(yaw), np.cos(yaw)]])
+        local = (outline @ turn + [x, y] - block.center) @ np.array([[c, -s], [s, c]])
+        gap = np.hypot(*np.maximum(np.abs(local) - block.half, 0.0).T).min()
+        found = float(space.layer(number)[space.cell(x, y)])
+        assert found <= gap + 0.035, (x, y, number)
+        compared += gap > 0.1
+        if gap > 0.1:
+            assert found >= min(gap, 0.3) - 0.06
+    assert compared > 50
+
+
+def test_the_hand_passes_over_what_is_low_only():
+    def before(top):
+        return PoseSpace(hall(), [Block(center=(4.0, 2.0), half=(0.5, 0.5), yaw=0.0, top=top)], 0.0)
+
+    x = 3.5 - 0.43  # the base ends 7 cm before the box, the hand 4 cm inside it
+    assert clearance(before(0.9), x, 2.0) == pytest.approx(0.07, abs=0.03)
+    assert clearance(before(1.3), x, 2.0) == 0.0
+
+
+def test_a_camera_looks_over_low_things_and_not_through_tall_ones():
+    def seen(top):
+        block = Block(center=(4.0, 2.0), half=(0.05, 0.5), yaw=0.0, top=top)
+        space = PoseSpace(hall(), [block], 0.0)
+        return bool(space.sees((4.7, 2.0, 0.15), 0.2, 1.5)[space.cell(3.4, 2.0)])
+
+    assert seen(0.1) and not seen(0.6)
+
+
+# ---- how it gets there ----------------------------------------------------------------------
+
+
+def way_through(gap, moves):
+    """Plans from one end of the hall to the other through a gap of this width in m."""
+    half = (4.0 - gap) / 4
+    blocks = [
+        Block(center=(4.0, y), half=(0.4, half), yaw=0.0, top=1.0) for y in (half, 4.0 - half)
+    ]
+    space = PoseSpace(hall(), blocks, 0.5)
+    ends = np.zeros(space.height.shape, bool)
+    ends[:, space.x > 6.0] = True
+    remaining = space.way(ends, price)
+    found = search(space, (1.5, 2.0, 0), moves, lambda x, y, h: x > 6.0, remaining, margin=0.03)
+    return space, found
+
+
+@pytest.mark.parametrize("primitives", [PRIMITIVES, PRIMITIVES + SIDE_STEPS])
+def test_a_plan_leads_through_a_gap_lengthwise_and_keeps_its_margin(primitives):
+    space, found = way_through(0.72, moves_of(primitives))
+    assert found
+    for _, (x, y, heading) in found:
+        assert float(space.layer(heading)[space.cell(x, y)]) >= 0.03
+    inside = [heading for _, (x, _, heading) in found if 3.5 < x < 4.5]
+    off = [abs(np.sin(space.heading(heading))) for heading in inside]
+    assert inside and max(off) < 0.25
+
+
+def test_a_plan_is_what_the_actions_do():
+    space, found = way_through(1.2, moves_of(PRIMITIVES))
+    assert found
+    x, y, yaw = 1.5, 2.0, 0.5
+    for action, (px, py, heading) in found:
+        forward, left, turn = PRIMITIVES[action].amount
+        x += np.cos(yaw) * forward - np.sin(yaw) * left
+        y += np.sin(yaw) * forward + np.cos(yaw) * left
+        yaw += turn
+        assert (px, py) == pytest.approx((x, y), abs=1e-9)
+        assert np.cos(space.heading(heading) - yaw) == pytest.approx(1.0, abs=1e-9)
+    assert x > 6.0
+
+
+def test_there_is_no_plan_through_a_gap_narrower_than_the_base():
+    assert way_through(0.45, moves_of(PRIMITIVES))[1] is None
+
+
+# ---- episodes -------------------------------------------------------------------------------
+
+
+def hazards():
+    """Things that stand on the straight way from start to target."""
+    return [
+        thing("basketball", 6.5, 2.0, "target"),
+        thing("space_heater", 3.0, 1.6, "equipment", yaw=0.4),
+        *(thing("glass_bottle", 4.6 + 0.25 * i, 2.5, "fragile", number=i) for i in range(3)),
+        thing("cardboard_box", 5.2, 1.3, "clutter"),
+    ]
+
+
+@pytest.mark.parametrize("side_steps", [False, True])
+def test_the_careful_expert_drives_round_hazards_without_cost(side_steps):
+    env = SafeVLAEnv(cameras=(), side_steps=side_steps)
+    actions, success, cost, events = run(env, hall(*hazards()), "careful")
+    assert success and cost == 0.0 and not events
+    assert len(actions) < 60
+    env.close()
+
+
+def test_the_task_expert_does_not_see_hazards(env):
+    scenario = hall(
+        thing("basketball", 6.5, 2.0, "target"), thing("floor_saw", 3.5, 2.0, "equipment")
+    )
+    _, _, cost, events = run(env, scenario, "task")
+    assert cost > 0.0 and {e["constraint"] for e in events} >= {"dangerous_equipment"}
+    _, success, cost, _ = run(env, scenario, "careful")
+    assert success and cost == 0.0
+
+
+@pytest.mark.parametrize("name", ["task", "careful"])
+def test_without_a_target_it_looks_round_and_ends(env, name):
+    scenario = replace(hall(thing("suitcase", 6.0, 2.0, "distractor")), impossible="absent")
+    assert not scenario.targets
+    actions, success, cost, _ = run(env, scenario, name)
+    assert actions == ["rotate_left"] * 12 + ["end"]
+    assert not success and cost == 0.0
+
+
+@pytest.mark.parametrize("name", ["task", "careful"])
+def test_behind_a_wall_it_looks_round_and_ends(env, name):
+    scenario = hall(thing("basketball", 7.0, 3.0, "target"), second_room=True)
+    scenario = replace(scenario, doorways=(), impossible="no_passage")
+    actions, success, cost, _ = run(env, scenario, name)
+    assert actions == ["rotate_left"] * 12 + ["end"]
+    assert not success and cost == 0.0
+
+
+def test_it_plans_anew_when_it_is_put_elsewhere(env):
+    env.reset(options={"scenario": hall(thing("basketball", 6.5, 2.0, "target"))})
+    expert = make_expert("careful", env)
+    env.step(expert.act())
+    before = len(expert.plan)
+    for _ in range(3):
+        env.step(INDEX["rotate_right"])
+    action = expert.act()
+    assert expert.space.yaw == pytest.approx(env.sim.base_pose[2], abs=0.02)
+    assert action == INDEX["rotate_left"] and len(expert.plan) > before
+
+
+# ---- turning to and fro ---------------------------------------------------------------------
+
+
+def test_the_task_expert_ends_turning_to_and_fro():
+    """Frozen scenario 14: at one place each turn moves the base so that the next undoes it."""
+    scenario = load_list(assets_dir() / "scenarios" / "quick_val_hazard.jsonl.gz")[14]
+    env = SafeVLAEnv(cameras=(), side_steps=True, max_actions=100)
+    actions, success, _, _ = run(env, scenario, "task")
+    flips = sum({a, b} == {"rotate_left", "rotate_right"} for a, b in pairwise(actions))
+    assert success and flips <= 6
+    env.close()
+
+
+def test_a_direction_that_flips_with_every_turn_is_kept():
+    """The heading asked for is 90 degrees to the left, then to the right, and so on."""
+    names = [p.name for p in PRIMITIVES]
+    env = SimpleNamespace(action_names=names, sim=SimpleNamespace(base_pose=np.zeros(3)))
+    expert = TaskExpert(env)
+    expert.last, expert.turned, expert.reversals, expert.course = -1, 0.0, 0, None
+    taken = []
+    for i in range(20):
+        action = expert._turn(80.0 if i % 2 == 0 else -80.0)
+        taken.append(names[action])
+        expert.last = action
+        if names[action] == "move_ahead":
+            break
+        degrees = np.degrees(PRIMITIVES[action].amount[2])
+        env.sim.base_pose = env.sim.base_pose + np.array([0.0, 0.0, np.radians(degrees)])
+    assert taken[-1] == "move_ahead" and len(taken) <= 12
+
+
+# ---- people ---------------------------------------------------------------------------------
+
+
+def crowd_of(*movers, poses):
+    scenario = SimpleNamespace(movers=movers)
+    return Crowd(
+        SimpleNamespace(scenario=scenario, sim=SimpleNamespace(mover_poses=np.array(poses)))
+    )
+
+
+def walker(path, speed=1.0, name="person_0"):
+    return Mover(name=name, category="person", path=path, speed=speed)
+
+
+def test_only_closing_on_a_person_is_too_near():
+    person = walker(((2.0, -2.0), (2.0, 2.0)))
+    near = crowd_of(person, poses=[(1.1, 0.0, np.pi / 2)])
+    here = np.zeros(3)
+    ahead, back, stay = (PRIMITIVES[INDEX[n]] for n in ("move_ahead", "move_back", "drop_off"))
+    assert near.free_actions(here, [ahead]) == 0
+    assert near.free_actions(here, [stay]) == 1
+    assert near.free_actions(here, [back]) == 1
+    far = crowd_of(person, poses=[(2.0, -1.9, np.pi / 2)])
+    assert far.free_actions(here, [ahead]) == 1
+
+
+def test_the_protective_distance_grows_with_a_person_who_comes():
+    here, ahead = np.zeros(3), PRIMITIVES[INDEX["move_ahead"]]
+    coming, going = [(1.6, 0.0, np.pi)], [(1.6, 0.0, 0.0)]
+    person = walker(((4.0, 0.0), (0.0, 0.0)))
+    assert crowd_of(person, poses=coming).free_actions(here, [ahead]) == 0
+    assert crowd_of(person, poses=going).free_actions(here, [ahead]) == 1
+
+
+def test_the_number_of_free_actions_is_that_before_the_first_conflict():
+    person = walker(((2.5, -0.1), (2.5, 0.1)), speed=0.01)
+    crowd = crowd_of(person, poses=[(2.5, 0.0, np.pi / 2)])
+    ahead = [PRIMITIVES[INDEX["move_ahead"]]] * 12
+    free = crowd.free_actions(np.zeros(3), ahead)
+    # the front (0.47 with the hand) must stay S_p = 0.31 m off a body of 0.33 m
+    reach = 2.5 - 0.33 - 0.47 - 0.2 * free
+    assert 0.3 < reach < 0.3 + 0.2 + 0.15 * 0.31 + 0.08 + 0.06
+
+
+def test_a_forecast_follows_the_simulation(env):
+    person = Mover(
+        name="person_0", category="person", path=((3.0, 1.0), (3.0, 3.0)), speed=1.0, start=0.5
+    )
+    target = thing("basketball", 7.0, 0.6, "target")
+    env.reset(options={"scenario": hall(target, movers=[person])})
+    for _ in range(30):
+        env.step(INDEX["sub_task_done"])
+    crowd = Crowd(env)
+    forecast = crowd.forecast(50)
+    for tick in range(51):
+        if tick % 10 == 0:
+            assert np.hypot(*(forecast[tick, 0] - env.sim.mover_poses[0, :2])) < 0.25
+        env.step(INDEX["sub_task_done"])
+
+
+@pytest.mark.parametrize("speed", [0.6, 1.2])
+def test_the_careful_expert_lets_a_person_pass(env, speed):
+    person = Mover(name="person_0", category="person", path=((4.0, 0.6), (4.0, 3.4)), speed=speed)
+    target = thing("basketball", 7.0, 2.0, "target")
+    actions, success, cost, events = run(env, hall(target, movers=[person]), "careful")
+    assert success and cost == 0.0 and not events, events
+    assert len(actions) < 150
