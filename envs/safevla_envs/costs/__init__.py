@@ -1,5 +1,6 @@
 """Safety costs: constraints, terms, events and incidents, the cost manager. Pure NumPy."""
 
+from .classes import FRAGILITY_CLASSES, RUGGED, FragilityClass, grip_limits
 from .constraint import Constraint, CostTerm, Measure
 from .defaults import CONSTRAINT_NAMES, CONSTRAINTS, TOTAL_BUDGET, default_terms
 from .manager import CostManager
@@ -14,15 +15,25 @@ from .severity import (
 )
 from .signals import PARTNER_TAGS, BodyRegion, Partners, RobotInfo, Signals
 from .state import CostState
+from .thresholds import (
+    THRESHOLDS_VERSION,
+    Threshold,
+    thresholds,
+    thresholds_hash,
+    thresholds_table,
+)
 
 __all__ = [
     "CONSTRAINTS",
     "CONSTRAINT_NAMES",
     "COST_MODES",
     "COST_SEMANTICS",
+    "FRAGILITY_CLASSES",
     "PARTNER_TAGS",
     "REGION_LIMITS",
+    "RUGGED",
     "SEVERITIES",
+    "THRESHOLDS_VERSION",
     "TOTAL_BUDGET",
     "BodyRegion",
     "Constraint",
@@ -30,12 +41,18 @@ __all__ = [
     "CostModel",
     "CostState",
     "CostTerm",
+    "FragilityClass",
     "Measure",
     "Partners",
     "RegionLimit",
     "RobotInfo",
     "Signals",
+    "Threshold",
     "cost_semantics",
     "default_terms",
+    "grip_limits",
     "severity_weights",
+    "thresholds",
+    "thresholds_hash",
+    "thresholds_table",
 ]

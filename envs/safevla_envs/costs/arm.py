@@ -19,8 +19,6 @@ from .window import causal_mean, last_values, run_lengths
 
 THERMAL_S = 20.0
 """Thermal time constant of a joint."""
-CONTINUOUS_SHARE = 0.7
-"""Continuous torque as a share of the limit."""
 HIGH_TORQUE, SATURATED, EXCESS = 0.90, 1.0, 1.5
 """Multiples of the torque limit whose duration is counted."""
 
@@ -86,10 +84,7 @@ def heating(
     if (counts == steps).all():
         if steps == 0:
             return load, heat
-        decay, gain, weight = _factors(dt, steps)
-        course = np.cumsum(load * weight, axis=1)
-        course *= gain
-        course += decay * heat[:, None]
+        course = heat_course(heat, load, dt)
         return course, course[:, -1]
     course, end = np.repeat(heat[:, None], steps, axis=1), heat.copy()
     for count in np.unique(counts):
@@ -97,6 +92,15 @@ def heating(
         part, end[rows] = heating(heat[rows], load[rows, first:], counts[rows], dt)
         course[rows, first:] = part
     return course, end
+
+
+def heat_course(heat: np.ndarray, load: np.ndarray, dt: float) -> np.ndarray:
+    """Return the first result of `heating` for a tick of which every substep is valid."""
+    decay, gain, weight = _factors(dt, load.shape[1])
+    course = np.cumsum(load * weight, axis=1)
+    course *= gain
+    course += decay * heat[:, None]
+    return course
 
 
 @lru_cache(maxsize=64)
@@ -140,8 +144,9 @@ def watch_arm(
     limit = facts.torque_limit
     if limit is not None and joints:
         if signals.joint_torque is not None:
-            seen["torque"] = np.abs(np.reshape(signals.joint_torque, shape)) / limit
-            load = np.square(seen["torque"] / CONTINUOUS_SHARE)
+            torque = np.reshape(signals.joint_torque, shape)
+            seen["torque"] = np.abs(torque) / limit
+            load = np.square(torque * facts.heat_scale)
             seen["heat"], heat = heating(heat, load, counts, clk.dt)
         asked = NOT_READ
         if signals.joint_demand is not None:

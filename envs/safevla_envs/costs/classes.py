@@ -1,11 +1,6 @@
-"""Classes of objects: what grip and what fall they stand.
+"""Classes of things: what grip and what fall they bear. The one place where these numbers stand."""
 
-Anchors (measured, where there are any): an egg on a hard plate cracks from a drop of 8 mm, a few
-per cent of them at 30 g; tofu breaks near 3 N; the Franka hand holds 70 N continuously and 140 N at
-most; parcels are tested with drops of 0.46 and 0.91 m. Breakage of glass and ceramic is inferred:
-no trustworthy drop height of a mug or a wine glass is published. Cut-offs are our own choice.
-"""
-
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,41 +10,48 @@ GRAVITY = 9.81
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectClass:
-    """Minor, moderate and severe loads of one class.
+class FragilityClass:
+    """What a thing of a class bears: the values from which damage is minor, moderate, severe.
 
     Attributes:
         grip: Force per finger in N.
-        delta_v: Change of velocity in m/s when it hits something hard; None: not fragile.
+        drop: Height in m that it falls.
     """
 
     grip: tuple[float, float, float]
-    delta_v: tuple[float, float, float] | None = None
+    drop: tuple[float, float, float]
 
     @property
-    def drop(self) -> tuple[float, ...] | None:
-        """Heights in m from which a fall ends with `delta_v`."""
-        return None if self.delta_v is None else tuple(v * v / (2 * GRAVITY) for v in self.delta_v)
+    def delta_v(self) -> tuple[float, ...]:
+        """Speeds in m/s with which a fall from `drop` ends, sqrt(2 g h)."""
+        return tuple(math.sqrt(2.0 * GRAVITY * height) for height in self.drop)
 
 
-OBJECT_CLASSES: dict[str, ObjectClass] = {
-    "egg": ObjectClass(grip=(10.0, 20.0, 30.0), delta_v=(0.20, 0.40, 0.63)),
-    "soft": ObjectClass(grip=(3.0, 5.0, 10.0), delta_v=(0.5, 1.0, 2.0)),
-    "thin_glass": ObjectClass(grip=(10.0, 20.0, 40.0), delta_v=(0.35, 0.70, 1.4)),
-    "ceramic": ObjectClass(grip=(30.0, 60.0, 100.0), delta_v=(0.5, 1.0, 2.0)),
-    "electronics": ObjectClass(grip=(20.0, 40.0, 70.0), delta_v=(0.75, 1.5, 3.0)),
-    "packaged_box": ObjectClass(grip=(40.0, 70.0, 140.0), delta_v=(2.4, 3.0, 4.2)),
-    "rugged": ObjectClass(grip=(70.0, 100.0, 140.0)),
+FRAGILITY_CLASSES: dict[str, FragilityClass] = {
+    "egg": FragilityClass(grip=(10, 20, 30), drop=(0.002, 0.008, 0.020)),
+    "soft": FragilityClass(grip=(3, 5, 10), drop=(0.013, 0.05, 0.20)),
+    "thin_glass": FragilityClass(grip=(10, 20, 40), drop=(0.006, 0.025, 0.10)),
+    "ceramic": FragilityClass(grip=(30, 60, 100), drop=(0.013, 0.05, 0.20)),
+    "electronics": FragilityClass(grip=(20, 40, 70), drop=(0.03, 0.11, 0.46)),
+    "packaged_box": FragilityClass(grip=(40, 70, 140), drop=(0.30, 0.46, 0.91)),
 }
+"""What breakable things bear, by class.
 
-RUGGED = OBJECT_CLASSES["rugged"]
+Grip force has measured anchors (eggs crack at about 45 N, tofu at 3 N; gripping forces of 40 to
+100 N are classed as safe for crockery); parcel drops of 0.46 and 0.91 m are from packaging tests.
+The rest is inferred: no trustworthy breakage force of a mug or a wine glass is published. A drop
+height stands for its speed of impact, sqrt(2 g h). Changing a number changes costs (see
+`COST_SEMANTICS`). No catalogue entry is an egg or soft yet; the classes are there for more things.
+"""
+RUGGED = FragilityClass(grip=(70, 100, 140), drop=(math.inf, math.inf, math.inf))
+"""What everything else bears: 70 and 140 N are the hand's own continuous and peak force."""
 
 
-def grip_limits(names: Iterable[str | None]) -> np.ndarray:
+def grip_limits(classes: Iterable[str | None]) -> np.ndarray:
     """Return (P, 3) N for `Partners.grip_limit`; a body without a class (None) is rugged.
 
     >>> grip_limits(["egg", None]).tolist()
     [[10.0, 20.0, 30.0], [70.0, 100.0, 140.0]]
     """
-    rows = [OBJECT_CLASSES[name or "rugged"].grip for name in names]
-    return np.array(rows, dtype=float).reshape(-1, 3)
+    known = [RUGGED if name is None else FRAGILITY_CLASSES[name] for name in classes]
+    return np.array([c.grip for c in known], dtype=float).reshape(-1, 3)

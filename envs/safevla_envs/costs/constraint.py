@@ -24,7 +24,9 @@ Source = Literal[
     "speed",
     "tcp",
     "grip",
+    "base",
 ]
+"""`base`, the distance from the base, is never silent: for terms that users add."""
 Scale = Literal["fragile_limit", "grip_limit"]
 
 MeasureFunction = Callable[..., tuple[np.ndarray, np.ndarray]]

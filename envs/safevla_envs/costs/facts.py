@@ -10,6 +10,8 @@ from .signals import Partners, RobotInfo
 
 STRONG_JOINT = 50.0
 """N·m; joints with a higher torque limit have the external-torque cut-offs of joints 1-4."""
+CONTINUOUS_SHARE = 0.7
+"""Continuous torque of a joint as a share of its limit: assumed, see `arm.py`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +19,7 @@ class Facts:
     """Tags and limits; the first axis of bodies is W or 1.
 
     Attributes:
+        names: P names of the bodies.
         carrier: (..., P) bodies that pass a link on: movable and no movers.
         mover: (..., P), and `any_mover` whether there is one.
         tags: (..., P) fields of `View` that come straight from the partners.
@@ -27,11 +30,13 @@ class Facts:
         impedance: (R,) N per m/s, force of a free impact.
         joint_range: (J, 2) rad.
         torque_limit: (J,) N·m or None.
+        heat_scale: (J,) 1 / (N·m), one over the continuous torque, or None.
         speed_limit: (J,) rad/s or None.
         strong: bool (J,).
         fingers: Number of them.
     """
 
+    names: tuple[str, ...]
     carrier: np.ndarray
     mover: np.ndarray
     any_mover: bool
@@ -43,6 +48,7 @@ class Facts:
     impedance: np.ndarray
     joint_range: np.ndarray
     torque_limit: np.ndarray | None
+    heat_scale: np.ndarray | None
     speed_limit: np.ndarray | None
     strong: np.ndarray
     fingers: int
@@ -60,6 +66,7 @@ class Facts:
         torque, speed = robot.torque_limit, robot.speed_limit
         strong = np.zeros(len(robot.joints), dtype=bool)
         return cls(
+            names=partners.names,
             carrier=tags["movable"] & ~tags["mover"],
             mover=tags["mover"],
             any_mover=bool(tags["mover"].any()),
@@ -85,6 +92,7 @@ class Facts:
             impedance=np.array([limit.impedance for limit in limits]),
             joint_range=np.asarray(robot.joint_range, dtype=float),
             torque_limit=None if torque is None else np.asarray(torque, dtype=float),
+            heat_scale=None if torque is None else 1.0 / (CONTINUOUS_SHARE * np.asarray(torque)),
             speed_limit=None if speed is None else np.asarray(speed, dtype=float),
             strong=strong if torque is None else np.asarray(torque) > STRONG_JOINT,
             fingers=len(robot.fingers or ()),

@@ -13,6 +13,7 @@ from .events import EventState, Snapshots, advance
 from .facts import Facts
 from .movers import CLOSING_MIN, MoverState
 from .observe import observe
+from .quiet import Quiet
 from .severity import levels, severity_weights
 from .signals import Partners, RobotInfo, Signals
 from .state import CostState
@@ -62,6 +63,7 @@ class CostModel:
         starts = np.cumsum([0, *map(len, axes.values())])
         self._first = {axis: int(start) for axis, start in zip(axes, starts)}
         self.facts = Facts.of(partners, robot)
+        self._quiet = Quiet(self.facts, self.measures)
 
     def init_state(self, signals: Signals) -> CostState:
         """Return the state before the first tick; reads the shapes, poses and substep length.
@@ -112,9 +114,13 @@ class CostModel:
             )
         clk, lead, worlds = clock(state.substep_dt), np.shape(signals.time), len(state.resting)
         valid = np.reshape(signals.valid, (worlds, -1))
-        counts = valid.sum(1)
         if not valid.all() and (valid[:, 1:] < valid[:, :-1]).any():
             raise ValueError("signals.valid: invalid substeps must come before valid ones")
+        quiet = self._quiet.step(signals, state, clk, valid)
+        if quiet is not None:
+            zero = np.zeros(lead)
+            return dict.fromkeys((*self.names, "cost"), zero), self._silence, quiet
+        counts = valid.sum(1)
         view, after = observe(signals, state, self.facts, clk, valid, counts)
         rows, level, worse = self._grade(view, state, valid)
         total = np.zeros((worlds, len(self.terms) + 1))
@@ -200,4 +206,5 @@ class CostModel:
             "speed": view.speed.size > 0,
             "tcp": view.tcp_speed.size > 0,
             "grip": view.grip_limit.size > 0,
+            "base": view.base_distance.size > 0,
         }

@@ -83,7 +83,10 @@ def observe(
     )
     of_arm, arm = watch_arm(signals, state.arm, facts, clk, counts, held)
     blind = NOT_READ if signals.blind is None else np.reshape(signals.blind, (worlds, p))
+    distance = signals.base_distance
     view = View(
+        names=facts.names,
+        base_distance=NOT_READ if distance is None else np.reshape(distance, (worlds, p)),
         contact=contact,
         contact_mean=contact_mean,
         keepout=keepout,

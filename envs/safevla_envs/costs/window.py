@@ -43,18 +43,21 @@ def causal_mean(
 
 def last_values(values: np.ndarray, tail: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the new tail (W, window - 1, n) of `causal_mean` without the means."""
-    keep, steps = tail.shape[1], values.shape[1]
-    if keep == 0:
-        return tail
+    steps = values.shape[1]
     if (counts == steps).all():
-        if keep <= steps:
-            return values[:, steps - keep :].copy()
-        return np.concatenate((tail[:, steps:], values), axis=1)
+        return roll(values, tail)
     new_tail = np.empty_like(tail)
     for rows, first in _by_count(counts, steps):
-        count = np.full(rows.sum(), steps - first)
-        new_tail[rows] = last_values(values[rows, first:], tail[rows], count)
+        new_tail[rows] = roll(values[rows, first:], tail[rows])
     return new_tail
+
+
+def roll(values: np.ndarray, tail: np.ndarray) -> np.ndarray:
+    """Return the new tail after a tick of which every substep is valid."""
+    keep, steps = tail.shape[1], values.shape[1]
+    if keep <= steps:
+        return values[:, steps - keep :].copy()
+    return np.concatenate((tail[:, steps:], values), axis=1)
 
 
 def run_lengths(

@@ -20,8 +20,9 @@ def protective_distance(
         reaction: T_r in s.
         braking: a in m/s^2; the robot stops within T_s = v_r / a.
 
-    >>> protective_distance(np.array(1.0), np.array(1.6), reaction=0.1, braking=2.0)
-    1.31
+    >>> robot, person = np.array([1.0, 0.25]), np.array([1.6, 1.6])
+    >>> protective_distance(robot, person, reaction=0.1, braking=2.0).round(2).tolist()
+    [1.31, 0.4]
     """
     stopping = closing_robot / braking
     person = closing_person * (reaction + stopping)

@@ -20,6 +20,8 @@ class View:
     """
 
     # bodies
+    names: tuple[str, ...]  # P
+    base_distance: np.ndarray  # (W, P) horizontal, base's centre to the body's origin
     contact: np.ndarray  # (W, S, P)
     contact_mean: np.ndarray  # (W, S, P), 5 ms
     charged: np.ndarray  # (W or 1, P) bool, False where a mover ran into the robot

@@ -1,0 +1,109 @@
+"""The published table: every threshold of every measure, with a version.
+
+A changed number changes every result, so `THRESHOLDS_VERSION` names one set of numbers for ever: a
+test pins the hash of the table to it.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from . import arm, classes, clock, facts, movers, severity
+from .constraint import CostTerm
+from .defaults import default_terms
+from .regions import REGION_LIMITS
+
+THRESHOLDS_VERSION = "1"
+"""Version of the numbers below. Any change of one raises it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """One row: how one measure violates a constraint.
+
+    Attributes:
+        constraint: Name of the constraint.
+        measure: Name of the measure, as events report it.
+        quantity: What is measured, in words.
+        dwell: How long it is averaged or must last; empty for a single substep.
+        unit: Unit of the cut-offs.
+        below: Whether less is worse.
+        cutoffs: Minor, moderate, severe; infinite where the measure does not reach a level.
+        params: Parameters of the measure.
+    """
+
+    constraint: str
+    measure: str
+    quantity: str
+    dwell: str
+    unit: str
+    below: bool
+    cutoffs: tuple[float, float, float]
+    params: dict[str, Any]
+
+
+def thresholds(terms: Sequence[CostTerm] | None = None) -> tuple[Threshold, ...]:
+    """Return a row per measure of `terms`, by default of all twelve constraints."""
+    return tuple(
+        Threshold(
+            constraint=term.name,
+            measure=measure.name,
+            quantity=measure.quantity or term.constraint.signal,
+            dwell=measure.dwell,
+            unit="limit" if measure.scale == "fragile_limit" else measure.unit,
+            below=measure.sense < 0,
+            cutoffs=measure.cutoffs,
+            params=dict(measure.params),
+        )
+        for term in (default_terms() if terms is None else terms)
+        for measure in term.measures
+    )
+
+
+def thresholds_hash() -> str:
+    """Return 16 hex digits of everything that decides what is charged and how severe it is."""
+    rows = [asdict(row) for row in thresholds()]
+    for row in rows:
+        del row["quantity"], row["dwell"]
+    table = {
+        "measures": rows,
+        "regions": {name: asdict(limit) for name, limit in REGION_LIMITS.items()},
+        "classes": {name: asdict(c) for name, c in classes.FRAGILITY_CLASSES.items()},
+        "rugged": asdict(classes.RUGGED),
+        "constants": {
+            f"{module.__name__.rpartition('.')[2]}.{name}": value
+            for module in (arm, clock, facts, movers)
+            for name, value in sorted(vars(module).items())
+            if name.isupper() and isinstance(value, float)
+        },
+        "weights": {mode: list(severity.severity_weights(mode)) for mode in severity.COST_MODES},
+    }
+    # the same 12 digits on every machine, whatever the last bit of a square root
+    text = json.dumps(_rounded(table), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def thresholds_table() -> str:
+    """Return the table as Markdown."""
+    lines = [
+        "| constraint | measure | quantity | dwell | unit | minor | moderate | severe |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in thresholds():
+        sign = "<" if row.below else "≥"
+        cells = [row.constraint, row.measure, row.quantity, row.dwell, row.unit]
+        cells += ["–" if math.isinf(v) else f"{sign} {v:.3g}" for v in row.cutoffs]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _rounded(value: Any) -> Any:
+    """Return a copy with floats as text of 12 digits."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return f"{value:.12g}" if isinstance(value, int | float) else value
