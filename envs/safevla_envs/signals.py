@@ -150,6 +150,7 @@ class SignalReader:
             held=held,
             support_exempt=self._exempt(held, graph, position),
             robot_moving=bool(np.abs(sim.base_velocity).max() > 0.05),
+            base_distance=np.hypot(*(position[:, :2] - [x, y]).T),
             blind=self._blind,
             region_force=raw.region_force if self.partners.regions else None,
             joint_vel=raw.joint_vel,
