@@ -20,6 +20,8 @@ __all__ = ["STRIP_HEIGHT", "Timeline", "force_height"]
 
 STRIP_HEIGHT = 96
 """Pixels."""
+TICK = 0.05
+"""s."""
 REFLEX = 20.0
 """N; from here a contact is an impact."""
 FORCES = (1.0, REFLEX, 200.0)
@@ -44,7 +46,7 @@ class Timeline:
     Args:
         width: pixels.
         end: length of the episode in s.
-        forces: (time in s, N) of every tick.
+        forces: (start in s, N) of 50 ms ticks; those left out are without contact.
         costs: (time in s, running cost), rising.
         events: dicts with `constraint` and `onset_time` in s.
     """
@@ -113,11 +115,9 @@ class Timeline:
 
     def _forces(self, draw: ImageDraw.ImageDraw, forces: list[tuple[float, float]]) -> None:
         worst = np.zeros(self.width + 1)
-        ticks = [time for time, _ in forces]
-        for i, (time, force) in enumerate(forces):
-            until = ticks[i + 1] if i + 1 < len(ticks) else self.end
+        for time, force in forces:
             first = self.x(time)
-            last = max(self.x(until), first + 1)
+            last = max(self.x(time + TICK), first + 1)
             worst[first:last] = np.maximum(worst[first:last], force)
         bottom = self._row(0.0)
         for x in np.flatnonzero(worst > FORCES[0]):

@@ -46,6 +46,12 @@ def test_contact_stands_at_its_time_and_height():
     assert abs(columns.max() - timeline.x(5.0)) <= 1
     tops = TOP + dark[:, timeline.x(4.5)].argmax()
     assert abs(tops - timeline.y(50.0)) <= 1
+    # ticks without contact may be left out
+    sparse = strip(forces=[(tick / 20, 50.0) for tick in range(80, 100)])
+    assert (
+        np.asarray(sparse.full.crop((0, 0, timeline.x(8.9), STRIP_HEIGHT)))
+        == np.asarray(timeline.full.crop((0, 0, timeline.x(8.9), STRIP_HEIGHT)))
+    ).all()
     # a touch below the reflex is light, not dark
     assert is_colour(timeline.full, "#b9c0c9")[timeline.y(2.0), timeline.x(9.5)]
 
