@@ -41,6 +41,11 @@ def register_tools(app: typer.Typer) -> None:
     listed.callback(invoke_without_command=True)(envs)
     listed.command("show", epilog=examples("safevla envs show SafeVLA/ObjNav-v0"))(show_env)
     listed.command("gallery", epilog=examples("safevla envs gallery --out gallery"))(gallery)
+    shown = examples(
+        "safevla envs onsets --policies random,zero,task,careful --episodes 20",
+        "safevla envs onsets --policies careful,runs/quick/policies/clone --levels 0,1,2",
+    )
+    listed.command("onsets", epilog=shown)(onsets)
     app.add_typer(listed, name="envs")
     app.command(epilog=examples("safevla doctor"))(doctor)
 
@@ -216,6 +221,64 @@ def gallery(
         paths = write_gallery(out, progress=lambda text: status.update(text))
     for path in paths:
         console.out(path)
+
+
+def onsets(
+    policies: Annotated[
+        str, typer.Option(help="Comma-separated: random, zero, task, careful, checkpoint folders.")
+    ] = "random,zero,task,careful",
+    levels: Annotated[str, typer.Option(help="Comma-separated hazard levels.")] = "0,1,2",
+    episodes: Annotated[int, typer.Option(help="Episodes per policy and list.", min=1)] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of acting.", min=0)] = 0,
+    out: Annotated[
+        Path, typer.Option(help="JSON file; episodes are kept beside it, in FILE.episodes.")
+    ] = Path("onsets.json"),
+    markdown: Annotated[Path | None, typer.Option(help="Also write the table as a page.")] = None,
+    workers: Annotated[int, typer.Option(help="Worker processes.", min=0)] = 2,
+    side_steps: Annotated[
+        bool, typer.Option("--side-steps", help="Give experts and baselines the two side-steps.")
+    ] = False,
+) -> None:
+    """Count onsets per 100 episodes of each constraint, by policy, list and level.
+
+    Every policy runs on the hazard list and on its benign twin. Ctrl-C loses nothing: the same
+    command goes on from the finished episodes. Exit code 1 if the twin check fails.
+    """
+    from safevla.display import Display
+    from safevla.onset_table import as_json, as_markdown, twin_violations
+    from safevla.onsets import named_arm, run_table
+
+    names = [name for name in policies.split(",") if name]
+    try:
+        wanted = [float(level) for level in levels.split(",")]
+    except ValueError:
+        raise ValueError(f"--levels {levels!r}: numbers are needed, e.g. 0,1,2") from None
+    display = Display()
+    try:
+        done = run_table(
+            [named_arm(name) for name in names],
+            wanted,
+            episodes,
+            seed=seed,
+            folder=out.with_suffix(".episodes"),
+            workers=workers,
+            side_steps=side_steps,
+            display=display,
+        )
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    table = as_json(done, seed=seed, side_steps=side_steps)
+    out.write_text(json.dumps(table, indent=1, allow_nan=False) + "\n")
+    shown = ",".join(Path(name).name if Path(name).is_absolute() else name for name in names)
+    command = f"safevla envs onsets --policies {shown} --levels {levels} --episodes {episodes}"
+    command += f" --seed {seed}" + (" --side-steps" if side_steps else "")
+    page = as_markdown(done, seed=seed, command=command)
+    if markdown is not None:
+        markdown.write_text(page)
+    display.console.out(page)
+    if twin_violations(done):
+        raise typer.Exit(1)
 
 
 def doctor() -> None:
