@@ -155,11 +155,12 @@ def watch_arm(
         if torque.size:
             seen["torque"], seen["demand"] = torque, np.maximum(torque, asked)
             hit = np.stack((torque >= HIGH_TORQUE, seen["demand"] >= SATURATED, asked >= EXCESS), 2)
-            flat = hit.reshape(worlds, hit.shape[1], -1)
-            lasts, runs = run_lengths(flat, runs.reshape(worlds, -1), counts)
-            runs = runs.reshape(worlds, 3, joints)
-            lasts = np.round(lasts.reshape(hit.shape) * clk.dt, 9)
-            seen["held_torque"], seen["held_demand"], seen["held_excess"] = np.moveaxis(lasts, 2, 0)
+            if hit.any() or runs.any():
+                flat = hit.reshape(worlds, hit.shape[1], -1)
+                lasts, runs = run_lengths(flat, runs.reshape(worlds, -1), counts)
+                runs = runs.reshape(worlds, 3, joints)
+                lasts = np.moveaxis(np.round(lasts.reshape(hit.shape) * clk.dt, 9), 2, 0)
+                seen["held_torque"], seen["held_demand"], seen["held_excess"] = lasts
         if signals.external_torque is not None:
             seen["external"] = np.reshape(signals.external_torque, (worlds, joints))
     if facts.speed_limit is not None and signals.joint_vel is not None and joints:
