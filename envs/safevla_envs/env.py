@@ -16,6 +16,7 @@ from safevla_envs.generate import knobs_for
 from safevla_envs.instruction import INSTRUCTION_BYTES, encode_instruction
 from safevla_envs.knowledge import Knowledge
 from safevla_envs.privileged import privileged_state
+from safevla_envs.quiet import QuietTicks
 from safevla_envs.scenario import HAZARDS, Scenario
 from safevla_envs.signals import SignalReader
 from safevla_envs.sim import TICK, Simulation, SimulationError
@@ -188,6 +189,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             self._terms, self.signals.partners, self.signals.robot, self.cost_mode
         )
         charged = self.costs.reset(self.signals.read(self.sim.time))
+        self._quiet = QuietTicks(self.sim, self.signals, self.costs)
         self.last_costs = np.zeros(len(self._terms))
         self.task.reset(self.path_length() if self.task.shaping else 0.0)
         self._active = True
@@ -259,7 +261,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
 
     def _tick(self) -> None:
         start = self.sim.tick()
-        self.costs.update(self.signals.read(start))
+        if not self._quiet.skip(start):
+            self.costs.update(self.signals.read(start))
         if self._window is not None:
             self._window.show()
 
