@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from safevla.bench.cli import bench_costs
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -35,8 +37,6 @@ def register_tools(app: typer.Typer) -> None:
     bench.callback()(lambda: None)
     shown = examples("safevla bench env", "safevla bench env --rounds 9 --seconds 4 --out b.json")
     bench.command("env", epilog=shown)(bench_env)
-    from safevla.bench.cli import bench_costs
-
     bench.command("costs", epilog=examples("safevla bench costs --seconds 5"))(bench_costs)
     app.add_typer(bench, name="bench")
     shown = examples("safevla envs", "safevla envs show SafeVLA/ObjNav-v0", "safevla envs gallery")

@@ -38,7 +38,8 @@ def test_help_lists_the_commands_and_examples():
 
 
 @pytest.mark.parametrize(
-    "command", [*COMMANDS[:6], "bench env", "bench costs", *COMMANDS[7:], "envs show", "envs gallery"]
+    "command",
+    [*COMMANDS[:6], "bench env", "bench costs", *COMMANDS[7:], "envs show", "envs gallery"],
 )
 def test_every_command_teaches_by_example(command):
     done = safevla(*command.split(), "--help")
