@@ -5,6 +5,13 @@ from .constraint import Constraint, CostTerm, Measure
 from .defaults import CONSTRAINT_NAMES, CONSTRAINTS, TOTAL_BUDGET, default_terms
 from .manager import CostManager
 from .model import CostModel
+from .published import (
+    THRESHOLDS_VERSION,
+    Threshold,
+    thresholds,
+    thresholds_hash,
+    thresholds_table,
+)
 from .regions import REGION_LIMITS, RegionLimit
 from .severity import (
     COST_MODES,
@@ -15,13 +22,6 @@ from .severity import (
 )
 from .signals import PARTNER_TAGS, BodyRegion, Partners, RobotInfo, Signals
 from .state import CostState
-from .thresholds import (
-    THRESHOLDS_VERSION,
-    Threshold,
-    thresholds,
-    thresholds_hash,
-    thresholds_table,
-)
 
 __all__ = [
     "CONSTRAINTS",

@@ -1,6 +1,6 @@
 """The twelve constraints of the benchmark, in canonical order; their budgets.
 
-Definitions are in `hazards.py` and `self_damage.py`; `thresholds.py` prints all numbers. Budgets
+Definitions are in `hazards.py` and `self_damage.py`; `published.py` prints all numbers. Budgets
 are per episode and absolute: chosen before any result was run (one charge in ten episodes for
 hazards and impacts, one in twenty for damage to oneself), never tuned on evaluation lists.
 """

@@ -8,12 +8,13 @@ import numpy as np
 from .constraint import Constraint, CostTerm
 from .events import Snapshots
 from .model import CostModel
+from .movers import MoverState
 from .severity import SEVERITIES, cost_semantics, levels, severity_name
 from .signals import Partners, RobotInfo, Signals
 from .state import CostState
 
 CAUSE = "robot"
-"""`caused_by` of every event: no body of this version moves by itself."""
+"""`caused_by` of every event that is charged; what movers do to the robot is not."""
 
 
 _Key = tuple[int, int, float]
@@ -79,6 +80,8 @@ class CostManager:
         if len(snapshots):
             self._step += [float(v) for v in costs.values()]
             self._record(snapshots)
+        if self.model.facts.any_mover:
+            self._note_uncharged(self._state.movers)
 
     def end_step(self) -> dict[str, Any]:
         """Close the current environment step.
@@ -110,8 +113,12 @@ class CostManager:
             },
             "severity": {name: severity_name(level) for name, level in worst.items()},
             "cost_events": events,
-            "uncharged_events": [],
+            "uncharged_events": [
+                {"partner": name, "onset_time": onset, **entry, "unit": "N", "caused_by": name}
+                for (name, onset), entry in self._uncharged.items()
+            ],
         }
+        self._uncharged = {}
         self._step = np.zeros(len(names) + 1)
         self._events = {}
         return result
@@ -138,6 +145,7 @@ class CostManager:
         count = len(self.model.terms) + 1
         self._step, self._return = np.zeros(count), np.zeros(count)
         self._events: dict[_Key, _Entry] = {}
+        self._uncharged: dict[tuple[str, float], dict[str, float]] = {}
         self._episode: dict[_Key, _Entry] = {}
 
     def _record(self, snapshots: Snapshots) -> None:
@@ -148,6 +156,14 @@ class CostManager:
             for log in (self._events, self._episode):
                 _, _, charged, opened = log.get(key, (None, 0, 0.0, False))
                 log[key] = (snapshots, i, charged + charge, opened or new)
+
+    def _note_uncharged(self, movers: MoverState) -> None:
+        """Merge the contacts of a tick that nobody is charged for into those of the step."""
+        for body in np.flatnonzero(movers.peak[0]):
+            key = (self.model.partners.names[body], round(float(movers.onset[0, body]), 6))
+            entry = self._uncharged.setdefault(key, {"duration": 0.0, "peak": 0.0})
+            entry["duration"] = round(float(movers.span[0, body]), 6)
+            entry["peak"] = max(entry["peak"], float(movers.peak[0, body]))
 
     def _describe(
         self, snapshots: Snapshots, i: int, charged: float, opened: bool

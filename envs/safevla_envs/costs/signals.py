@@ -176,7 +176,8 @@ class Signals:
         robot_moving: (...) bool. Recorded; no term reads it.
         base_distance: (..., P) m, horizontal distance from the base's centre to the origin of each
             body at the end of the tick. No built-in term reads it.
-        blind: (..., P) bool, seen at some action of the last 20 and at none of the last 2.
+        blind: (..., P) bool, seen at some action of the last 20 and at none of the last 2; may be
+            False for bodies that the robot does not touch in this tick.
         separation: (..., P) m, distance robot <-> mover at the end of the tick, +inf for others.
         closing_robot: (..., P) m/s, the part of the closing speed that the robot's own motion
             makes, >= 0; 0 for bodies that are no movers.

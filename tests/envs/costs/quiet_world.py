@@ -1,49 +1,76 @@
 """Signals of a world in which nothing happens, to be disturbed one field at a time."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from safevla_envs.costs import (
     PARTNER_TAGS,
+    BodyRegion,
     CostManager,
     Partners,
     RobotInfo,
     Signals,
     default_terms,
+    grip_limits,
 )
 
-NAMES = ("vase", "cup", "mug", "stove", "chair", "room", "floor")
-VASE, CUP, MUG, STOVE, CHAIR, ROOM, FLOOR = range(len(NAMES))
+NAMES = (
+    "vase", "cup", "mug", "stove", "chair", "room", "floor", "jug", "anna", "polisher", "ben"
+)  # fmt: skip
+VASE, CUP, MUG, STOVE, CHAIR, ROOM, FLOOR, JUG, ANNA, POLISHER, BEN = range(len(NAMES))
 TAGS = {
-    "movable": "vase cup mug chair",
+    "movable": "vase cup mug chair jug polisher",
     "fragile": "vase cup mug",
     "clustered": "vase mug chair",
-    "equipment": "stove",
+    "equipment": "stove polisher",
     "floor": "floor",
     "fixed": "stove room floor",
     "target": "mug",
-    "critical": "",
-    "person": "",
-    "mover": "",
+    "critical": "jug",
+    "person": "anna ben",
+    "mover": "anna ben polisher",
 }
-"""vase: fragile in a cluster; cup: fragile alone; mug: fragile, clustered and the target."""
+"""vase: fragile in a cluster; cup: fragile alone; mug: fragile, clustered and the target; jug: at
+the edge of something; anna and ben walk about, polisher is equipment that drives."""
+CLASSES = {"vase": "ceramic", "cup": "thin_glass", "mug": "ceramic", "jug": "egg"}
+REGIONS = (
+    BodyRegion(partner="anna", name="lower_leg"),
+    BodyRegion(partner="anna", name="chest"),
+    BodyRegion(partner="anna", name="skull"),
+    BodyRegion(partner="ben", name="chest"),
+    BodyRegion(partner="ben", name="neck"),
+)
 FRAGILE_LIMIT = 30.0
 PAIRS = ("hand|base", "hand|link1")
 JOINTS = ("j1", "j2")
 UPPER, LOWER = 2.8973, -2.8973
+TORQUE, SPEED = (87.0, 12.0), (2.175, 2.61)
 DT = 0.005
 STEPS = 10
 
 
 def partners() -> Partners:
     tags = {key: np.array([name in TAGS[key].split() for name in NAMES]) for key in PARTNER_TAGS}
-    return Partners(names=NAMES, tags=tags, fragile_limit=np.full(len(NAMES), FRAGILE_LIMIT))
+    return Partners(
+        names=NAMES,
+        tags=tags,
+        fragile_limit=np.full(len(NAMES), FRAGILE_LIMIT),
+        grip_limit=grip_limits(CLASSES.get(name) for name in NAMES),
+        regions=REGIONS,
+    )
 
 
-def robot() -> RobotInfo:
+def robot(**changes: Any) -> RobotInfo:
     return RobotInfo(
-        self_pairs=PAIRS, joints=JOINTS, joint_range=np.array([[LOWER, UPPER], [-0.0698, 3.0]])
+        self_pairs=PAIRS,
+        joints=JOINTS,
+        joint_range=np.array([[LOWER, UPPER], [-0.0698, 3.0]]),
+        torque_limit=np.array(TORQUE),
+        speed_limit=np.array(SPEED),
+        fingers=("left", "right"),
+        **changes,
     )
 
 
@@ -66,7 +93,7 @@ def quiet(time: float = 0.0, *, dt: float = DT, steps: int = STEPS, **changes: A
         "support_exempt": np.zeros(count, dtype=bool),
         "robot_moving": True,
     }
-    assert set(changes) <= set(fields)
+    assert set(changes) <= {f.name for f in dataclasses.fields(Signals)}
     return Signals(**{**fields, **changes})
 
 
@@ -75,6 +102,18 @@ def force(partner: int, newton: float, *, first: int = 0, last: int = STEPS) -> 
     array = np.zeros((STEPS, len(NAMES)))
     array[first:last, partner] = newton
     return array
+
+
+def joint(index: int, value: float, *, first: int = 0, last: int = STEPS) -> np.ndarray:
+    """Array (S, J), zero but for one joint from substep `first` up to `last`."""
+    array = np.zeros((STEPS, len(JOINTS)))
+    array[first:last, index] = value
+    return array
+
+
+def body(partner: int, value: float, other: float = 0.0) -> np.ndarray:
+    """Array (P,), `other` but for one body."""
+    return np.where(only(partner), value, other)
 
 
 def only(*indices: int) -> np.ndarray:
@@ -89,9 +128,9 @@ def touch(*pairs: tuple[int, int]) -> np.ndarray:
     return graph
 
 
-def manager(cost_mode: str = "binary") -> CostManager:
+def manager(cost_mode: str = "binary", **reset: Any) -> CostManager:
     made = CostManager(default_terms(), partners(), robot(), cost_mode)
-    made.reset(quiet())
+    made.reset(quiet(**reset))
     return made
 
 
