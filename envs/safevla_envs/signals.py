@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection
 
 import numpy as np
@@ -12,6 +11,7 @@ from safevla_envs.build.home import FLOOR, ROOM
 from safevla_envs.build.movers import PERSON
 from safevla_envs.build.robot import ROBOT, SPEED_LIMITS, TORQUE_LIMITS
 from safevla_envs.costs import PARTNER_TAGS, BodyRegion, Partners, RobotInfo, Signals
+from safevla_envs.looks import Looks
 from safevla_envs.occupancy import BASE_RADIUS, FreeShare
 from safevla_envs.scenario import Scenario
 from safevla_envs.sim import Simulation
@@ -24,10 +24,6 @@ CLUSTER_LINK, CLUSTER_SIZE = 0.3, 3
 GRASP_ZONE = 0.10
 """m; the support of an object is exempt from `impact` this close to its grasp or place."""
 DISC_RADIUS = BASE_RADIUS + 0.5
-LOOKS_KEPT, LOOKS_FRESH = 20, 2
-"""Looks within which a body was seen, and the last ones in none of which it was: it is blind."""
-EYES = ("navigation", "manipulation")
-"""Cameras that look, whether they are observed or not."""
 
 
 def clustered(positions: np.ndarray) -> np.ndarray:
@@ -111,19 +107,24 @@ class SignalReader:
         self._movers = np.flatnonzero(self.partners.tags["mover"])
         # walls and fixed furniture are one body: somewhere it is always in view
         self._watched = np.array([n not in (FLOOR, ROOM) for n in self.partners.names])
-        self._watched_names = tuple(np.array(self.partners.names, object)[self._watched])
-        self._looks: deque[np.ndarray] = deque(maxlen=LOOKS_KEPT)
-        self._blind: np.ndarray | None = None
+        self._looks = Looks(sim)
 
     def look(self) -> None:
-        """Notes which bodies the cameras see now; call it before each action, or every 0.5 s."""
-        seen = np.zeros(len(self._watched_names), bool)
-        for eye in EYES:
-            seen |= self.sim.visible(self._watched_names, eye)
-        self._looks.append(seen)
-        looks = np.array(self._looks)
-        self._blind = np.zeros(len(self._watched), bool)
-        self._blind[self._watched] = looks.any(0) & ~looks[-LOOKS_FRESH:].any(0)
+        """The cameras look; call it before each action, or every 0.5 s."""
+        self._looks.note()
+
+    def blind(self, bodies: np.ndarray | None = None) -> np.ndarray | None:
+        """Which bodies were seen lately but not just now, bool (P,); None before the first look.
+
+        Args:
+            bodies: bool (P,), those of interest; the others are False. None for all.
+        """
+        if not len(self._looks):
+            return None
+        wanted = self._watched if bodies is None else self._watched & bodies
+        blind = np.zeros(len(wanted), bool)
+        blind[wanted] = self._looks.blind([self.partners.names[i] for i in np.flatnonzero(wanted)])
+        return blind
 
     def read(self, start: float) -> Signals:
         """Returns the signals of the tick that began at `start` s."""
@@ -151,7 +152,7 @@ class SignalReader:
             support_exempt=self._exempt(held, graph, position),
             robot_moving=bool(np.abs(sim.base_velocity).max() > 0.05),
             base_distance=np.hypot(*(position[:, :2] - [x, y]).T),
-            blind=self._blind,
+            blind=self.blind((raw.contact_force > 0.0).any(0)),
             region_force=raw.region_force if self.partners.regions else None,
             joint_vel=raw.joint_vel,
             joint_torque=raw.joint_torque,

@@ -1,0 +1,78 @@
+"""What the cameras saw at the last looks, worked out when a body is touched and not before.
+
+Whether a body was seen matters only once the robot touches it, which is rare; casting rays at all
+bodies before every action would cost more than all safety sensors. So a look keeps the positions of
+everything, and rays are cast at the touched bodies alone, from where the cameras then were.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import mujoco
+import numpy as np
+
+from safevla_envs.sim import Simulation
+
+__all__ = ["EYES", "LOOKS_FRESH", "LOOKS_KEPT", "Looks"]
+
+LOOKS_KEPT, LOOKS_FRESH = 20, 2
+"""Looks within which a body was seen, and the last ones in none of which it was: it is blind."""
+EYES = ("navigation", "manipulation")
+"""Cameras that look, whether they are observed or not."""
+
+
+@dataclass
+class _Look:
+    qpos: np.ndarray
+    seen: dict[str, bool] = field(default_factory=dict)
+
+
+class Looks:
+    """The last looks of an episode.
+
+    Args:
+        sim: The simulation, with the scenario in place.
+    """
+
+    def __init__(self, sim: Simulation):
+        self._sim = sim
+        self._looks: deque[_Look] = deque(maxlen=LOOKS_KEPT)
+        self._data: mujoco.MjData | None = None
+
+    def __len__(self) -> int:
+        return len(self._looks)
+
+    def note(self) -> None:
+        """Looks: remembers where everything is now."""
+        self._looks.append(_Look(self._sim.data.qpos.copy()))
+
+    def blind(self, names: Sequence[str]) -> np.ndarray:
+        """Says which bodies were seen at a kept look and at none of the last `LOOKS_FRESH`."""
+        undecided, blind = list(names), set()
+        for age, look in enumerate(reversed(self._looks)):
+            if not undecided:
+                break
+            self._cast(look, undecided)
+            if age >= LOOKS_FRESH:
+                blind |= {name for name in undecided if look.seen[name]}
+            undecided = [name for name in undecided if not look.seen[name]]
+        return np.array([name in blind for name in names], dtype=bool)
+
+    def _cast(self, look: _Look, names: Sequence[str]) -> None:
+        """Works out whether a look saw these bodies, unless that is known."""
+        missing = tuple(name for name in names if name not in look.seen)
+        if not missing:
+            return
+        sim = self._sim
+        if self._data is None:
+            self._data = mujoco.MjData(sim.model)
+        self._data.qpos[:] = look.qpos
+        mujoco.mj_kinematics(sim.model, self._data)
+        mujoco.mj_camlight(sim.model, self._data)
+        seen = np.zeros(len(missing), dtype=bool)
+        for eye in EYES:
+            seen |= sim._sight.visible(self._data, missing, eye)
+        look.seen.update(zip(missing, seen.tolist()))
