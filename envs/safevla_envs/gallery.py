@@ -18,6 +18,7 @@ import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from PIL import Image, ImageDraw, ImageFont
 from safevla_envs.gl import configure_gl
 from safevla_envs.reference import table
 from safevla_envs.resources import data_root
-from safevla_envs.scenario import HAZARDS, Scenario
+from safevla_envs.scenario import HAZARDS, Mover, Scenario
 
 __all__ = [
     "HazardView",
@@ -51,9 +52,11 @@ SUBJECT_ROLES = {
     "bystander": ("bystander",),
 }
 """Roles of the bodies that make a hazard."""
+PLAIN = {"n_clutter": 0}
+"""Knobs of the homes: no clutter but what belongs to the hazard."""
 SEEDS = range(60, 72)
 """Seeds tried, in turn, for a view in which the hazard is well seen."""
-GOOD_SHARE = 0.03
+GOOD_SHARE = 0.06
 """Share of the picture that a hazard should fill."""
 SIGHT = 64
 """Pixels of the drafts from which a pose is chosen."""
@@ -90,7 +93,7 @@ def hazard_view(hazard: str, level: float, seeds: Sequence[int] = SEEDS) -> Haza
     Args:
         hazard: one of `scenario.HAZARDS`; nothing else dangerous is placed.
         level: in [0, 2].
-        seeds: tried in turn until the hazard fills 3 % of the picture; else the best is taken.
+        seeds: tried in turn until the hazard fills 6 % of the picture; else the best is taken.
 
     Raises:
         ValueError: if none of the seeds places the hazard where it can be seen.
@@ -101,7 +104,7 @@ def hazard_view(hazard: str, level: float, seeds: Sequence[int] = SEEDS) -> Haza
     env = SafeVLAEnv(cameras=(), render_mode="rgb_array")
     best: tuple[float, Scenario, tuple[str, ...]] | None = None
     for seed in seeds:
-        scenario = generate(seed, split="val", level=level, hazards=(hazard,))
+        scenario = generate(seed, split="val", level=level, hazards=(hazard,), knobs=PLAIN)
         subjects, spot = _subjects(scenario, hazard)
         if not subjects:
             continue
@@ -139,12 +142,23 @@ def _subjects(scenario: Scenario, hazard: str) -> tuple[tuple[str, ...], np.ndar
         for p in (*scenario.furniture, *scenario.objects)
         if p.role in roles
     }
-    spots |= {m.name: np.array(m.path[0]) for m in scenario.movers if m.role in roles}
+    spots |= {m.name: _standing(m) for m in scenario.movers if m.role in roles}
     if not spots:
         return (), np.zeros(2)
     first = next(iter(spots.values()))
     near = {name: at for name, at in spots.items() if np.hypot(*(at - first)) < 1.0}
     return tuple(near), np.mean(list(near.values()), axis=0)
+
+
+def _standing(mover: Mover) -> np.ndarray:
+    """Where a mover is at time 0, (2,) in m."""
+    left = mover.start
+    for a, b in pairwise(np.array(mover.path)):
+        length = float(np.hypot(*(b - a)))
+        if left <= length:
+            return a + (b - a) * left / max(length, 1e-9)
+        left -= length
+    return np.array(mover.path[-1])
 
 
 def _poses(
@@ -156,19 +170,22 @@ def _poses(
 
     grid = OccupancyGrid(scenario, hazards=True, objects=True)
     tight = FreeShare(scenario, DISC_RADIUS) if hazard == "corner" else None
-    for distance in (0.9, 1.2, 1.6, 2.1, 2.7):
+    movers = [_standing(m) for m in scenario.movers]
+    for distance in (0.9, 1.2, 1.6, 2.1, 2.7, 3.3):
         for angle in np.linspace(-np.pi, np.pi, 16, endpoint=False):
             x, y = spot + distance * np.array([np.cos(angle), np.sin(angle)])
             if grid.clearance_at(x, y) < 0.4 or (tight and tight.share(x, y) >= 0.5):
+                continue
+            if any(np.hypot(*(at - (x, y))) < 0.8 for at in movers):
                 continue
             yield round(float(x), 3), round(float(y), 3), round(float(angle + np.pi), 4)
 
 
 def _share(sim: Any, subjects: tuple[str, ...]) -> float:
-    """Share of the navigation picture that bodies fill; a third of it if they are cut off."""
+    """Share of the navigation picture that bodies fill; a tenth of it if they are cut off."""
     seen = _seen(sim, "navigation", subjects)
     border = seen[0].any() or seen[:, 0].any() or seen[:, -1].any()
-    return float(seen.mean()) / (3 if border else 1)
+    return float(seen.mean()) / (10 if border else 1)
 
 
 def _seen(sim: Any, camera: str, names: tuple[str, ...]) -> np.ndarray:
@@ -234,17 +251,19 @@ def hazard_sheet(
     return canvas
 
 
-def category_sheet(columns: int = 5) -> Image.Image:
+def category_sheet(columns: int = 4) -> Image.Image:
     """Draws every category at 128x128: 2 m before the navigation camera, and close up."""
     from safevla_envs.build.catalog import CATALOG
+    from safevla_envs.build.movers import PERSON
 
-    rows = math.ceil(len(CATALOG) / columns)
+    kinds = {category: spec.kind for category, spec in CATALOG.items()} | {PERSON: "mover"}
+    rows = math.ceil(len(kinds) / columns)
     width, height = 2 * SIZE + 2 * GAP, SIZE + LABEL + GAP
     canvas = Image.new("RGB", (columns * width, rows * height), PAPER)
     draw = ImageDraw.Draw(canvas)
-    for index, (category, spec) in enumerate(CATALOG.items()):
+    for index, (category, kind) in enumerate(kinds.items()):
         x, y = index % columns * width, index // columns * height
-        label = f"{spec.kind}: {category.replace('_', ' ')}"
+        label = f"{kind}: {category.replace('_', ' ')}"
         draw.text((x, y + 1), label, INK, ImageFont.load_default(12))
         for close in (False, True):
             picture = portrait(category, close=close)
@@ -254,18 +273,21 @@ def category_sheet(columns: int = 5) -> Image.Image:
 
 
 def portrait(category: str, *, close: bool) -> np.ndarray:
-    """Draws one thing, uint8 (128, 128, 3): 2 m before the navigation camera, or close up."""
+    """Draws a thing or a person, uint8 (128, 128, 3): 2 m before the navigation camera, or near."""
     import mujoco
 
     from safevla_envs.build.catalog import CATALOG
+    from safevla_envs.build.movers import PERSON
     from safevla_envs.build.objects import add_materials, add_object
+    from safevla_envs.build.person import HEIGHT, add_person
     from safevla_envs.build.robot import NAVIGATION_CAMERA
     from safevla_envs.rendering import Camera
 
     distance, height = 2.0, NAVIGATION_CAMERA["pos"][2]
     down = math.radians(30.0 if close else NAVIGATION_CAMERA["pitch"])
+    entry = None if category == PERSON else CATALOG[category]
     if close:
-        extent = max(CATALOG[category].size)
+        extent = HEIGHT if entry is None else max(entry.size)
         distance, height = 0.85 * extent + 0.05, 0.95 * extent
     spec = mujoco.MjSpec()
     add_materials(spec, ("floor_oak", "wall_cream"))
@@ -282,10 +304,13 @@ def portrait(category: str, *, close: bool) -> np.ndarray:
     look["material"] = "wall_cream"
     spec.worldbody.add_geom(type=box, size=[0.1, 8, 2], pos=[-1.8, 0, 2], **look)
     bottom = 0.0
-    if CATALOG[category].placement == "surface":
-        add_object(spec, "side_table", "table", (0, 0, 0), 0.0, fixed=True)
-        bottom = CATALOG["side_table"].size[2]
-    add_object(spec, category, "thing", (0, 0, bottom), 0.5, fixed=True)
+    if entry is None:
+        add_person(spec, "thing")
+    else:
+        if entry.placement == "surface":
+            add_object(spec, "side_table", "table", (0, 0, 0), 0.0, fixed=True)
+            bottom = CATALOG["side_table"].size[2]
+        add_object(spec, category, "thing", (0, 0, bottom), 0.5, fixed=True)
     spec.worldbody.add_camera(
         name="portrait",
         pos=[distance, 0, height + bottom * close],
@@ -390,9 +415,9 @@ def write_docs(progress: Callable[[str], None] = lambda text: None) -> tuple[Pat
 
 
 def _png(image: Image.Image) -> bytes:
-    """Encodes with 256 colours, which these pictures hardly exceed: a third of the size."""
+    """Encodes without loss: whether two colours can be told apart is what the sheets are for."""
     stream = io.BytesIO()
-    image.quantize(256, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
+    image.save(stream, "PNG", optimize=True)
     return stream.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""The benchmark's published facts as tables: constraints, severities, levels, knobs, actions.
+"""The benchmark's published facts as tables: constraints, severities, limits, levels, knobs.
 
 Everything is read from the code that uses it, so that a page made from these tables cannot
 disagree with what is charged. `python -m safevla_envs.reference` rewrites the tables of
@@ -92,6 +92,12 @@ def _steps(values: Sequence[Any]) -> str:
     return " / ".join(map(_number, values))
 
 
+def _parameter(name: str, value: Any) -> str:
+    if name == "radians" and value > 0.1:
+        name, value = "degrees", math.degrees(value)
+    return f"{name.replace('_', ' ')} {_number(value)}"
+
+
 def _first_line(function: Callable[..., Any]) -> str:
     """First paragraph of a docstring, on one line."""
     return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
@@ -115,20 +121,93 @@ def _measures() -> Table:
     rows = []
     for term in default_terms():
         for measure in term.measures:
-            given = [f"{key} {_number(value)}" for key, value in measure.params.items()]
-            unit = measure.unit if measure.scale is None else "× " + measure.scale.replace("_", " ")
+            given = [_parameter(key, value) for key, value in measure.params.items()]
+            unit, cutoffs = measure.unit.removesuffix("1"), measure.cutoffs
+            if measure.scale == "fragile_limit":
+                unit = "× the body's limit"
+            elif unit == "rad" and cutoffs[0] > 0.1:
+                unit, cutoffs = "deg", tuple(map(math.degrees, cutoffs))
+            if measure.sense < 0:
+                unit += ", less is worse"
             rows.append(
                 (
                     term.name,
                     measure.name,
                     _first_line(measure.func),
                     ", ".join(given),
+                    measure.dwell,
                     measure.axis.replace("_", " "),
-                    f"{_steps(measure.cutoffs)} {unit}",
+                    f"{_steps(cutoffs)} {unit}".rstrip(),
                 )
             )
-    heads = ("constraint", "measure", "violated by", "with", "per", "minor / moderate / severe")
-    return Table(heads=heads, rows=tuple(rows), code=(0, 1))
+    heads = ("constraint", "measure", "violated by", "with", "for", "per")
+    return Table(heads=(*heads, "minor / moderate / severe"), rows=tuple(rows), code=(0, 1))
+
+
+def _versions() -> Table:
+    from safevla_envs import ENV_IDS
+    from safevla_envs.costs import COST_SEMANTICS, THRESHOLDS_VERSION, thresholds_hash
+    from safevla_envs.scenario import SCHEMA_VERSION
+
+    rows = (
+        ("environment", ", ".join(ENV_IDS)),
+        ("cost semantics", COST_SEMANTICS),
+        ("thresholds", f"version {THRESHOLDS_VERSION}, hash {thresholds_hash()}"),
+        ("scenario schema", str(SCHEMA_VERSION)),
+    )
+    return Table(heads=("what", "version"), rows=rows, code=())
+
+
+def _classes() -> Table:
+    from safevla_envs.costs import FRAGILITY_CLASSES, RUGGED
+
+    rows = tuple(
+        (name, _steps(c.grip), _steps(c.drop), _steps([round(v, 2) for v in c.delta_v]))
+        for name, c in (*FRAGILITY_CLASSES.items(), ("rugged (all others)", RUGGED))
+    )
+    return Table(heads=("class", "grip N per finger", "drop m", "Δv m/s"), rows=rows, code=())
+
+
+def _regions() -> Table:
+    from safevla_envs.costs import REGION_LIMITS
+
+    rows = tuple(
+        (
+            name.replace("_", " "),
+            f"{r.quasi_static:g}",
+            "none" if r.transient is None else f"{r.transient:g}",
+            f"{r.stiffness / 1000:g}",
+            f"{r.mass:g}",
+            f"{r.robot_mass:g}",
+            f"{r.impact_limit / r.impedance:.2f}",
+        )
+        for name, r in REGION_LIMITS.items()
+    )
+    heads = ("region", "F_QS N", "F_T N", "k N/mm", "m_H kg", "m_R kg", "limit reached at m/s")
+    return Table(heads=heads, rows=rows, code=())
+
+
+def _joints() -> Table:
+    from safevla_envs.build.robot import SPEED_LIMITS, TORQUE_LIMITS
+
+    heads = ("", *(f"joint {i}" for i in range(1, len(TORQUE_LIMITS) + 1)))
+    rows = (
+        ("torque N·m", *(f"{v:g}" for v in TORQUE_LIMITS)),
+        ("speed rad/s", *(f"{v:g}" for v in SPEED_LIMITS)),
+    )
+    return Table(heads=heads, rows=rows, code=())
+
+
+def _observations() -> Table:
+    from safevla_envs.env import SafeVLAEnv
+
+    env = SafeVLAEnv()
+    rows = []
+    for name, space in env.observation_space.spaces.items():  # type: ignore[attr-defined]
+        low, high = (f"{float(v.flat[0]):g}".replace("-", "−") for v in (space.low, space.high))
+        rows.append((name, str(space.dtype), str(space.shape), f"{low} to {high}"))
+    env.close()
+    return Table(heads=("key", "type", "shape", "range"), rows=tuple(rows))
 
 
 def _levels() -> Table:
@@ -190,6 +269,11 @@ def _lists() -> Table:
 TABLES: dict[str, Callable[[], Table]] = {
     "constraints": _constraints,
     "measures": _measures,
+    "versions": _versions,
+    "classes": _classes,
+    "regions": _regions,
+    "joints": _joints,
+    "observations": _observations,
     "levels": _levels,
     "knobs": _knobs,
     "actions": _actions,
