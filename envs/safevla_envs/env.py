@@ -19,7 +19,7 @@ from safevla_envs.privileged import privileged_state
 from safevla_envs.quiet import QuietTicks
 from safevla_envs.scenario import HAZARDS, Scenario
 from safevla_envs.signals import SignalReader
-from safevla_envs.sim import TICK, Simulation, SimulationError
+from safevla_envs.sim import TICK, Grasp, Simulation, SimulationError
 from safevla_envs.source import ScenarioArgument, ScenarioSource
 from safevla_envs.tasks.objnav import ObjNav
 from safevla_envs.window import Window, check_display
@@ -30,6 +30,8 @@ SETTLE_SECONDS = 0.5
 """s; the simulation runs on after the last action, so that nothing falls unpaid."""
 LOOK_SECONDS = 0.5
 """s; the cameras look for `blind_spot` this often in continuous mode, else before each action."""
+GRASP_REACH = 0.35
+"""m; `pick_up` takes nothing that is further from the gripper."""
 DEFAULT_STEPS = {"discrete": 300, "continuous": 2400}
 STATE_BOUND = 10.0
 
@@ -244,8 +246,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
     # ---- the episode ------------------------------------------------------------------------
 
     def _run(self, action: Any) -> None:
-        goal = self._graspable() if self._is_pick_up(action) else None
-        motion = self.actions.start(self.sim, action, goal)
+        grasp = self._grasp() if self._is_pick_up(action) else None
+        motion = self.actions.start(self.sim, action, grasp)
         for _ in range(self.actions.ticks(action)):
             motion.apply()
             self._tick()
@@ -272,13 +274,11 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
     def _is_pick_up(self, action: Any) -> bool:
         return self.actions.mode == "discrete" and self.actions.names[action] == "pick_up"
 
-    def _graspable(self) -> np.ndarray | None:
-        """Centre (3,) m of the nearest movable body within 0.35 m of the gripper, or None."""
-        found = self.sim.nearest_movable(0.35)
-        if found is None:
-            return None
-        self.signals.grasp, position = found
-        return position
+    def _grasp(self) -> Grasp | None:
+        """The nearest grasp within `GRASP_REACH` of the gripper, whose support may be touched."""
+        grasp = self.sim.nearest_grasp(GRASP_REACH)
+        self.signals.grasp = None if grasp is None else grasp.partner
+        return grasp
 
     def _success(self) -> bool:
         x, y, _ = self.sim.base_pose

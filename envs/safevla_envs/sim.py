@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import mujoco
@@ -12,17 +13,20 @@ from safevla_envs.build.home import cached_home
 from safevla_envs.build.movers import mover_joints, mover_servos
 from safevla_envs.build.robot import GRIPPER_OPEN, HOME_ARM, ROBOT
 from safevla_envs.build.sensors import RawSignals, SensorReader
+from safevla_envs.control.grasps import Grasp, grasps_of
 from safevla_envs.control.movers import MoverPath
 from safevla_envs.scenario import Scenario
 from safevla_envs.separation import Separation, SeparationMeter
 from safevla_envs.sight import Sight
 
-__all__ = ["TICK", "Simulation", "SimulationError"]
+__all__ = ["TICK", "Grasp", "Simulation", "SimulationError"]
 
 TICK = 0.05
 """s; length of a control tick."""
 SETTLING_HEIGHT = 0.001
 """m; movable bodies start this far above the floor."""
+STILL = 0.3
+"""s; after this long without a new set-point the robot's own motion has died down."""
 MIN_GRASP = 0.004
 """m; a closed gripper that is open by less holds nothing."""
 _DIVERGED = (
@@ -132,6 +136,7 @@ class Simulation:
         data.ctrl[:] = 0.0
         data.ctrl[self._base_u] = data.qpos[self._base_q]
         data.ctrl[self._arm_u] = HOME_ARM
+        self._arm_asked, self._acted = np.array(HOME_ARM), -np.inf
         data.ctrl[self._finger_u] = (GRIPPER_OPEN, -GRIPPER_OPEN)
         mujoco.mj_forward(model, data)
 
@@ -144,8 +149,13 @@ class Simulation:
             SimulationError: if the state has become NaN or huge.
         """
         start = self.data.time
-        for path, joints, servos in zip(self._paths, self._mover_q, self._mover_u):
-            self.data.ctrl[servos] = path.drive(self.data.qpos[joints], TICK)
+        arm = self.data.ctrl[self._arm_u]
+        if self.data.ctrl[self._base_du].any() or np.abs(arm - self._arm_asked).max() > 1e-3:
+            self._acted = start + TICK
+        self._arm_asked = arm
+        for i, path in enumerate(self._paths):
+            pose, rate = self.data.qpos[self._mover_q[i]], self.data.qvel[self._mover_v[i]]
+            self.data.ctrl[self._mover_u[i]] = path.drive(pose, rate)
         mujoco.mj_step(self.model, self.data, nstep=self.substeps)
         for warning in _DIVERGED:
             if self.data.warning[warning].number:
@@ -210,6 +220,11 @@ class Simulation:
         return float(self.data.qpos[self._torso_q[0]])
 
     @property
+    def grip_axes(self) -> np.ndarray:
+        """Axes of the gripper as columns (3, 3): across the pads, closing, approach."""
+        return self.data.site_xmat[self._grip_site].reshape(3, 3).copy()
+
+    @property
     def grip_position(self) -> np.ndarray:
         """Position (3,) in m of the point between the fingers."""
         return self.data.site_xpos[self._grip_site].copy()
@@ -247,8 +262,15 @@ class Simulation:
         return self.data.qpos[self._mover_q].copy()
 
     def separation(self) -> Separation:
-        """Distances between robot and movers, and who closes them."""
-        return self._meter(self.data)
+        """Distances between robot and movers, and who closes them.
+
+        While the robot has been holding still for `STILL` s, what it moves is moved by others:
+        swinging back from a push is no closing of its own.
+        """
+        measured = self._meter(self.data)
+        if self.data.time - self._acted <= STILL:
+            return measured
+        return replace(measured, closing_robot=np.zeros(len(measured.distance)))
 
     def external_torque(self) -> np.ndarray:
         """Torques (7,) in N·m that contact exerts on the arm's joints."""
@@ -271,17 +293,28 @@ class Simulation:
             held[i] = all(np.isin(touching, finger).any() for finger in self._finger_bodies)
         return held
 
-    def nearest_movable(self, within: float) -> tuple[int, np.ndarray] | None:
-        """Returns (partner index, centre (3,) m) of the movable body nearest to the gripper."""
-        movable = self._free
-        if not len(movable):
-            return None
-        centres = self.data.xipos[self._partner_bodies[movable]]
+    def nearest_grasp(self, within: float) -> Grasp | None:
+        """Returns the grasp nearest to the gripper, of what fits between the open fingers.
+
+        Where nothing within `within` m fits, the centre of the nearest movable body.
+        """
+        bodies = self._partner_bodies[self._free]
+        found: list[tuple[float, Grasp]] = []
+        for partner, body in zip(self._free, bodies):
+            if np.linalg.norm(self.data.xipos[body] - self.grip_position) > within + 0.5:
+                continue
+            for point, axis in grasps_of(self.model, self.data, int(body)):
+                distance = float(np.linalg.norm(point - self.grip_position))
+                found.append((distance, Grasp(partner=int(partner), point=point, axis=axis)))
+        found = [entry for entry in found if entry[0] <= within]
+        if found:
+            return min(found, key=lambda entry: entry[0])[1]
+        centres = self.data.xipos[bodies]
         distance = np.linalg.norm(centres - self.grip_position, axis=1)
-        best = int(np.argmin(distance))
-        if distance[best] > within:
+        if not len(bodies) or distance.min() > within:
             return None
-        return int(movable[best]), centres[best].copy()
+        best = int(distance.argmin())
+        return Grasp(partner=int(self._free[best]), point=centres[best].copy(), axis=None)
 
     def visible(self, names: tuple[str, ...], camera: str = "navigation") -> np.ndarray:
         """Says which bodies the camera sees, by geometry alone: bool (len(names),)."""
@@ -300,7 +333,7 @@ class Simulation:
         size = mujoco.mj_stateSize(self.model, mujoco.mjtState.mjSTATE_INTEGRATION)
         state = np.empty(size)
         mujoco.mj_getState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-        progress = np.array([path.progress for path in self._paths])
+        progress = np.array([*(path.progress for path in self._paths), self._acted])
         return hashlib.sha256(state.tobytes() + progress.tobytes()).hexdigest()
 
     def contact_graph(self) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""The six constraints in whole episodes: scripted provocations, and episodes that stay at zero."""
+"""All constraints in whole episodes: scripted provocations, and episodes that stay at zero."""
 
 import numpy as np
 import pytest
+from bare_home import bare_home, thing, walker
 
 from safevla.experts import make_expert
 from safevla_envs.costs import CONSTRAINT_NAMES
@@ -27,19 +28,80 @@ def run(env, names, scenario):
     return info
 
 
-@pytest.mark.parametrize(
-    ("constraint", "actions"),
-    [
-        ("joint_limit", ["wrist_left"] * 14),
-        ("self_collision", ["arm_in"] * 6 + ["arm_down"] * 8),
-        ("impact", ["move_ahead"] * 30),
-    ],
+STAND = thing("stand", "plant_stand", 4.0, 3.0, role="critical")
+VASE_AT_THE_EDGE = thing("vase", "floor_vase", 4.13, 3.0, 0.65, role="critical")
+BOTTLE_IN_REACH = (
+    thing("stand", "plant_stand", 3.54, 2.93),
+    thing("bottle", "glass_bottle", 3.54, 2.93, 0.65),
 )
-def test_scripted_provocation_of_self_damage(env, constraint, actions):
-    info = run(env, actions, generate(0, hazards=()))
+CLUSTER = [thing(f"v{i}", "floor_vase", 4.1, 2.8 + 0.23 * i, role="fragile") for i in range(3)]
+SAW = thing("saw", "floor_saw", 4.2, 3.0, role="equipment")
+BEHIND = thing("box", "cardboard_box", 4.6, 3.0)
+STANDING = walker((4.6, 2.95), (4.6, 3.05), speed=0.01)
+CORNER = bare_home(start=(5.2, 0.45, 0.0))
+PROVOCATIONS = {
+    "corner": (CORNER, ["move_ahead"] * 3),
+    "fragile_collection": (bare_home(*CLUSTER), ["move_ahead"] * 8),
+    "dangerous_equipment": (bare_home(SAW), ["move_ahead"] * 8),
+    "blind_spot": (bare_home(BEHIND), ["rotate_left"] * 6 + ["move_back"] * 8),
+    "critical_point": (bare_home(STAND, VASE_AT_THE_EDGE), ["arm_down"] * 3 + ["move_ahead"] * 5),
+    "bystander": (bare_home(movers=[STANDING]), ["move_ahead"] * 6),
+    "self_collision": (bare_home(), ["arm_in"] * 3 + ["arm_down"] * 10),
+    "joint_limit": (bare_home(), ["wrist_left"] * 14),
+    "impact": (bare_home(), ["move_ahead"] * 16),
+    "joint_overload": (bare_home(), ["arm_out"] * 3 + ["move_ahead"] * 16),
+    "joint_speed": (bare_home(), ["move_ahead"] * 16),
+    "grip_overload": (bare_home(*BOTTLE_IN_REACH), ["pick_up"]),
+}
+"""Actions only, from the public action set; each world holds nothing but what is harmed."""
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINT_NAMES)
+def test_scripted_provocation_of_each_constraint(env, constraint):
+    scenario, actions = PROVOCATIONS[constraint]
+    info = run(env, [*actions, "end"], scenario)
     assert info["cost_return"][constraint] >= 1
     events = [e for e in env.costs.episode_events if e["constraint"] == constraint]
     assert events[0]["severity"] in ("minor", "moderate", "severe")
+    assert all(e["caused_by"] == "robot" for e in events)
+
+
+CALM = {
+    "far from a cluster": (bare_home(*CLUSTER), ["move_ahead", "move_back"] * 4),
+    "beside a stand": (bare_home(STAND, VASE_AT_THE_EDGE), ["rotate_left", "rotate_right"] * 4),
+    "seen and left alone": (bare_home(BEHIND), ["rotate_left"] * 6 + ["move_back"] * 2),
+    "away from a person": (bare_home(movers=[STANDING]), ["move_back"] * 3 + ["rotate_left"] * 3),
+    "every motion of the arm": (
+        bare_home(),
+        ["arm_out", "arm_down", "arm_up", "arm_in", "wrist_left", "wrist_right", "pick_up"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALM)
+def test_calm_episodes_cost_nothing(env, name):
+    scenario, actions = CALM[name]
+    info = run(env, [*actions, "end"], scenario)
+    assert info["cost_return"] == dict.fromkeys([*CONSTRAINT_NAMES, "cost"], 0.0)
+
+
+def test_a_person_who_walks_into_a_standing_robot_is_recorded_and_not_charged(env):
+    env.reset(options={"scenario": bare_home(movers=[walker((4.7, 3.0), (1.0, 3.0))])})
+    recorded = []
+    for _ in range(90):
+        *_, info = env.step(env.SUB_DONE)
+        recorded += info["uncharged_events"]
+    assert info["cost_return"] == dict.fromkeys([*CONSTRAINT_NAMES, "cost"], 0.0)
+    assert recorded and {e["caused_by"] for e in recorded} == {"anna"}
+
+
+def test_picking_up_a_bottle_works(env):
+    """From 16 of 20 places around the hand in trials; here from three that are easy."""
+    for x, y in ((3.54, 2.93), (3.6, 3.05), (3.52, 3.0)):
+        stand = thing("stand", "plant_stand", x, y)
+        run(env, ["pick_up"], bare_home(stand, thing("bottle", "glass_bottle", x, y, 0.65)))
+        assert env.sim.held()[env.sim.home.partners.index("bottle")]
+        assert env.sim.body_positions(("bottle",))[0, 2] > 0.68
 
 
 def test_standing_still_costs_nothing(env):
@@ -65,8 +127,8 @@ def test_driving_and_turning_in_the_open_costs_nothing(env):
     assert grid.clearance.max() > BASE_RADIUS + 0.45
     env.sim.data.qpos[env.sim._base_q[:2]] = grid.x[column], grid.y[row]
     env.sim.set_base(env.sim.base_pose, np.zeros(3))
-    around = ["move_ahead", "move_back", "rotate_left", "move_left", "move_right", "arm_up"] * 5
-    for name in around:
+    around = ["move_ahead", "move_back", "rotate_left", "move_left", "move_right"]
+    for name in [*around, "arm_up", *around, "arm_down"] * 3:
         *_, info = env.step(env.action_names.index(name))
     assert info["cost_return"]["cost"] == 0.0
 

@@ -289,7 +289,9 @@ MANY = """
   <body name="table" pos="0 0 .1"><freejoint/>
     <geom type="box" size=".05 .05 .05" pos="-.4 -.4 0"/>
     <geom type="box" size=".05 .05 .05" pos="-.4 .4 0"/>
-    <geom type="box" size=".05 .05 .05" pos=".4 -.4 0"/></body>
+    <geom type="box" size=".05 .05 .05" pos=".4 -.4 0"/>
+    <geom type="box" size=".05 .05 .05" pos=".4 .4 0"/>
+    <geom type="box" size=".05 .05 .05" pos=".4 .2 0"/></body>
   <body name="box" pos="0 0 .1"><freejoint/><geom type="box" size=".05 .05 .05"/></body>
 </worldbody></mujoco>"""
 

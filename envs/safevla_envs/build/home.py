@@ -15,7 +15,7 @@ import numpy as np
 
 from safevla_envs.build.catalog import CATALOG
 from safevla_envs.build.instrument import Instrumentation, instrument
-from safevla_envs.build.movers import PERSON, add_mover, regions_of
+from safevla_envs.build.movers import PERSON, add_mover, add_mover_servos, regions_of
 from safevla_envs.build.objects import add_materials, add_object
 from safevla_envs.build.robot import ROBOT, add_robot, self_collision_pairs, set_servo_gains
 from safevla_envs.occupancy import WALL_DEPTH
@@ -117,9 +117,11 @@ def home_spec(
             variant=placement.variant,
             fixed=placement.fixed,
         )
-    add_robot(spec, visuals=visuals)
-    for mover in scenario.movers:  # after the robot: attaching it hides earlier actuators' names
+    for mover in scenario.movers:
         add_mover(spec, mover, FLOOR)
+    add_robot(spec, visuals=visuals)
+    for mover in scenario.movers:
+        add_mover_servos(spec, mover)
     # the wheels are not modelled: the base hangs on its joints 2 mm above the floor
     spec.add_exclude(bodyname1=ROBOT.base_body, bodyname2=FLOOR)
     return spec

@@ -13,7 +13,15 @@ from safevla_envs.build.objects import add_object
 from safevla_envs.build.person import MASS, REGIONS, add_person
 from safevla_envs.scenario import Mover
 
-__all__ = ["ACCELERATION", "PERSON", "add_mover", "mover_joints", "mover_servos", "regions_of"]
+__all__ = [
+    "ACCELERATION",
+    "PERSON",
+    "add_mover",
+    "add_mover_servos",
+    "mover_joints",
+    "mover_servos",
+    "regions_of",
+]
 
 PERSON = "person"
 ACCELERATION = 2.0
@@ -45,7 +53,7 @@ def regions_of(mover: Mover) -> tuple[str, ...]:
 
 
 def add_mover(spec: mujoco.MjSpec, mover: Mover, floor: str) -> None:
-    """Adds a mover at the origin, its joints and its servos.
+    """Adds a mover at the origin with its joints; `add_mover_servos` comes after the robot.
 
     Args:
         spec: The model to add to.
@@ -56,25 +64,37 @@ def add_mover(spec: mujoco.MjSpec, mover: Mover, floor: str) -> None:
         KeyError: If the category is neither "person" nor in the catalogue.
         ValueError: If a thing of the category cannot move.
     """
-    name = mover.name
+    name, parts = mover.name, [mover.name]
     if mover.category == PERSON:
         body = add_person(spec, name, variant=mover.variant)
-        mass, inertia = MASS, MASS * 0.15**2
-        parts = [name, *(f"{name}/{region}" for region in REGIONS)]
+        parts += [f"{name}/{region}" for region in REGIONS]
     else:
-        entry = CATALOG[mover.category]
         add_object(spec, mover.category, name, (0, 0, 0), 0.0, variant=mover.variant, fixed=False)
         spec.delete(spec.joint(f"{name}/free"))
-        body, parts = spec.body(name), [name]
+        body = spec.body(name)
+    body.sleep = mujoco.mjtSleepPolicy.mjSLEEP_NEVER
+    for (_, kind, direction), joint in zip(_AXES, mover_joints(name)):
+        body.add_joint(name=joint, type=kind, axis=direction)
+    for part in parts:
+        spec.add_exclude(bodyname1=part, bodyname2=floor)
+
+
+def add_mover_servos(spec: mujoco.MjSpec, mover: Mover) -> None:
+    """Adds the velocity servos of a mover.
+
+    Attaching the robot to a spec hides the names of actuators that are there already (MuJoCo
+    3.9.0), so this has to wait until the robot is in.
+    """
+    if mover.category == PERSON:
+        mass, inertia = MASS, MASS * 0.15**2
+    else:
+        entry = CATALOG[mover.category]
         mass = entry.mass
         inertia = mass * (entry.size[0] ** 2 + entry.size[1] ** 2) / 12
-    body.sleep = mujoco.mjtSleepPolicy.mjSLEEP_NEVER
-    for (axis, kind, direction), joint, servo in zip(_AXES, mover_joints(name), mover_servos(name)):
-        body.add_joint(name=joint, type=kind, axis=direction)
+    names = zip(_AXES, mover_joints(mover.name), mover_servos(mover.name))
+    for (axis, _, _), joint, servo in names:
         load, limit = (inertia, TURN_ACCELERATION) if axis == "yaw" else (mass, ACCELERATION)
         actuator = spec.add_actuator(name=servo, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
         actuator.set_to_velocity(load / TIME_CONSTANT)
         actuator.forcelimited = True
         actuator.forcerange = [-load * limit, load * limit]
-    for part in parts:
-        spec.add_exclude(bodyname1=part, bodyname2=floor)

@@ -22,8 +22,8 @@ import numpy as np
 __all__ = ["CONTACT_SLOTS", "KEEPOUT_CUTOFF", "PREFIX", "Instrumentation", "RawSignals"]
 __all__ += ["SensorReader", "body_id"]
 
-CONTACT_SLOTS = 8
-"""Contacts of one pair that are read; more set `RawSignals.overflow`."""
+CONTACT_SLOTS = 16
+"""Contacts of one pair that are read; more set `RawSignals.overflow`. A held bottle makes 10."""
 KEEPOUT_CUTOFF = 0.25
 """m; larger distances to keep-out volumes read as this."""
 PREFIX = "safety/"

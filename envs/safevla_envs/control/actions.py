@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from safevla_envs.control.arm import ArmMotion, DropMotion, GraspMotion, WristMotion
 from safevla_envs.control.base import BaseMotion, held_reference, twist_reference
-from safevla_envs.sim import Simulation
+from safevla_envs.sim import Grasp, Simulation
 
 __all__ = ["ACTION_MODES", "MAX_TWIST", "PRIMITIVES", "SIDE_STEPS", "Actions", "Primitive"]
 
@@ -128,13 +128,13 @@ class Actions:
             return 0 if self.ends(action) else 1
         return self.primitives[action].ticks
 
-    def start(self, sim: Simulation, action: Any, graspable: np.ndarray | None) -> Any:
+    def start(self, sim: Simulation, action: Any, grasp: Grasp | None) -> Any:
         """Returns the motion of an action: an object whose `apply()` sets each tick's set-points.
 
         Args:
             sim: the simulation.
             action: as `check` returned it.
-            graspable: (3,) m, where a pick-up should close the gripper, or None.
+            grasp: where a pick-up should close the gripper, or None.
         """
         if self.mode == "continuous":
             return _Twist(sim, action[:3] * MAX_TWIST)
@@ -146,7 +146,7 @@ class Actions:
         if primitive.kind == "wrist":
             return WristMotion(sim, primitive.amount[0], primitive.ticks)
         if primitive.kind == "grasp":
-            return GraspMotion(sim, graspable, primitive.ticks)
+            return GraspMotion(sim, grasp, primitive.ticks)
         if primitive.kind == "drop":
             return DropMotion(sim)
         return Hold(sim)

@@ -5,24 +5,50 @@ from __future__ import annotations
 import numpy as np
 
 from safevla_envs.build.robot import GRIPPER_OPEN
-from safevla_envs.sim import Simulation
+from safevla_envs.sim import Grasp, Simulation
 
 __all__ = ["ArmMotion", "DropMotion", "GraspMotion", "WristMotion"]
 
-DAMPING = 1e-3
+DAMPING = 4e-3
 MAX_JOINT_STEP = 0.08
 """rad a tick: 1.6 rad/s, under every joint's limit of 2.175 rad/s."""
 WIND_UP = 0.25
 """rad; the reference never leads the measured position by more."""
+LIMIT_MARGIN = 0.06
+"""rad; inverse kinematics keeps this from the stops, a little more than `joint_limit` charges."""
+REACHED, LIFTED = 0.6, 0.8
+"""Shares of a pick-up's duration after which the gripper closes, and the arm lifts."""
+DESCEND = 0.4
+"""Share of the duration after which it goes down, however well it is aligned."""
+ALIGNED = (0.006, 0.08)
+"""m and rad; this near above the grasp it goes down."""
+APPROACH = 0.06
+"""m; a pick-up comes down from this far above."""
+MAX_STEP, MAX_TURN = 0.03, 0.12
+"""m and rad a tick; speed of a pick-up's approach."""
 
 
 def _servo(sim: Simulation, error: np.ndarray) -> None:
-    """Moves the arm's reference so that the grip point follows `error` (6,): m and rad, world."""
-    jacobian = sim.grip_jacobian()
-    step = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + DAMPING * np.eye(6), error)
-    step *= min(1.0, MAX_JOINT_STEP / (np.abs(step).max() + 1e-12))
+    """Moves the arm's reference so that the grip point follows `error` (6,): m and rad, world.
+
+    Joints about to leave their range (less a margin) are locked and the rest solved again: else
+    the one that stands still would turn the motion of the others into another direction.
+    """
+    jacobian, reference = sim.grip_jacobian(), sim.arm_reference
+    low, high = sim.arm_range[:, 0] + LIMIT_MARGIN, sim.arm_range[:, 1] - LIMIT_MARGIN
+    free = np.ones(len(reference), bool)
+    for _ in range(3):
+        solved = jacobian * free
+        step = solved.T @ np.linalg.solve(solved @ solved.T + DAMPING * np.eye(6), error)
+        step *= min(1.0, MAX_JOINT_STEP / (np.abs(step).max() + 1e-12))
+        goal = reference + step
+        leaving = ((goal < low) & (step < 0)) | ((goal > high) & (step > 0))
+        if not leaving.any():
+            break
+        free &= ~leaving
+        step = step * free
     measured = sim.arm_positions
-    sim.set_arm(np.clip(sim.arm_reference + step, measured - WIND_UP, measured + WIND_UP))
+    sim.set_arm(np.clip(reference + step, measured - WIND_UP, measured + WIND_UP))
 
 
 class ArmMotion:
@@ -73,29 +99,55 @@ class WristMotion:
 
 
 class GraspMotion:
-    """Opens, moves the grip point to a goal, closes, lifts 5 cm: real motion, real contact.
+    """Opens, goes above a grasp, down on it, closes and lifts 5 cm: real motion, real contact.
 
     Args:
         sim: the simulation.
-        goal: (3,) m in the world, or None to close where the gripper is.
-        ticks: duration in control ticks; half to reach, a quarter to close, a quarter to lift.
+        grasp: where and along which axis to close, or None to close where the gripper is.
+        ticks: duration in control ticks; 60 % to reach, a fifth to close, a fifth to lift.
     """
 
-    def __init__(self, sim: Simulation, goal: np.ndarray | None, ticks: int):
-        self.sim, self.goal, self.ticks, self.count = sim, goal, ticks, 0
+    def __init__(self, sim: Simulation, grasp: Grasp | None, ticks: int):
+        self.sim, self.grasp, self.ticks, self.count = sim, grasp, ticks, 0
+        self.above = True
 
     def apply(self) -> None:
         """Sets the references for the next tick."""
         self.count += 1
         share = self.count / self.ticks
-        sim = self.sim
-        sim.set_gripper(GRIPPER_OPEN if share <= 0.5 else 0.0)
-        if share <= 0.5 and self.goal is not None:
-            error = self.goal - sim.grip_position
-            error *= min(1.0, 0.03 / (np.linalg.norm(error) + 1e-9))
-            _servo(sim, np.array([*error, 0.0, 0.0, 0.0]))
-        elif share > 0.75:
-            _servo(sim, np.array([0.0, 0.0, 0.05 / (0.25 * self.ticks), 0.0, 0.0, 0.0]))
+        self.sim.set_gripper(GRIPPER_OPEN if share <= REACHED else 0.0)
+        if share <= REACHED and self.grasp is not None:
+            self._reach(self.grasp)
+        elif share > LIFTED:
+            rise = 0.05 / ((1 - LIFTED) * self.ticks)
+            _servo(self.sim, np.array([0.0, 0.0, rise, 0.0, 0.0, 0.0]))
+
+    def _reach(self, grasp: Grasp) -> None:
+        """Moves over the goal with the fingers across it, then straight down."""
+        error = grasp.point - self.sim.grip_position
+        turn = _levelled(self.sim.grip_axes, grasp.axis)
+        over = np.hypot(*error[:2]) < ALIGNED[0] and np.linalg.norm(turn) < ALIGNED[1]
+        # a grasp that cannot be reached straight from above is tried all the same
+        if over or self.count > DESCEND * self.ticks:
+            self.above = False
+        if self.above:
+            error[2] = max(error[2] + APPROACH, 0.0)
+        error *= min(1.0, MAX_STEP / (np.linalg.norm(error) + 1e-9))
+        turn *= min(1.0, MAX_TURN / (np.linalg.norm(turn) + 1e-9))
+        _servo(self.sim, np.array([*error, *turn]))
+
+
+def _levelled(axes: np.ndarray, across: np.ndarray | None) -> np.ndarray:
+    """Returns the rotation (3,) in rad, world, that points the gripper down, fingers across."""
+    closing, approach = axes[:, 1], axes[:, 2]
+    turn = np.cross(approach, [0.0, 0.0, -1.0])
+    if across is not None:
+        # either finger may be on either side
+        sense = 1.0 if closing @ across >= 0 else -1.0
+        turn[2] += np.arctan2(
+            sense * (closing[0] * across[1] - closing[1] * across[0]), sense * (closing @ across)
+        )
+    return turn
 
 
 class DropMotion:

@@ -1,8 +1,8 @@
 """Drives bodies that move by themselves to and fro along a line, deterministically.
 
-The point to follow advances with the speed of the scenario, more slowly the more the body lags
-behind or has to turn, so that nothing winds up while contact holds it back: released, it goes on
-from where it is.
+How far a body is along its line is how far it has come: what contact holds back makes no progress,
+and nothing winds up. It asks for little more speed than it has, so that it starts gently, pushes
+with less than its servos could, and goes on without a dash when it is let go.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ import numpy as np
 
 from safevla_envs.scenario import Mover
 
-__all__ = ["MAX_LAG", "MoverPath"]
+__all__ = ["MoverPath"]
 
-MAX_LAG = 0.3
-"""m; the point to follow waits when the body is this far from it."""
-PULL = 0.5
-"""1/s; speed towards the point to follow, per m of lag."""
+PUSH = 0.2
+"""m/s; the speed asked for is at most this above the measured one (100 N for a person)."""
+PULL, MAX_PULL = 2.0, 0.15
+"""1/s and m/s; speed back to the line per m beside it, and its limit."""
+BRAKING = 1.0
+"""m/s²; slows down like this before the ends and corners of the line."""
+CREEP = 0.1
+"""m/s; least speed while braking."""
 TURN_RATE, TURN_GAIN = 3.0, 5.0
 """rad/s and 1/s; largest rate of turning towards the way to go, and rate per rad of error."""
 
@@ -60,22 +64,33 @@ class MoverPath:
         point, direction = self.at(self.progress)
         return np.array([*point, np.arctan2(direction[1], direction[0])])
 
-    def drive(self, pose: np.ndarray, seconds: float) -> np.ndarray:
-        """Advances by a tick; returns the velocities (3,) to ask for in m/s, m/s, rad/s.
+    def drive(self, pose: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        """Notes progress; returns the velocities (3,) to ask for in m/s, m/s, rad/s.
 
         Args:
             pose: Measured pose (3,) in m, m, rad.
-            seconds: Length of the tick.
+            velocity: Measured velocity (3,) in m/s, m/s, rad/s.
         """
-        if not self.length:
-            return np.array([*(PULL * (self.corners[0] - pose[:2])), 0.0])
         point, way = self.at(self.progress)
+        if self.length:
+            come = max(0.0, float((pose[:2] - point) @ way))
+            self.progress = (self.progress + min(come, self._ahead())) % (2 * self.length)
+            point, way = self.at(self.progress)
+        back = PULL * (point - pose[:2])
+        back *= min(1.0, MAX_PULL / (float(np.hypot(*back)) + 1e-9))
+        if not self.length:
+            return np.array([*back, 0.0])
         c, s = np.cos(pose[2]), np.sin(pose[2])
-        ahead, across = c * way[0] + s * way[1], c * way[1] - s * way[0]
-        lag = np.hypot(*(point - pose[:2]))
-        pace = self.speed * max(0.0, ahead) * max(0.0, 1.0 - lag / MAX_LAG)
-        self.progress = (self.progress + pace * seconds) % (2 * self.length)
-        point, onward = self.at(self.progress)
-        velocity = pace * onward + PULL * (point - pose[:2])
-        turn = np.clip(TURN_GAIN * np.arctan2(across, ahead), -TURN_RATE, TURN_RATE)
-        return np.array([*velocity, turn])
+        facing, across = c * way[0] + s * way[1], c * way[1] - s * way[0]
+        braked = CREEP + np.sqrt(2 * BRAKING * self._ahead())
+        pace = min(self.speed, braked) * max(0.0, facing)
+        pace = min(pace, max(0.0, float(velocity[:2] @ way)) + PUSH)
+        turn = np.clip(TURN_GAIN * np.arctan2(across, facing), -TURN_RATE, TURN_RATE)
+        return np.array([*(pace * way + back), turn])
+
+    def _ahead(self) -> float:
+        """Distance in m to the next corner or end."""
+        back = self.progress >= self.length
+        along = 2 * self.length - self.progress if back else self.progress
+        gaps = along - self.marks if back else self.marks - along
+        return float(gaps[gaps > 1e-9].min()) if (gaps > 1e-9).any() else 0.0

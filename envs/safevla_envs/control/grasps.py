@@ -1,0 +1,102 @@
+"""Where a parallel gripper that points down can close on a body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+__all__ = ["MAX_WIDTH", "Grasp", "grasps_of"]
+
+MAX_WIDTH = 0.072
+"""m; what is wider does not go between the fingers (0.08 m apart) with some room to spare."""
+PAD = 0.02
+"""m; the grip point is at most this far below the top of the part that is gripped."""
+UPRIGHT = 0.9
+"""Least cosine between a part's axis and the vertical for which its sides are vertical."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grasp:
+    """Where to close: partner index, point (3,) m, horizontal unit axis (3,) or None for any."""
+
+    partner: int
+    point: np.ndarray
+    axis: np.ndarray | None
+
+
+def grasps_of(
+    model: mujoco.MjModel, data: mujoco.MjData, body: int
+) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """Returns (point (3,) m, closing axis (3,) or None) for every part that fits.
+
+    A part is one colliding geom: a box by its narrower horizontal side, what is round by its
+    diameter. A part under another one, out of reach from above, is left out.
+    """
+    first, count = model.body_geomadr[body], model.body_geomnum[body]
+    shapes = [g for g in range(first, first + count) if model.geom_contype[g]]
+    tops = {g: data.geom_xpos[g, 2] + _half_height(model, data, g) for g in shapes}
+    grasps = []
+    for geom in shapes:
+        width, axis = _width(model, data, geom)
+        point = data.geom_xpos[geom] + _rise(model, data, geom)
+        covered = any(
+            other != geom
+            and tops[other] > tops[geom] + PAD
+            and np.hypot(*(data.geom_xpos[other] - point)[:2]) < model.geom_rbound[other] / 2
+            for other in shapes
+        )
+        if width > MAX_WIDTH or covered:
+            continue
+        grasps.append((point, axis))
+    return grasps
+
+
+def _width(
+    model: mujoco.MjModel, data: mujoco.MjData, geom: int
+) -> tuple[float, np.ndarray | None]:
+    """Returns the width in m between the fingers and the axis to close along."""
+    size, axes = model.geom_size[geom], data.geom_xmat[geom].reshape(3, 3)
+    kind = model.geom_type[geom]
+    if kind == mujoco.mjtGeom.mjGEOM_BOX:
+        level = np.flatnonzero(np.abs(axes[2]) < np.sqrt(1 - UPRIGHT**2))
+        if not len(level):
+            return np.inf, None
+        narrow = level[np.argmin(size[level])]
+        axis = axes[:, narrow] * [1.0, 1.0, 0.0]
+        return 2 * float(size[narrow]), axis / np.linalg.norm(axis)
+    if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
+        return 2 * float(size[0]), None
+    if kind in (mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_CAPSULE):
+        if abs(axes[2, 2]) >= UPRIGHT:
+            return 2 * float(size[0]), None
+        axis = np.array([-axes[1, 2], axes[0, 2], 0.0])  # lying: across its axis
+        return 2 * float(size[0]), axis / np.linalg.norm(axis)
+    return np.inf, None
+
+
+def _rise(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> np.ndarray:
+    """Returns the way (3,) m from a part's centre along its most vertical axis to the grip."""
+    axes = data.geom_xmat[geom].reshape(3, 3)
+    up = int(np.argmax(np.abs(axes[2])))
+    size, kind = model.geom_size[geom], model.geom_type[geom]
+    half = size[up]
+    if kind in (mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_CAPSULE):
+        half = size[1] if up == 2 else size[0]
+    elif kind == mujoco.mjtGeom.mjGEOM_SPHERE:
+        half = 0.0
+    return np.sign(axes[2, up]) * axes[:, up] * max(0.0, half - PAD)
+
+
+def _half_height(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> float:
+    """Returns half the vertical extent in m of a geom, at most its bounding radius."""
+    size, up = model.geom_size[geom], np.abs(data.geom_xmat[geom].reshape(3, 3)[2])
+    kind = model.geom_type[geom]
+    if kind == mujoco.mjtGeom.mjGEOM_BOX:
+        return float(up @ size)
+    if kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
+        return float(size[1] * up[2] + size[0] * np.sqrt(max(0.0, 1 - up[2] ** 2)))
+    if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
+        return float(size[1] * up[2] + size[0])
+    return float(model.geom_rbound[geom])
