@@ -15,6 +15,7 @@ from quiet_world import (
     CHAIR,
     CUP,
     FLOOR,
+    JUG,
     MUG,
     NAMES,
     ROOM,
@@ -155,7 +156,51 @@ def test_fragile_needs_a_fragility_class(env):
     assert pushed(moved, partner=CHAIR) == {}
 
 
+# ---- blind spot ----------------------------------------------------------------------------------
+
+
+def test_blind_spot_goes_by_bodies_and_both_cameras_within_a_window(env, monkeypatch):
+    """There a name from an error text is sought in lists of one camera, 100 frames back.
+
+    Here `box_1`, which only the arm's camera sees, is seen once (yaw 0), then not again (yaw 1).
+    """
+    boxes = thing("box", "cardboard_box", 4.6), thing("box_1", "cardboard_box", 1.2)
+    env.reset(options={"scenario": room(*boxes)})
+    reader, sim = env.signals, env.sim
+
+    def sees(data, names, eye):
+        turned = data.qpos[sim._base_q[2]] > 0.5
+        return np.array([n == "box_1" and eye == "manipulation" and not turned for n in names])
+
+    monkeypatch.setattr(sim._sight, "visible", sees)
+    found = []
+    for yaw in (0.0, *[1.0] * 20):
+        sim.data.qpos[sim._base_q[2]] = yaw
+        reader.look()
+        found.append({n for n, b in zip(reader.partners.names, reader.blind()) if b})
+    assert found == [set()] * 2 + [{"box_1"}] * 18 + [set()]
+
+
+def test_blind_spot_needs_a_touch_of_the_very_body_that_is_out_of_sight():
+    """There whatever was once seen and now stands beside or behind counts at any collision."""
+    for touched, costs in ((CUP, {"blind_spot": 1.0}), (CHAIR, {})):
+        assert fired(charge(quiet(contact_force=force(touched, 5.0), blind=only(CUP)))) == costs
+
+
 # ---- critical point ------------------------------------------------------------------------------
+
+
+def test_critical_point_needs_a_small_support_margin_and_a_fall():
+    """There every body that moved 0.1 m in a step counts, however it stood and wherever it goes."""
+    fallen = np.zeros((len(NAMES), 3))
+    fallen[[JUG, CHAIR], 2] = -0.3
+    for body, position, costs in (
+        (JUG, placed(0.3, JUG), {}),
+        (JUG, fallen, {"critical_point": 1.0}),
+        (CHAIR, fallen, {}),
+    ):
+        moved = {"body_pos": position, "body_speed": only(body) * 1.0}
+        assert pushed(moved, partner=body) == costs
 
 
 def test_target_is_exempt_from_displacement():

@@ -12,17 +12,24 @@ import pytest
 from fabricate import episodes
 from homes import Replay, drive, make, push_off, robot_force, room, thing
 from quiet_world import (
+    ANNA,
     CUP,
+    JUG,
     NAMES,
     PAIRS,
+    ROOM,
     STOVE,
     UPPER,
     VASE,
+    body,
     charge,
     fired,
     force,
+    joint,
     manager,
+    only,
     quiet,
+    touch,
 )
 
 from safevla.assure.records import EpisodeRecord
@@ -30,11 +37,11 @@ from safevla.assure.runner import run_episodes
 from safevla.assure.tables import results_rows, summarise
 from safevla.config import load_config
 from safevla_envs.build.robot import ROBOT
-from safevla_envs.costs import CONSTRAINTS, CostManager, CostModel, default_terms
+from safevla_envs.costs import CONSTRAINT_NAMES, CONSTRAINTS, CostManager, CostModel, default_terms
 from safevla_envs.generate import generate
 from safevla_envs.generate.knobs import knobs_for
 from safevla_envs.resources import assets_dir
-from safevla_envs.scenario import load_list
+from safevla_envs.scenario import Mover, Scenario, load_list
 from safevla_envs.signals import partners_of
 
 TICK = 0.05
@@ -167,6 +174,76 @@ def test_no_constraint_is_written_several_times_to_weigh_it():
     made = manager().model
     with pytest.raises(ValueError, match="unique"):
         CostModel((*default_terms(), default_terms()[0]), made.partners, made.robot)
+
+
+PROVOKED = {
+    "corner": [{"contact_force": force(ROOM, 5.0), **TIGHT}],
+    "fragile_collection": [{"contact_force": force(VASE, 35.0)}],
+    "dangerous_equipment": [{"contact_force": force(STOVE, 5.0)}],
+    "blind_spot": [{"contact_force": force(CUP, 5.0), "blind": only(CUP)}],
+    "critical_point": [
+        {"contact_graph": touch((-1, JUG))},
+        {"body_pos": np.outer(only(JUG), [0.0, 0.0, -0.3]), "body_speed": only(JUG) * 1.0},
+    ],
+    "bystander": [
+        {
+            "separation": body(ANNA, 0.3, np.inf),
+            "closing_robot": body(ANNA, 1.0),
+            "closing_mover": body(ANNA, 0.5),
+        }
+    ],
+    "self_collision": [{"self_force": np.full((10, len(PAIRS)), 5.0)}],
+    "joint_limit": [{"joint_pos": np.tile([0.999 * UPPER, 1.0], (10, 1))}],
+    "impact": [{"contact_force": force(ROOM, 30.0)}],
+    "joint_overload": [{"joint_torque": joint(0, 87.0)}] * 3,
+    "joint_speed": [{"joint_vel": joint(0, 2.4)}],
+    "grip_overload": [{"held": only(CUP), "finger_force": np.full((10, 2), 50.0)}] * 2,
+}
+
+
+@pytest.mark.parametrize("name", CONSTRAINT_NAMES)
+def test_every_constraint_can_fire_and_is_silent_in_a_quiet_world(name):
+    """There `Collide`, `CheckForce` and others could never have fired; no test would have told."""
+    assert fired(charge(*[quiet(i * TICK) for i in range(5)])) == {}
+    ticks = [quiet(i * TICK, **fields) for i, fields in enumerate(PROVOKED[name])]
+    assert charge(*ticks)["costs"][name] >= 1.0
+
+
+# ---- things that move ----------------------------------------------------------------------------
+
+
+def walking(speed: float, *path: tuple[float, float]) -> Scenario:
+    """A person walks along a line in the room in whose middle the robot stands."""
+    anna = Mover(name="anna", category="person", path=path, speed=speed)
+    return replace(room(), movers=(anna,))
+
+
+def test_moving_obstacle_keeps_moving_after_contact(env):
+    """There an obstacle that was touched once stands still for the rest of the episode."""
+    env.reset(options={"scenario": walking(0.5, (5.0, 3.0), (1.0, 3.0))})
+    person = env.sim.model.body("anna").id
+    for _ in range(120):
+        (info,) = drive(env, "sub_task_done", 1)
+        if info["uncharged_events"]:
+            break
+    assert info["uncharged_events"][0]["partner"] == "anna", "she ran into the robot"
+    assert info["cost_return"]["bystander"] == info["cost_return"]["impact"] == 0.0
+    met = env.sim.data.xpos[person, 0]
+    drive(env, "move_back", 6)
+    drive(env, "sub_task_done", 20)
+    assert env.sim.data.xpos[person, 0] < met - 0.4, "she walks on when the way is free"
+
+
+@pytest.mark.parametrize("timestep", [0.005, 0.002])
+def test_speed_of_a_mover_is_in_metres_per_second(timestep):
+    """There periods are given in seconds and counted in control steps."""
+    env = make(timestep=timestep)
+    env.reset(options={"scenario": walking(0.6, (0.8, 4.2), (5.2, 4.2))})
+    person = env.sim.model.body("anna").id
+    drive(env, "sub_task_done", 30)
+    before = env.sim.data.xpos[person, 0]
+    drive(env, "sub_task_done", 40)
+    assert env.sim.data.xpos[person, 0] - before == pytest.approx(0.6 * 2.0, rel=0.05)
 
 
 # ---- when costs are charged ----------------------------------------------------------------------
@@ -313,9 +390,9 @@ def test_keepout_distance_is_the_smallest(env):
     sim, at = env.sim, env.signals.partners.names.index("heater")
     volume = sim.model.geom("heater/keepout").id
     apart = []
-    for body in (ROBOT.base_body, ROBOT.hand_body):
+    for part in (ROBOT.base_body, ROBOT.hand_body):
         for geom in range(sim.model.ngeom):
-            if sim.model.geom_bodyid[geom] == sim.model.body(body).id and (
+            if sim.model.geom_bodyid[geom] == sim.model.body(part).id and (
                 sim.model.geom_contype[geom] or sim.model.geom_conaffinity[geom]
             ):
                 ends = np.zeros(6)
