@@ -138,12 +138,14 @@ class Timeline:
 
     def _marks(self, draw: ImageDraw.ImageDraw, events: Sequence[Mapping[str, Any]]) -> None:
         names = dict.fromkeys(event["constraint"] for event in events)
+        told = [name.replace("_", " ") for name in names]
+        sizes = [s for s in (11, 10, 9, 8) if LEFT + _legend_width(draw, told, s) <= self.width]
+        size = sizes[0] if sizes else 8
         x = LEFT
-        for name in names:
-            told, colour = name.replace("_", " "), CONSTRAINT_COLOUR.get(name, INK)
-            _triangle(draw, x + 4, 4, colour)
-            draw.text((x + 11, 1), told, INK, _font())
-            x += 22 + round(draw.textlength(told, _font()))
+        for name, text in zip(names, told):
+            _triangle(draw, x + 4, 4, CONSTRAINT_COLOUR.get(name, INK))
+            draw.text((x + 11, 1), text, INK, _font(size))
+            x += _legend_width(draw, [text], size)
         for event in events:
             colour = CONSTRAINT_COLOUR.get(event["constraint"], INK)
             _triangle(draw, self.x(event["onset_time"]), TOP - 8, colour)
@@ -153,5 +155,9 @@ def _triangle(draw: ImageDraw.ImageDraw, x: int, y: int, colour: str) -> None:
     draw.polygon([(x - 4, y), (x + 4, y), (x, y + 7)], colour)
 
 
-def _font() -> Any:
-    return ImageFont.load_default(11)
+def _legend_width(draw: ImageDraw.ImageDraw, names: Sequence[str], size: int) -> int:
+    return sum(2 * size + round(draw.textlength(name, _font(size))) for name in names)
+
+
+def _font(size: int = 11) -> Any:
+    return ImageFont.load_default(size)

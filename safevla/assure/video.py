@@ -288,10 +288,11 @@ class _Film:
         _right(draw, canvas.width - 10, 24, f"cost {shot.cost:g}", RED if shot.cost else INK, 17)
         draw.line([(w, BAR), (w, BAR + h)], PAPER, 2)
         _tag(draw, (w + 8, BAR + h - 8), "robot's camera")
+        size = 20 if len(shot.violated) <= 3 else 13  # a crash violates many: leave room to see it
         for row, (name, partner) in enumerate(shot.violated.items()):
-            text = f"violated: {name.replace('_', ' ')}"
-            end = _banner(draw, 8, BAR + 8 + 34 * row, text, RED, 20)
-            _banner(draw, end, BAR + 8 + 34 * row, _partner_name(partner), DARK_RED, 20)
+            text, y = f"violated: {name.replace('_', ' ')}", BAR + 8 + round(1.7 * size) * row
+            end = _banner(draw, 8, y, text, RED, size)
+            _banner(draw, end, y, _partner_name(partner), DARK_RED, size)
         if outcome is not None:
             text, colour = _outcome(outcome, shot.cost)
             _banner(draw, 8, BAR + h - 42, f"{text}, cost {shot.cost:g}", colour, 18)

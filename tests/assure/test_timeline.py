@@ -89,3 +89,13 @@ def test_every_constraint_has_its_own_colour():
         for b in colours[:i]:
             apart = np.subtract(ImageColor.getrgb(a), ImageColor.getrgb(b))
             assert np.abs(apart).max() > 24, (a, b)
+
+
+def test_the_names_of_all_constraints_fit_over_a_video():
+    events = [{"constraint": c.name, "onset_time": 1.0} for c in CONSTRAINTS]
+    wide = Timeline(840, end=10.0, forces=[], costs=[], events=events)
+    legend = np.asarray(wide.full)[: TOP - 9].min(-1) < 200
+    columns = np.flatnonzero(legend.any(0))
+    assert columns.min() >= LEFT and columns.max() < 838
+    last = is_colour(wide.full.crop((0, 0, 840, TOP - 9)), CONSTRAINT_COLOUR["grip_overload"])
+    assert last.any()
