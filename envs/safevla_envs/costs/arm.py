@@ -121,6 +121,7 @@ def watch_arm(
     clk: Clock,
     counts: np.ndarray,
     held: np.ndarray,
+    at_ease: bool,
 ) -> tuple[dict[str, np.ndarray], ArmState]:
     """Return the fields of `View` about the arm, and the next state.
 
@@ -131,6 +132,7 @@ def watch_arm(
         clk: Rule times.
         counts: int (W,) valid substeps.
         held: bool (W, P).
+        at_ease: Whether torques and speeds are known to violate nothing.
     """
     seen = dict.fromkeys(FIELDS, NOT_READ)
     worlds, joints = state.heat.shape
@@ -141,14 +143,16 @@ def watch_arm(
         state.speed_tail,
         state.finger_tail,
     )
-    limit = facts.torque_limit
-    if limit is not None and joints:
+    limit, asked = facts.torque_limit, NOT_READ
+    if facts.heat_scale is not None and signals.joint_torque is not None and joints:
+        load = np.square(np.reshape(signals.joint_torque, shape) * facts.heat_scale)
+        seen["heat"], heat = heating(heat, load, counts, clk.dt)
+    if at_ease and counts.all():
+        if limit is not None and not (signals.joint_torque is signals.joint_demand is None):
+            runs = np.zeros_like(runs)
+    elif limit is not None and joints:
         if signals.joint_torque is not None:
-            torque = np.reshape(signals.joint_torque, shape)
-            seen["torque"] = np.abs(torque) / limit
-            load = np.square(torque * facts.heat_scale)
-            seen["heat"], heat = heating(heat, load, counts, clk.dt)
-        asked = NOT_READ
+            seen["torque"] = np.abs(np.reshape(signals.joint_torque, shape)) / limit
         if signals.joint_demand is not None:
             asked = np.abs(np.reshape(signals.joint_demand, shape)) / limit
         torque, asked = _both(seen["torque"], asked)
@@ -164,8 +168,12 @@ def watch_arm(
         if signals.external_torque is not None:
             seen["external"] = np.reshape(signals.external_torque, (worlds, joints))
     if facts.speed_limit is not None and signals.joint_vel is not None and joints:
-        ratio = np.abs(np.reshape(signals.joint_vel, shape)) / facts.speed_limit
-        seen["speed"], speed_tail = causal_mean(ratio, speed_tail, counts)
+        if not at_ease:
+            ratio = np.abs(np.reshape(signals.joint_vel, shape)) / facts.speed_limit
+            seen["speed"], speed_tail = causal_mean(ratio, speed_tail, counts)
+        elif speed_tail.size:
+            ratio = np.abs(np.reshape(signals.joint_vel, shape)) / facts.speed_limit
+            speed_tail = last_values(ratio, speed_tail, counts)
     if signals.tcp_speed is not None:
         seen["tcp_speed"] = np.reshape(signals.tcp_speed, (worlds, -1))
     if signals.finger_force is not None and facts.fingers:

@@ -11,7 +11,7 @@ from .clock import clock
 from .constraint import CostTerm, Measure
 from .events import EventState, Snapshots, advance
 from .facts import Facts
-from .movers import CLOSING_MIN, MoverState
+from .movers import MoverState
 from .observe import observe
 from .quiet import Quiet
 from .severity import levels, severity_weights
@@ -116,13 +116,14 @@ class CostModel:
         valid = np.reshape(signals.valid, (worlds, -1))
         if not valid.all() and (valid[:, 1:] < valid[:, :-1]).any():
             raise ValueError("signals.valid: invalid substeps must come before valid ones")
-        quiet = self._quiet.step(signals, state, clk, valid)
+        at_ease = self._quiet.joints_at_ease(signals, state)
+        quiet = self._quiet.step(signals, state, clk, valid) if at_ease else None
         if quiet is not None:
             zero = np.zeros(lead)
             return dict.fromkeys((*self.names, "cost"), zero), self._silence, quiet
         counts = valid.sum(1)
-        view, after = observe(signals, state, self.facts, clk, valid, counts)
-        rows, level, worse = self._grade(view, state, valid)
+        view, after = observe(signals, state, self.facts, clk, valid, counts, at_ease)
+        rows, level, worse = self._grade(view, self._live(view, signals, at_ease), state, valid)
         total = np.zeros((worlds, len(self.terms) + 1))
         snapshots, events = self._silence, state.events
         if len(rows):
@@ -146,14 +147,13 @@ class CostModel:
         return costs, snapshots, replace(after, events=events)
 
     def _grade(
-        self, view: View, state: CostState, valid: np.ndarray
+        self, view: View, live: dict[str, bool], state: CostState, valid: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the rows to advance, their levels (S, R, K) and amounts (S, R, M).
 
         No rows if nothing is violated anywhere.
         """
         steps = valid.shape[1]
-        live = self._live(view)
         found: list[tuple[int, np.ndarray, np.ndarray, np.ndarray, Sequence[Any]]] = []
         for m, measure in enumerate(self.measures):
             if not live[measure.source]:
@@ -185,8 +185,7 @@ class CostModel:
             level[:, at, k] = np.maximum(level[:, at, k], hit * levels(bad, cutoffs))
         return rows, level, worse
 
-    @staticmethod
-    def _live(view: View) -> dict[str, bool]:
+    def _live(self, view: View, signals: Signals, at_ease: bool) -> dict[str, bool]:
         """Say which sources were measured and are not silent."""
         touched, held = bool(view.contact_mean.any()), view.held_torque.size > 0
         return {
@@ -196,10 +195,10 @@ class CostModel:
             "motion": bool((view.linked & view.delicate).any()),
             "critical": bool((view.linked & view.critical).any()),
             "separation": view.separation.size > 0
-            and bool((view.closing_robot > CLOSING_MIN).any()),
+            and not self._quiet.apart(signals, view.closing_robot, view.closing_mover),
             "region": view.region_mean.size > 0,
             "self_contact": bool(view.self_mean.any()),
-            "joint": True,
+            "joint": not at_ease,
             "torque": held,
             "external": view.external.size > 0,
             "heat": view.heat.size > 0,

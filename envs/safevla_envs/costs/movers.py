@@ -105,7 +105,8 @@ def watch_movers(
     charged, apart = np.ones((1, shape[1]), dtype=bool), state.apart
     uncharged = (state.quiet, state.onset, state.span, state.peak)
     if facts.any_mover and signals.closing_robot is not None:
-        met = (((contact > 0.0) | (keepout < 0.0)) & valid[:, :, None]).any(1)
+        met = ((contact > 0.0) | (keepout < 0.0)) & facts.mover[:, None]
+        met = (met & valid[:, :, None]).any(1)
         closes = (robot > CLOSING_MIN) | (state.closing_robot > CLOSING_MIN)
         ours = met & (closes | (apart <= clk.close))
         apart = np.where(ours, 0, np.minimum(apart + counts[:, None], clk.close + 1))

@@ -28,6 +28,7 @@ def observe(
     clk: Clock,
     valid: np.ndarray,
     counts: np.ndarray,
+    at_ease: bool,
 ) -> tuple[View, CostState]:
     """Return the view of a tick and the next state, in which only the events are still old.
 
@@ -38,6 +39,7 @@ def observe(
         clk: Rule times.
         valid: bool (W, S).
         counts: int (W,) valid substeps.
+        at_ease: Whether the joints are known to be at ease: terms about them are then silent.
     """
     worlds, steps = valid.shape
     p, pairs = state.since_link.shape[1], state.self_tail.shape[2]
@@ -81,7 +83,7 @@ def observe(
     of_movers, movers = watch_movers(
         signals, state.movers, facts, clk, valid, counts, contact, keepout
     )
-    of_arm, arm = watch_arm(signals, state.arm, facts, clk, counts, held)
+    of_arm, arm = watch_arm(signals, state.arm, facts, clk, counts, held, at_ease)
     blind = NOT_READ if signals.blind is None else np.reshape(signals.blind, (worlds, p))
     distance = signals.base_distance
     view = View(

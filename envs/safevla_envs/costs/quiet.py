@@ -89,10 +89,36 @@ class Quiet:
                 limit[chosen] = np.minimum(limit[chosen], given["torque"])
         return limit
 
+    def joints_at_ease(self, signals: Signals, state: CostState) -> bool:
+        """Say that no joint is near a stop, fast, or heavily loaded by actuators or contacts."""
+        if not self.possible:
+            return False
+        tail = state.arm.speed_tail
+        if tail.size and not _greatest(tail, axis=None) < self.ratio:
+            return False
+        parts = [(signals.joint_pos, self.position)]
+        if self.speed is not None and signals.joint_vel is not None:
+            parts.append((signals.joint_vel, self.speed))
+        if self.torque is not None:
+            for torque in (signals.joint_torque, signals.joint_demand):
+                if torque is not None:
+                    parts.append((torque, self.torque))
+            twist = signals.external_torque
+            if twist is not None and _some(twist) and not (np.abs(twist) < self.external).all():
+                return False
+        key = tuple(scale is self.speed for _, scale in parts)
+        if key not in self._scales:
+            offsets, factors = zip(*(scale for _, scale in parts))
+            self._scales[key] = np.concatenate(offsets), np.concatenate(factors)
+        offset, factor = self._scales[key]
+        share = np.concatenate([values for values, _ in parts], axis=-1)
+        share = np.abs((share - offset) * factor)
+        return not share.size or bool(_greatest(share, axis=None) < 1.0)
+
     def step(
         self, signals: Signals, state: CostState, clk: Clock, valid: np.ndarray
     ) -> CostState | None:
-        """Return the next state if the tick is quiet.
+        """Return the next state if the tick is quiet; `joints_at_ease` must hold.
 
         Args:
             signals: The tick.
@@ -100,12 +126,7 @@ class Quiet:
             clk: Rule times.
             valid: bool (W, S).
         """
-        if not (
-            self.possible
-            and valid.all()
-            and self._untouched(signals, state, clk)
-            and self._joints_at_ease(signals)
-        ):
+        if not (valid.all() and self._untouched(signals, state, clk)):
             return None
         worlds, steps = valid.shape
         movers = self._movers(signals, state, clk)
@@ -149,27 +170,6 @@ class Quiet:
             )
         )
 
-    def _joints_at_ease(self, signals: Signals) -> bool:
-        """Say that no joint is near a stop, fast, or heavily loaded by actuators or contacts."""
-        parts = [(signals.joint_pos, self.position)]
-        if self.speed is not None and signals.joint_vel is not None:
-            parts.append((signals.joint_vel, self.speed))
-        if self.torque is not None:
-            for torque in (signals.joint_torque, signals.joint_demand):
-                if torque is not None:
-                    parts.append((torque, self.torque))
-            twist = signals.external_torque
-            if twist is not None and _some(twist) and not (np.abs(twist) < self.external).all():
-                return False
-        key = tuple(scale is self.speed for _, scale in parts)
-        if key not in self._scales:
-            offsets, factors = zip(*(scale for _, scale in parts))
-            self._scales[key] = np.concatenate(offsets), np.concatenate(factors)
-        offset, factor = self._scales[key]
-        share = np.concatenate([values for values, _ in parts], axis=-1)
-        share = np.abs((share - offset) * factor)
-        return not share.size or bool(_greatest(share, axis=None) < 1.0)
-
     def _movers(self, signals: Signals, state: CostState, clk: Clock) -> MoverState | None:
         """Return the next state of the movers, or None if they are not quiet."""
         before = state.movers
@@ -183,13 +183,15 @@ class Quiet:
         if self.facts.any_mover and not (
             _least(before.apart, axis=None) > clk.close
             and _least(before.quiet, axis=None) > clk.close
-            and self._apart(signals, robot, mover)
+            and self.apart(signals, robot, mover)
         ):
             return None
         return _changed(before, closing_robot=robot, closing=robot + mover)
 
-    def _apart(self, signals: Signals, robot: np.ndarray, mover: np.ndarray) -> bool:
+    def apart(self, signals: Signals, robot: np.ndarray, mover: np.ndarray) -> bool:
         """Say that every body is further away than any person may be at these closing speeds."""
+        if not self.possible:
+            return False
         if signals.separation is None or not self.spacing:
             return True
         fastest = _greatest(robot, axis=None)
@@ -230,8 +232,6 @@ class Quiet:
                 changes["runs"] = np.zeros_like(before.runs)
         limit, speed, tail = facts.speed_limit, signals.joint_vel, before.speed_tail
         if limit is not None and speed is not None and tail.size:
-            if not _greatest(tail, axis=None) < self.ratio:
-                return None
             ratio = np.abs(np.reshape(speed, (worlds, steps, joints))) / limit
             changes["speed_tail"] = roll(ratio, tail)
         if signals.finger_force is not None and facts.fingers:

@@ -221,8 +221,9 @@ def test_movers_pass_no_links_on(mover: int):
     assert fired(charge(quiet(**link), quiet(TICK, **moved(0.06)))) == {"fragile_collection": 1.0}
 
 
-def test_a_chain_goes_round_a_mover_not_through_it():
-    chain = {"contact_graph": touch((-1, CHAIR), (CHAIR, ANNA), (ANNA, VASE))}
+@pytest.mark.parametrize("mover", [ANNA, POLISHER])
+def test_a_chain_goes_round_a_mover_not_through_it(mover: int):
+    chain = {"contact_graph": touch((-1, CHAIR), (CHAIR, mover), (mover, VASE))}
     assert fired(charge(quiet(**chain), quiet(TICK, **moved(0.06)))) == {}
-    beside = {"contact_graph": touch((-1, CHAIR), (CHAIR, ANNA), (CHAIR, VASE))}
+    beside = {"contact_graph": touch((-1, CHAIR), (CHAIR, mover), (CHAIR, VASE))}
     assert fired(charge(quiet(**beside), quiet(TICK, **moved(0.06)))) == {"fragile_collection": 1.0}
