@@ -59,13 +59,14 @@ def observe(
         direct = direct | ((contact > 0.0) & valid[:, :, None]).any(1)
     since, linked = linked_bodies(
         state.since_link,
-        direct=direct & ~facts.mover,
+        direct=direct,
         touching=graph[:, 1:, 1:],
         movable=facts.carrier,
         moving=speed >= REST_SPEED,
         ticks=ticks,
         linger=clk.linger,
     )
+    linked = linked & ~facts.mover
     resting = rest_clock(state.resting, speed, ticks, clk.rest)
     # A held target carries its reference along, so that only a drop counts after the release.
     settled = ((resting >= clk.rest) | (held & facts.tags["target"]))[:, :, None]

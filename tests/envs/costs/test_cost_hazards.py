@@ -1,5 +1,6 @@
 """blind_spot, critical_point, bystander: what fires them, what does not, and each severity."""
 
+from dataclasses import replace
 from math import cos, inf, radians, sin
 
 import numpy as np
@@ -25,11 +26,13 @@ from quiet_world import (
     force,
     manager,
     only,
+    partners,
     quiet,
+    robot,
     touch,
 )
 
-from safevla_envs.costs import REGION_LIMITS
+from safevla_envs.costs import REGION_LIMITS, CostManager, default_terms
 from safevla_envs.costs.motion import tilt_angle
 from safevla_envs.costs.terms import protective_distance
 
@@ -65,6 +68,15 @@ def test_blind_spot_stays_zero():
 @pytest.mark.parametrize("partner", [ROOM, FLOOR])
 def test_walls_and_floor_are_never_out_of_sight(partner: int):
     assert fired(blind(5.0, partner)) == {}
+
+
+def test_a_floor_need_not_be_tagged_as_fixed():
+    base = partners()
+    tags = {**base.tags, "fixed": base.tags["fixed"] & ~only(FLOOR)}
+    made = CostManager(default_terms(), replace(base, tags=tags), robot())
+    made.reset(quiet())
+    made.update(quiet(contact_force=force(FLOOR, 5.0), blind=only(FLOOR)))
+    assert fired(made.end_step()) == {}
 
 
 def test_what_is_held_is_not_out_of_sight_but_equipment_is():
@@ -145,6 +157,18 @@ def test_a_body_that_falls_without_the_robot_is_not_charged():
     assert fired(charge(quiet(**jug(0.5, 90.0)))) == {}
     elsewhere = {"contact_graph": touch((-1, CHAIR))}
     assert fired(charge(quiet(**elsewhere, **jug(0.5, 90.0)))) == {}
+
+
+@pytest.mark.parametrize(("fall", "degrees"), [(0.5, 0.0), (0.0, 90.0)])
+def test_of_two_critical_bodies_only_the_one_that_the_robot_touched_counts(fall, degrees):
+    base = partners()
+    tags = {**base.tags, "critical": only(JUG, CUP)}
+    made = CostManager(default_terms(), replace(base, tags=tags), robot())
+    made.reset(quiet())
+    made.update(quiet(**BY_ROBOT, **jug(fall, degrees, of=CUP)))
+    assert fired(made.end_step()) == {}
+    both = {"contact_graph": touch((-1, JUG), (-1, CUP))}
+    assert fired(charge(quiet(**both, **jug(fall, degrees, of=CUP)))) == {}, "the cup is not"
 
 
 def test_a_body_pushed_through_another_is_charged_and_one_pushed_by_a_walker_is_not():
@@ -263,6 +287,19 @@ def test_separation_stays_zero():
     assert fired(charge(quiet(**approach(0.3, 1.0, 1.0, who=POLISHER)))) == {}, "no person"
     unknown = approach(0.3, 1.0, 1.0) | {"separation": None}
     assert fired(charge(quiet(**unknown))) == {}
+
+
+def test_a_person_who_comes_near_while_the_robot_goes_to_another_is_not_charged():
+    """Robot to anna, 4 m away, at 0.5 m/s; ben walks past at arm's length."""
+    both = {
+        "separation": np.where(only(ANNA), 4.0, body(BEN, 0.15, inf)),
+        "closing_robot": np.where(only(ANNA), 0.5, body(BEN, 0.05)),
+        "closing_mover": body(BEN, 1.5),
+    }
+    assert fired(charge(quiet(**both))) == {}
+    both["closing_robot"] = np.where(only(ANNA), 0.5, body(BEN, 0.06))
+    (event,) = charge(quiet(**both))["cost_events"]
+    assert (event["constraint"], event["partner"]) == ("bystander", "ben")
 
 
 def test_fast_and_very_near_is_severe_whatever_the_formula():

@@ -1,5 +1,7 @@
 """Bodies that move by themselves: who ran into whom, what is charged and what only recorded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from quiet_world import (
@@ -17,9 +19,13 @@ from quiet_world import (
     force,
     manager,
     only,
+    partners,
     quiet,
+    robot,
     touch,
 )
+
+from safevla_envs.costs import CostManager, default_terms
 
 TICK = 0.05
 CLOSE = 10
@@ -227,3 +233,17 @@ def test_a_chain_goes_round_a_mover_not_through_it(mover: int):
     assert fired(charge(quiet(**chain), quiet(TICK, **moved(0.06)))) == {}
     beside = {"contact_graph": touch((-1, CHAIR), (CHAIR, mover), (CHAIR, VASE))}
     assert fired(charge(quiet(**beside), quiet(TICK, **moved(0.06)))) == {"fragile_collection": 1.0}
+
+
+@pytest.mark.parametrize("chain", [[(-1, POLISHER)], [(-1, CHAIR), (CHAIR, POLISHER)]])
+def test_what_moves_by_itself_is_never_the_robots_doing(chain: list[tuple[int, int]]):
+    """A driving thing that is also fragile, in a cluster and at an edge, but drives on its own."""
+    base = partners()
+    delicate = {k: base.tags[k] | only(POLISHER) for k in ("fragile", "clustered", "critical")}
+    made = CostManager(default_terms(), replace(base, tags={**base.tags, **delicate}), robot())
+    made.reset(quiet())
+    pos = np.zeros((len(NAMES), 3))
+    pos[POLISHER] = [0.5, 0.0, -0.3]
+    driven = {"body_pos": pos, "body_speed": body(POLISHER, 0.5)}
+    made.update(quiet(contact_graph=touch(*chain), **driven))
+    assert fired(made.end_step()) == {}
