@@ -108,6 +108,9 @@ class SignalReader:
         # walls and fixed furniture are one body: somewhere it is always in view
         self._watched = np.array([n not in (FLOOR, ROOM) for n in self.partners.names])
         self._looks = Looks(sim)
+        self._shares: dict[tuple[int, int], float] = {}
+        self._none = np.zeros(len(self._watched), bool)
+        self._none.flags.writeable = False
 
     def look(self) -> None:
         """The cameras look; call it before each action, or every 0.5 s."""
@@ -134,7 +137,10 @@ class SignalReader:
         position, quaternion, speed = sim.partner_poses()
         graph = sim.contact_graph()
         held = sim.held()
-        x, y, _ = sim.base_pose
+        x, y, _ = sim.base_pose.tolist()
+        blind = self._none if len(self._looks) else None
+        if raw.touching and blind is not None:
+            blind = self.blind((raw.contact_force > 0.0).any(0))
         return Signals(
             substep_dt=sim.timestep,
             time=start,
@@ -147,12 +153,12 @@ class SignalReader:
             body_quat=quaternion,
             body_speed=speed,
             contact_graph=graph,
-            free_share=self.free_share.share(x, y),
+            free_share=self._free_share(x, y),
             held=held,
             support_exempt=self._exempt(held, graph, position),
-            robot_moving=bool(np.abs(sim.base_velocity).max() > 0.05),
-            base_distance=np.hypot(*(position[:, :2] - [x, y]).T),
-            blind=self.blind((raw.contact_force > 0.0).any(0)),
+            robot_moving=max(map(abs, sim.base_velocity.tolist())) > 0.05,
+            base_distance=np.hypot(position[:, 0] - x, position[:, 1] - y),
+            blind=blind,
             region_force=raw.region_force if self.partners.regions else None,
             joint_vel=raw.joint_vel,
             joint_torque=raw.joint_torque,
@@ -162,6 +168,13 @@ class SignalReader:
             finger_force=raw.finger_force,
             **self._separation(),
         )
+
+    def _free_share(self, x: float, y: float) -> float:
+        """The free share around a point in m; the same in the whole of a cell."""
+        cell = self.free_share.grid.cell(x, y)
+        if cell not in self._shares:
+            self._shares[cell] = self.free_share.share(x, y)
+        return self._shares[cell]
 
     def _separation(self) -> dict[str, np.ndarray]:
         """Distance and closing speeds on the partner axis; nothing without movers."""
@@ -176,10 +189,10 @@ class SignalReader:
 
     def _exempt(self, held: np.ndarray, graph: np.ndarray, position: np.ndarray) -> np.ndarray:
         """Supports of what is held or being grasped, while the gripper is within `GRASP_ZONE`."""
+        if self.grasp is None and not np.count_nonzero(held):
+            return self._none
         handled = held.copy()
         if self.grasp is not None:
             handled[self.grasp] = True
-        if not handled.any():
-            return handled
         near = np.linalg.norm(position - self.sim.grip_position, axis=1) < GRASP_ZONE
         return graph[1:, 1:][handled & near].any(0) & ~handled

@@ -243,8 +243,10 @@ class Simulation:
         ids = self._partner_bodies
         speed = np.zeros(len(ids))
         # a free joint's velocity: linear in the world frame, angular in the body's
-        squared = (self.data.qvel[self._free_v] ** 2).reshape(-1, 2, 3).sum(-1)
-        speed[self._free] = np.sqrt(np.maximum(squared[:, 0], 0.01 * squared[:, 1]))
+        velocity = self.data.qvel[self._free_v]
+        if np.count_nonzero(velocity):  # what sleeps has none
+            squared = (velocity**2).reshape(-1, 2, 3).sum(-1)
+            speed[self._free] = np.sqrt(np.maximum(squared[:, 0], 0.01 * squared[:, 1]))
         if len(self._mover_v):
             rates = self.data.qvel[self._mover_v]
             going, turning = np.hypot(rates[:, 0], rates[:, 1]), 0.1 * np.abs(rates[:, 2])

@@ -110,11 +110,12 @@ class Instrumentation:
         return (f"{PREFIX}tip/{self.tip[0]}",) if self.tip else ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class RawSignals:
-    """Sensor history of one tick, by time.
+    """Sensor history of one tick, by time. Arrays may be shared between ticks: do not write.
 
     Attributes:
+        touching: Whether any force below is above zero.
         contact_force: (S, P) N, sum of normal-force magnitudes between robot and partner.
         self_force: (S, L) N, the same between robot links.
         region_force: (S, R) N, the same between robot and region.
@@ -129,6 +130,7 @@ class RawSignals:
         overflow: Whether a pair had more contacts than `CONTACT_SLOTS`, so that its force is low.
     """
 
+    touching: bool
     contact_force: np.ndarray
     self_force: np.ndarray
     region_force: np.ndarray
@@ -187,31 +189,39 @@ class SensorReader:
         self._distance_starts = np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0, dtype=int)
         self._keepout = np.array([made.partners.index(n) for n in made.keepouts], dtype=int)
         self._node = self._nodes(model)
+        self._silence = np.zeros((self._steps, self._found.stop))
+        self._no_keepout = np.full((self._steps, self._count), np.inf)
+        self._all_valid = np.ones(self._steps, dtype=bool)
+        for shared in (self._silence, self._no_keepout, self._all_valid):
+            shared.flags.writeable = False
 
     def read(self, data: mujoco.MjData, tick_start: float) -> RawSignals:
         """Return the history since `tick_start` (s, `data.time` before the tick's `mj_step`)."""
-        history, steps = data.history, self._steps
+        history = data.history
         block = history[self._index]
         found = block[:, self._found]
-        force = np.zeros(found.shape)
-        touching = found.any(0).nonzero()[0]
-        if len(touching):
-            force[:, touching] = np.abs(history[self._force[touching]]).sum(2).T
-        valid = np.ones(steps, dtype=bool)
-        if self._timed:
+        force, touching = self._silence, bool(np.count_nonzero(found))
+        if touching:
+            force = np.zeros(found.shape)
+            touched = found.any(0).nonzero()[0]
+            force[:, touched] = np.abs(history[self._force[touched]]).sum(2).T
+        valid = self._all_valid
+        if self._timed and not self._is_whole(block, tick_start):
             times = block[:, -1]
             if (times[1:] < times[:-1]).any():  # not a whole number of ticks: a ring buffer
                 order = np.argsort(times)
                 block, force, times = block[order], force[order], times[order]
                 found = block[:, self._found]
             valid = times > tick_start - 0.5 * self._timestep
-        keepout = np.full((steps, self._count), np.inf)
+        keepout = self._no_keepout
         if len(self._keepout):
             distance = block[:, self._cut[9]]
+            keepout = keepout.copy()
             keepout[:, self._keepout] = np.minimum.reduceat(distance, self._distance_starts, axis=1)
         partner, own, region, finger, pos, vel, torque, servo, tip, _ = self._cut
-        speed = np.sqrt((block[:, tip] ** 2).sum(1))
+        velocity = block[:, tip]
         return RawSignals(
+            touching=touching,
             contact_force=force[:, partner],
             self_force=force[:, own],
             region_force=force[:, region],
@@ -220,11 +230,17 @@ class SensorReader:
             joint_vel=block[:, vel],
             joint_torque=block[:, torque],
             servo_force=block[:, servo],
-            tip_speed=speed,
+            tip_speed=np.sqrt(np.einsum("ij,ij->i", velocity, velocity)),
             keepout_distance=keepout,
             valid=valid,
-            overflow=bool(len(touching)) and bool((found[valid] > CONTACT_SLOTS).any()),
+            overflow=touching and bool((found[valid] > CONTACT_SLOTS).any()),
         )
+
+    def _is_whole(self, block: np.ndarray, tick_start: float) -> bool:
+        """Says that the history is that of one whole tick, in order."""
+        first, last = block[0, -1], block[-1, -1]
+        length = (self._steps - 1.5) * self._timestep
+        return first > tick_start - 0.5 * self._timestep and last - first > length
 
     def contact_graph(self, data: mujoco.MjData) -> np.ndarray:
         """Return who touches whom now: bool (P + 1, P + 1), symmetric, 0 is the robot."""
