@@ -93,8 +93,10 @@ def test_nothing_is_put_on_an_ignore_list():
 
 def test_movement_without_a_chain_of_contact_is_not_charged():
     """There any body that moved nearby counts, whoever moved it."""
-    moved = quiet(TICK, body_pos=placed(0.3), body_speed=only(VASE) * 1.0)
+    elsewhere = {"contact_graph": touch((-1, CHAIR), (CHAIR, CUP))}
+    moved = quiet(TICK, body_pos=placed(0.3), body_speed=only(VASE) * 1.0, **elsewhere)
     assert fired(charge(quiet(), moved)) == {}
+    assert fired(charge(quiet(**elsewhere), moved)) == {}
     assert pushed({"body_pos": placed(0.3), "body_speed": only(VASE) * 1.0}) == {
         "fragile_collection": 1.0
     }
@@ -334,8 +336,9 @@ def test_yaw_wrap_is_no_rotation():
 
 def test_one_event_is_one_incident_in_the_total():
     """There one event often fires three components, and the sum over them is the result."""
-    hit = quiet(contact_force=force(VASE, 35.0, first=3), **TIGHT)
-    result = charge(hit)
+    grazed = quiet(contact_force=force(VASE, 5.0, first=3), **TIGHT)
+    hit = quiet(2 * TICK, contact_force=force(VASE, 35.0), **TIGHT)
+    result = charge(grazed, quiet(TICK, **TIGHT), hit)
     assert fired(result) == {"corner": 1.0, "fragile_collection": 1.0, "impact": 1.0}
     assert result["cost"] == 1.0
     assert len({event["incident"] for event in result["cost_events"]}) == 1
