@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
-from math import exp
+from math import exp, log
 
 import numpy as np
 import pytest
@@ -174,6 +174,20 @@ def test_full_torque_heats_as_published(level: float, seconds: float):
         _, heat = heating(heat, load, np.array([10]), DT)
         ticks += 1
     assert ticks * TICK == pytest.approx(seconds, abs=0.1)
+
+
+@pytest.mark.parametrize("of", [STRONG, WRIST])
+def test_a_joint_heats_up_while_it_works(of: int):
+    """From 0.95 at 0.89 of the limit, which no other measure minds: 1.0 after 1.56 s."""
+    load = (0.89 / 0.7) ** 2
+    due = THERMAL_S * log((load - 0.95) / (load - 1.0))
+    made = CostManager(default_terms(), partners(), replace(robot(), thermal_start=0.95))
+    made.reset(quiet())
+    for k in range(40):
+        made.update(quiet(k * TICK, joint_torque=joint(of, 0.89 * TORQUE[of])))
+    (event,) = made.end_step()["cost_events"]
+    assert (event["partner"], event["measure"]) == (JOINTS[of], "heat")
+    assert event["onset_time"] == pytest.approx(due, abs=2 * DT)
 
 
 def test_holding_3_kg_stretched_tends_to_1_46():
