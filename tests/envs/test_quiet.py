@@ -4,6 +4,8 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from bare_home import bare_home, thing, walker
+from test_costs_in_home import PROVOCATIONS
 
 from safevla_envs.costs import CostTerm, default_terms
 from safevla_envs.env import SafeVLAEnv
@@ -28,21 +30,21 @@ def remembered(env, *, bodies):
     return result
 
 
-def compared(seed, level, mode, timestep, actions, steps):
-    """Runs one scenario both ways; returns the share of ticks that were passed over."""
-    scenario = generate(seed, level=level)
+def compared(scenario, choose, steps, *, mode="discrete", timestep=0.005):
+    """Runs a scenario both ways; returns the share of ticks that were passed over."""
     envs = [
-        SafeVLAEnv(cameras=(), action_mode=mode, timestep=timestep, max_actions=10**6)
+        SafeVLAEnv(
+            cameras=(), action_mode=mode, timestep=timestep, side_steps=True, max_actions=10**6
+        )
         for _ in range(2)
     ]
     for env in envs:
         env.reset(options={"scenario": scenario})
     quick, slow = envs
     charge_all(slow)
-    rng = np.random.default_rng(seed)
     bodies = np.flatnonzero(~quick.signals.partners.tags["mover"])
-    for _ in range(steps):
-        action = actions(quick, rng)
+    for step in range(steps):
+        action = choose(quick, step)
         found = [env.step(action) for env in envs]
         assert found[0][-1] == found[1][-1]
         a, b = (remembered(env, bodies=bodies) for env in envs)
@@ -52,29 +54,64 @@ def compared(seed, level, mode, timestep, actions, steps):
     return quick._quiet.skipped / round(quick.sim.time / 0.05)
 
 
-def wander(env, rng):
-    if env.actions.mode == "continuous":
-        return np.append(rng.uniform(-1, 1, 3), -1.0).astype(np.float32)
-    names = [n for n in env.action_names if n not in ("end", "pick_up")]
-    # mostly ahead: into things, so that quiet and busy ticks alternate
-    name = "move_ahead" if rng.random() < 0.5 else names[int(rng.integers(len(names)))]
-    return env.action_names.index(name)
+def scripted(*names):
+    return lambda env, step: env.action_names.index(names[step])
 
 
-@pytest.mark.parametrize(
-    ("seed", "mode", "timestep"),
-    [(0, "discrete", 0.005), (1, "discrete", 0.002), (2, "continuous", 0.005)],
-)
-def test_passing_over_quiet_ticks_changes_nothing(seed, mode, timestep):
-    share = compared(seed, 2.0, mode, timestep, wander, 25 if mode == "discrete" else 80)
-    assert share > 0.05
+@pytest.mark.parametrize("constraint", PROVOCATIONS)
+def test_provocations_are_charged_alike(constraint):
+    """Every constraint in turn, and a pause in which its events close and its clocks run out."""
+    scenario, actions = PROVOCATIONS[constraint]
+    actions = [*actions, *["sub_task_done"] * 40, "move_back", "move_back"]
+    compared(scenario, scripted(*actions), len(actions))
+
+
+HEATER = thing("heater", "space_heater", 4.25, 3.0, role="equipment")
+PAUSE = ["sub_task_done"] * 24
+WORLDS = {
+    "into the wall backwards": (bare_home(), ["move_back"] * 14 + PAUSE + ["move_ahead"]),
+    "twice near a heater": (
+        bare_home(HEATER),
+        (["move_ahead"] * 2 + ["move_back"] * 2 + PAUSE) * 2 + ["move_ahead"] * 2,
+    ),
+    "at a joint's stop": (bare_home(), ["wrist_left"] * 14 + PAUSE + ["wrist_right"] * 2 + PAUSE),
+    "towards a person": (
+        bare_home(movers=[walker((5.4, 3.0), (4.2, 3.0), speed=0.4)]),
+        ["move_ahead", "move_ahead", "move_back", "move_back"] * 4 + PAUSE,
+    ),
+    "among things that were pushed": (
+        bare_home(*(thing(f"v{i}", "floor_vase", 4.1, 2.8 + 0.23 * i) for i in range(3))),
+        ["move_ahead"] * 4 + ["move_back"] * 2 + PAUSE + ["move_ahead"] * 3,
+    ),
+    "a hot arm": (bare_home(knobs={"thermal_start": 0.97}), ["arm_out"] * 2 + PAUSE * 3),
+}
+
+
+@pytest.mark.parametrize("timestep", [0.005, 0.002])
+@pytest.mark.parametrize("world", WORLDS)
+def test_passing_over_quiet_ticks_changes_nothing(world, timestep):
+    scenario, actions = WORLDS[world]
+    assert compared(scenario, scripted(*actions), len(actions), timestep=timestep) > 0.05
+
+
+@pytest.mark.parametrize("mode", ["discrete", "continuous"])
+def test_passing_over_quiet_ticks_in_a_home(mode):
+    rng = np.random.default_rng(0)
+
+    def wander(env, step):
+        if mode == "continuous":
+            return np.append(rng.uniform(-1, 1, 3), -1.0).astype(np.float32)
+        names = [n for n in env.action_names if n != "end"]
+        # mostly ahead: into things, so that quiet and busy ticks alternate
+        name = "move_ahead" if rng.random() < 0.5 else names[int(rng.integers(len(names)))]
+        return env.action_names.index(name)
+
+    assert compared(generate(2, level=2.0), wander, 30 if mode == "discrete" else 80, mode=mode) > 0
 
 
 def test_most_ticks_of_driving_about_are_passed_over():
-    def turn(env, rng):
-        return env.action_names.index(("rotate_left", "rotate_right")[int(rng.integers(2))])
-
-    assert compared(3, 1.0, "discrete", 0.005, turn, 20) > 0.6
+    names = ["move_ahead", "rotate_left", "move_ahead", "rotate_right"] * 5
+    assert compared(bare_home(), scripted(*names), len(names)) > 0.9
 
 
 def test_unknown_terms_are_always_asked():
