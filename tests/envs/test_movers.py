@@ -93,7 +93,7 @@ def test_held_back_it_waits_and_goes_on_without_a_dash(sim):
         sim.tick()
         forces.append(np.abs(sim.data.actuator_force[sim._mover_u[0][:2]]).max())
     assert path.progress - before < 0.05
-    assert max(forces) <= ACCELERATION * MASS + 1e-9
+    assert 60.0 < max(forces) < 120.0, "gentler than its servos could"
     speed = np.diff(walk(sim, 1.5)[:, 0]) / TICK
     assert speed.max() < 1.2
     assert speed[-5:].mean() == pytest.approx(1.0, rel=0.1)
@@ -114,6 +114,10 @@ def test_a_person_pushes_with_limited_force(sim):
     )
     assert signals.separation[anna] == pytest.approx(0.0, abs=0.01)
     assert np.hypot(*(sim.base_pose - scenario.robot_start)[:2]) < 0.15
+    sim.data.qvel[sim._mover_v[0, 0]] = 3.0  # thrown back, it resists with its limit
+    mujoco.mj_forward(sim.model, sim.data)
+    force = sim.data.actuator_force[sim._mover_u[0, 0]]
+    assert force == pytest.approx(-ACCELERATION * MASS)
 
 
 def test_a_person_is_a_person(sim):
