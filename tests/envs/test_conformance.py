@@ -6,6 +6,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import safevla_envs
+from safevla_envs.costs import CONSTRAINT_NAMES
 from safevla_envs.generate import generate
 from safevla_envs.instruction import decode_instruction
 
@@ -36,14 +37,7 @@ def test_observations_lie_in_the_space_and_costs_are_floats(env):
     observation, info = env.reset(seed=3)
     rng = np.random.default_rng(0)
     names = [c.name for c in env.unwrapped.constraints]
-    assert names == [
-        "corner",
-        "fragile_collection",
-        "dangerous_equipment",
-        "self_collision",
-        "joint_limit",
-        "impact",
-    ]
+    assert names == list(CONSTRAINT_NAMES)
     assert info["costs"] == dict.fromkeys(names, 0.0)
     env.action_space.seed(0)
     totals = dict.fromkeys([*names, "cost"], 0.0)
