@@ -23,6 +23,8 @@ SEGMENT_TICKS = 24
 """Control ticks of a segment, about 20 ms of work: long against a timer's own cost."""
 EPISODE_TICKS = 240
 """Ticks after which both sides go on with the next scenario."""
+PROFILED = 4
+"""Every so many segments, one runs under stopwatches and is left out of the ratio."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +142,11 @@ class _Stopwatch:
 
     def __init__(self) -> None:
         self.spent = dict.fromkeys(("tick", "bare tick", "reading", "terms"), 0.0)
+        self._wrapped: list[tuple[Any, str]] = []
 
     def wrap(self, owner: Any, method: str, part: str) -> None:
-        """Times every call of `owner.method` from now on, until the attribute is deleted."""
-        inner = getattr(owner, method, None)
-        if inner is None:
-            return
+        """Times every call of `owner.method` until `stop`."""
+        inner = getattr(owner, method)
 
         def timed(*args: Any) -> Any:
             start = time.process_time()
@@ -154,6 +155,13 @@ class _Stopwatch:
             return result
 
         setattr(owner, method, timed)
+        self._wrapped.append((owner, method))
+
+    def stop(self) -> None:
+        """Times no more calls."""
+        for owner, method in self._wrapped:
+            delattr(owner, method)
+        self._wrapped = []
 
     def shares(self, bare: float) -> dict[str, float]:
         """Returns what sensors, reading and terms take, as shares of `bare` seconds."""
@@ -241,6 +249,9 @@ def cost_overhead(
         bare_twin(bare)
         for segment in range(EPISODE_TICKS // SEGMENT_TICKS):
             actions = _actions(full, rng)
+            if segment % PROFILED == PROFILED - 1:
+                profiled += _profile(full, bare, actions, watch)
+                continue
             order = (full, bare) if segment % 2 else (bare, full)
             took = {core: _run(core, actions) for core in order}
             if not np.array_equal(_state(full), _state(bare)):
@@ -248,7 +259,6 @@ def cost_overhead(
             if scenario or segment > 1:  # caches and lazily built tables are warm
                 pairs.append((took[full], took[bare]))
                 ticks += _ticks(full, actions)
-        profiled += _profile(full, bare, _actions(full, rng) + _actions(full, rng), watch)
         if scenario >= 2 and np.sum(pairs) >= seconds:
             break
     times = np.array(pairs)
@@ -293,7 +303,7 @@ def _profile(full: Any, bare: Any, actions: Sequence[Any], watch: _Stopwatch) ->
         watch.wrap(full.costs, method, "terms")
     seconds = _run(bare, actions)
     _run(full, actions)
-    del bare.sim.tick, full.sim.tick  # signals and costs are new at the next reset
+    watch.stop()
     return seconds
 
 
