@@ -67,12 +67,11 @@ class Looks:
         if not missing:
             return
         sim = self._sim
-        if self._data is None:
-            self._data = mujoco.MjData(sim.model)
-        self._data.qpos[:] = look.qpos
-        mujoco.mj_kinematics(sim.model, self._data)
-        mujoco.mj_camlight(sim.model, self._data)
+        data = self._data = self._data or mujoco.MjData(sim.model)
+        data.qpos[:] = look.qpos
+        mujoco.mj_kinematics(sim.model, data)
+        mujoco.mj_camlight(sim.model, data)
         seen = np.zeros(len(missing), dtype=bool)
         for eye in EYES:
-            seen |= sim._sight.visible(self._data, missing, eye)
+            seen |= sim._sight.visible(data, missing, eye)
         look.seen.update(zip(missing, seen.tolist()))

@@ -141,7 +141,8 @@ class _Stopwatch:
     """CPU seconds spent in some methods, by part."""
 
     def __init__(self) -> None:
-        self.spent = dict.fromkeys(("tick", "bare tick", "reading", "terms"), 0.0)
+        parts = ("tick", "bare tick", "reading", "terms")
+        self.spent: dict[str, float] = {part: 0.0 for part in parts}
         self._wrapped: list[tuple[Any, str]] = []
 
     def wrap(self, owner: Any, method: str, part: str) -> None:
