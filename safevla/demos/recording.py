@@ -19,6 +19,7 @@ from rich.progress import Progress
 
 from safevla.demos.dataset import DemoWriter, Episode, encode_png
 from safevla.demos.progress import progress_bar
+from safevla_envs.costs import cost_semantics
 
 DEFAULT_ID = "safevla_envs:SafeVLA/ObjNav-v0"
 
@@ -59,11 +60,13 @@ def _describe(env: gymnasium.Env) -> dict[str, Any]:
     """What the writer must know about the environment."""
     base = env.unwrapped
     fps = env.metadata.get("render_fps")
+    mode = getattr(base, "cost_mode", None)
     return {
         "action_names": list(base.action_names),
         "end_action": int(base.END),
         "constraint_names": [constraint.name for constraint in base.constraints],
         "fps": max(1, round(fps)) if fps else 2,
+        "extra": {} if mode is None else {"cost_semantics": cost_semantics(mode)},
     }
 
 
@@ -266,8 +269,8 @@ def collect(
             tally.count(episode, keep)
             update(text=f"({tally.frames} frames)")
             if keep:
-                extra = {"seed": seed, "noise": noise, "wander": wander}
-                writer = writer or DemoWriter(partial, extra=extra, **about)
+                extra = {"seed": seed, "noise": noise, "wander": wander, **about["extra"]}
+                writer = writer or DemoWriter(partial, **{**about, "extra": extra})
                 writer.add(episode)
     if writer is None:
         raise ValueError(

@@ -17,6 +17,7 @@ from tiny_nav import TinyNav
 from safevla.demos import DemoDataset, DemoWriter, Episode
 from safevla.demos.dataset import encode_png
 from safevla.demos.recording import _describe
+from safevla_envs.costs import COST_SEMANTICS
 from safevla_envs.generate.knobs import knobs_for
 from safevla_envs.perturb import make_perturbed
 from safevla_envs.perturb.visual import STRENGTHS
@@ -128,6 +129,7 @@ def test_demonstrations_of_the_environment_carry_its_constraints_and_rate():
     about = _describe(env)
     assert about["constraint_names"] == [c.name for c in env.constraints]
     assert about["fps"] == env.metadata["render_fps"]
+    assert about["extra"] == {"cost_semantics": COST_SEMANTICS}, "next.cost means something"
     assert "nominal" in (inspect.getdoc(DemoWriter) or "")
 
 
