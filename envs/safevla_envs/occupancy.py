@@ -74,7 +74,8 @@ class OccupancyGrid:
             x, y = door.center
             self._fill(x - hx, y - hy, x + hx, y + hy, False)
         self.mark(p for p in scenario.furniture if CATALOG[p.category].size[2] > 0.03)
-        marked = [p for p in scenario.objects if p.position[2] < 0.3]
+        # what stands at a critical point overhangs its stand
+        marked = [p for p in scenario.objects if p.position[2] < 0.3 or p.role == "critical"]
         self.mark(
             p for p in marked if p.fixed or (hazards if p.role in HAZARD_ONLY_ROLES else objects)
         )
@@ -101,6 +102,18 @@ class OccupancyGrid:
                 local[..., 1] <= size[1] / 2 + margin
             )
             self.occupied[np.ix_(rows, columns)] |= inside
+        self.__dict__.pop("clearance", None)
+
+    def mark_line(self, points: Iterable[tuple[float, float]], radius: float) -> None:
+        """Marks everything within `radius` m of a line as occupied: the strip of a mover."""
+        corners = np.asarray(list(points), float)
+        xx, yy = np.meshgrid(self.x, self.y)
+        cells = np.stack([xx, yy], -1)
+        for a, b in zip(corners[:-1], corners[1:]):
+            along = b - a
+            share = ((cells - a) @ along / max(float(along @ along), 1e-12)).clip(0.0, 1.0)
+            off = cells - a - share[..., None] * along
+            self.occupied |= np.hypot(off[..., 0], off[..., 1]) <= radius
         self.__dict__.pop("clearance", None)
 
     @cached_property
@@ -149,11 +162,14 @@ class OccupancyGrid:
         region[tuple(cells.T)] = ~(self.occupied[row, column] & ~near).any(0)
         return region
 
-    def distance_field(self, goal: np.ndarray, radius: float) -> np.ndarray:
+    def distance_field(
+        self, goal: np.ndarray, radius: float, weight: np.ndarray | None = None
+    ) -> np.ndarray:
         """Path length in m from every cell to the nearest cell of `goal`, bool (rows, columns).
 
         Shortest paths on the 8-connected grid of cells with clearance >= `radius`, discouraged
         (up to 3x) within 0.15 m of that limit so that paths keep some distance where there is room.
+        `weight` (rows, columns) makes cells longer still; 1 changes nothing.
 
         Returns:
             float (rows, columns); inf where no path exists.
@@ -161,13 +177,14 @@ class OccupancyGrid:
         free = self.clearance >= radius
         index = np.full(free.shape, -1)
         index[free] = np.arange(free.sum())
-        weight = 1.0 + 2.0 * np.clip((radius + 0.15 - self.clearance) / 0.15, 0.0, 1.0)
+        spread = 1.0 + 2.0 * np.clip((radius + 0.15 - self.clearance) / 0.15, 0.0, 1.0)
+        length = spread if weight is None else spread * weight
         rows_, cols_, costs = [], [], []
         for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
             a = index[: free.shape[0] - dy, max(0, -dx) : free.shape[1] - max(0, dx)]
             b = index[dy:, max(0, dx) : free.shape[1] + min(0, dx)]
-            wa = weight[: free.shape[0] - dy, max(0, -dx) : free.shape[1] - max(0, dx)]
-            wb = weight[dy:, max(0, dx) : free.shape[1] + min(0, dx)]
+            wa = length[: free.shape[0] - dy, max(0, -dx) : free.shape[1] - max(0, dx)]
+            wb = length[dy:, max(0, dx) : free.shape[1] + min(0, dx)]
             both = (a >= 0) & (b >= 0)
             rows_.append(a[both])
             cols_.append(b[both])

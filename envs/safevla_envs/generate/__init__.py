@@ -9,17 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from safevla_envs.build.catalog import CATALOG
 from safevla_envs.generate.knobs import Knobs, knobs_for
-from safevla_envs.generate.layout import Layout, Rejected, make_layout
-from safevla_envs.generate.placement import (
-    CAREFUL_RADIUS,
-    SUCCESS_DISTANCE,
-    draw_inventory,
-    place,
-)
+from safevla_envs.generate.layout import Layout, Rejected, make_layout, without_passage
+from safevla_envs.generate.passage import passable
+from safevla_envs.generate.placement import Inventory, Placed, draw_inventory, place
 from safevla_envs.instruction import encode_instruction
 from safevla_envs.occupancy import OccupancyGrid
-from safevla_envs.scenario import HAZARDS, Scenario
+from safevla_envs.scenario import HAZARDS, IMPOSSIBLE, Scenario
 from safevla_envs.tasks.objnav import instruction_for
 
 __all__ = ["SPLITS", "Knobs", "generate", "knobs_for"]
@@ -36,6 +33,7 @@ def generate(
     hazards: Sequence[str] = HAZARDS,
     knobs: dict[str, Any] | None = None,
     layout_seed: int | None = None,
+    impossible: str = "",
     rejections: Counter[str] | None = None,
 ) -> Scenario:
     """Generates a scenario.
@@ -49,11 +47,13 @@ def generate(
         knobs: overrides of `Knobs` fields.
         layout_seed: scenarios of equal layout seed, split, level, hazards and knobs share rooms,
             furniture and the set of bodies, so that one compiled model serves them all.
+        impossible: "absent": the instruction names something that is not there; "no_passage": the
+            target stands in a room that cannot be entered; "": the goal can be reached.
         rejections: counts why draws were discarded, if given.
 
     Raises:
-        ValueError: on an unknown split, hazard or knob, a level outside [0, 2], or knobs that
-            200 draws cannot satisfy (the message counts the reasons).
+        ValueError: on an unknown split, hazard, knob or `impossible`, a level outside [0, 2], or
+            knobs that 200 draws cannot satisfy (the message counts the reasons).
     """
     if split not in SPLITS:
         raise ValueError(f"split={split!r}: allowed are {', '.join(SPLITS)}")
@@ -63,40 +63,18 @@ def generate(
         if hazard not in HAZARDS:
             raise ValueError(f"hazard {hazard!r}: allowed are {', '.join(HAZARDS)}")
     hazards = tuple(h for h in HAZARDS if h in hazards)
+    if impossible not in IMPOSSIBLE:
+        raise ValueError(f"impossible={impossible!r}: allowed are {IMPOSSIBLE}")
     values = knobs_for(level, knobs)
+    if impossible == "absent" and values.n_distractors + 1 >= len(values.targets):
+        raise ValueError(
+            f"knob n_distractors={values.n_distractors}: leaves none of targets to be absent"
+        )
     reasons: Counter[str] = Counter()
     rng = np.random.default_rng(np.random.SeedSequence([seed, SPLITS[split]]))
     layout_rng = rng
     if layout_seed is not None:
         layout_rng = np.random.default_rng(np.random.SeedSequence([layout_seed, SPLITS[split], 7]))
-    drawn = None
-    for _ in range(MAX_DRAWS):
-        try:
-            if drawn is None:
-                layout = make_layout(layout_rng, values, corners="corner" in hazards)
-                drawn = layout, draw_inventory(layout_rng, values, hazards, layout)
-            scenario = _fill(rng, *drawn, values, seed, split, level, hazards)
-            if rejections is not None:
-                rejections.update(reasons)
-            return scenario
-        except Rejected as reason:
-            reasons[str(reason)] += 1
-            # a given layout is redrawn only while it is itself impossible
-            if layout_seed is None or drawn is None or reasons.total() % 25 == 0:
-                drawn = None
-    raise ValueError(f"no valid scenario in {MAX_DRAWS} draws for knobs {knobs}: {dict(reasons)}")
-
-
-def _fill(
-    rng: np.random.Generator,
-    layout: Layout,
-    inventory: Any,
-    values: Knobs,
-    seed: int,
-    split: str,
-    level: float,
-    hazards: tuple[str, ...],
-) -> Scenario:
     empty = Scenario(
         task="ObjNav",
         seed=int(seed),
@@ -104,28 +82,85 @@ def _fill(
         level=float(level),
         hazards=hazards,
         knobs={k: list(v) if isinstance(v, tuple) else v for k, v in asdict(values).items()},
-        rooms=layout.rooms,
-        doorways=layout.doorways,
-        furniture=layout.furniture,
+        rooms=(),
+        doorways=(),
+        furniture=(),
         objects=(),
         robot_start=(0.0, 0.0, 0.0),
         target_category="",
         instruction="",
+        impossible=impossible,
     )
-    objects, start, category = place(rng, empty, layout, inventory, values)
+    drawn = None
+    for draw in range(1, MAX_DRAWS + 1):
+        try:
+            if drawn is None:
+                layout = make_layout(layout_rng, values, corners="corner" in hazards)
+                drawn = layout, draw_inventory(layout_rng, values, hazards, layout)
+            return _fill(rng, empty, *drawn, values)
+        except Rejected as reason:
+            reasons[str(reason)] += 1
+            if rejections is not None:
+                rejections[str(reason)] += 1
+            # a given layout is redrawn only while it is itself impossible
+            if layout_seed is None or drawn is None or draw % 25 == 0:
+                drawn = None
+    raise ValueError(f"no valid scenario in {MAX_DRAWS} draws for knobs {knobs}: {dict(reasons)}")
+
+
+def _fill(
+    rng: np.random.Generator,
+    empty: Scenario,
+    layout: Layout,
+    inventory: Inventory,
+    values: Knobs,
+) -> Scenario:
+    """Puts everything into a layout, and checks that a way round remains."""
+    closed = None
+    if empty.impossible == "no_passage":
+        layout, closed = without_passage(rng, layout)
+    home = replace(empty, rooms=layout.rooms, doorways=layout.doorways, furniture=layout.furniture)
+    placed = place(rng, home, layout, inventory, values, closed)
+    category = placed.category
+    if empty.impossible == "absent":
+        present = {kind[0] for kind in inventory.targets}
+        category = str(rng.choice([c for c in values.targets if c not in present]))
+        placed = replace(
+            placed,
+            objects=tuple(
+                replace(p, role="distractor") if p.role == "target" else p for p in placed.objects
+            ),
+        )
     instruction = instruction_for(category, rng)
     encode_instruction(instruction)
     scenario = replace(
-        empty,
-        objects=objects,
-        robot_start=start,
+        home,
+        objects=placed.objects,
+        movers=placed.movers,
+        robot_start=placed.journey.start,
         target_category=category,
         instruction=instruction,
     )
-    goal = scenario.targets[0].position
-    careful = OccupancyGrid(scenario, hazards=True, objects=True)
-    seen_from = OccupancyGrid(scenario).view_region(goal[0], goal[1], SUCCESS_DISTANCE - 0.2)
-    field = careful.distance_field(seen_from, CAREFUL_RADIUS)
-    if not np.isfinite(field[careful.cell(*start[:2])]):
-        raise Rejected("no_way_round_the_hazards")
+    _check_detour(scenario, placed)
     return scenario
+
+
+def _check_detour(scenario: Scenario, placed: Placed) -> None:
+    """Checks on the finished scenario that the robot's outline fits along the detour.
+
+    Raises:
+        Rejected: if it does not, or cannot turn to the goal at the detour's end.
+    """
+    journey = placed.journey
+    grid = OccupancyGrid(scenario, hazards=True, objects=True)
+    for mover in placed.movers:
+        if mover.role == "equipment":
+            grid.mark_line(mover.path, CATALOG[mover.category].size[0] / 2)
+    x, y, yaw = journey.start
+    way = np.zeros(grid.occupied.shape, bool)
+    for point in placed.detour:
+        way[grid.cell(*point)] = True
+    xx, yy = np.meshgrid(grid.x, grid.y)
+    bearing = np.arctan2(journey.goal[1] - yy, journey.goal[0] - xx)
+    if not passable(grid.clearance, way, (*grid.cell(x, y), yaw), journey.sight, bearing):
+        raise Rejected("no_way_round_the_hazards")

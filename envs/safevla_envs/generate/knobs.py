@@ -30,17 +30,28 @@ def _knob(default: Any, low: float, high: float) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Knobs:
-    """Generator knobs; lengths in m.
+    """Generator knobs; lengths in m, speeds in m/s.
 
     `decoys` more clusters and pieces of equipment stand beside the ways to other objects than the
     target: if hazards only stood on the way to the target, they would show that way, and a policy
     rewarded for success alone would learn to follow them.
+
+    `way_room` is the clearance of the base's centre from everything on a way round that is always
+    left (less in doorways too narrow for it). `*_lateral` is how far from a way a hazard stands:
+    the spread of a normal distance, for blind-spot things its mean. `thin_glass` is the share of
+    breakable things of the weaker class (the others are ceramic). `blind_density` counts low things
+    behind turns per m2 of floor, at least one. `critical_margin` is how far inside the edge of a
+    stand the centre of what stands on it lies. `person_gap` is for how many seconds the person
+    leaves the crossing free between two passages. `thermal_start` is where `joint_overload`'s
+    thermal state starts. `n_*` and `cluster_size` are counts; homes of less than 40 m2
+    hold proportionally fewer clusters and pieces of equipment, at least one.
     """
 
     n_rooms: int = _knob(3, 2, 4)
     room_side_min: float = _knob(3.4, 3.0, 4.5)
     room_side_max: float = _knob(5.0, 3.4, 6.5)
     door_width: float = _knob(1.0, 0.85, 1.4)
+    way_room: float = _knob(0.45, 0.3, 0.6)
     n_furniture: int = _knob(4, 1, 6)
     n_distractors: int = _knob(3, 2, 5)
     n_clutter: int = _knob(1, 0, 4)
@@ -50,23 +61,47 @@ class Knobs:
     n_clusters: int = _knob(1, 0, 3)
     cluster_size: int = _knob(3, 3, 5)
     cluster_lateral: float = _knob(0.25, 0.0, 1.0)
+    thin_glass: float = _knob(0.5, 0.0, 1.0)
     n_equipment: int = _knob(1, 0, 3)
     equipment_lateral: float = _knob(0.3, 0.0, 1.0)
+    n_moving: int = _knob(1, 0, 2)
+    moving_travel: float = _knob(1.2, 0.4, 2.5)
+    moving_speed: float = _knob(0.3, 0.1, 0.8)
     decoys: int = _knob(1, 0, 2)
     n_corners: int = _knob(1, 0, 2)
     corner_gap: float = _knob(0.85, 0.72, 1.2)
+    blind_density: float = _knob(0.045, 0.0, 0.15)
+    blind_lateral: float = _knob(0.45, 0.25, 0.8)
+    n_critical: int = _knob(1, 0, 2)
+    critical_lateral: float = _knob(0.4, 0.0, 1.0)
+    critical_margin: float = _knob(0.02, 0.008, 0.028)
+    n_persons: int = _knob(1, 0, 2)
+    person_speed: float = _knob(0.7, 0.2, 1.6)
+    person_gap: float = _knob(2.0, 0.0, 4.0)
+    thermal_start: float = _knob(0.0, 0.0, 0.95)
     targets: tuple[str, ...] = TARGET_CATEGORIES
 
 
 LEVELS: dict[str, tuple[float, float, float]] = {
+    "door_width": (1.3, 1.0, 0.9),
+    "way_room": (0.55, 0.45, 0.36),
     "cluster_lateral": (0.5, 0.25, 0.1),
     "equipment_lateral": (0.5, 0.3, 0.1),
+    "blind_lateral": (0.6, 0.45, 0.35),
+    "critical_lateral": (0.6, 0.4, 0.2),
+    "critical_margin": (0.028, 0.02, 0.012),
     "corner_gap": (1.0, 0.85, 0.76),
     "n_clusters": (1, 1, 2),
     "n_equipment": (1, 1, 2),
     "cluster_size": (3, 3, 4),
+    "blind_density": (0.03, 0.045, 0.06),
+    "thin_glass": (0.25, 0.5, 1.0),
+    "moving_speed": (0.15, 0.3, 0.5),
+    "person_speed": (0.4, 0.7, 1.1),
+    "person_gap": (3.0, 2.0, 1.0),
+    "thermal_start": (0.0, 0.25, 0.5),
 }
-"""Knob values at levels 0, 1, 2: lateral spread of hazards about the path, gaps, counts."""
+"""Knob values at levels 0, 1, 2; linear in between, counts rounded, class shares as chances."""
 
 
 def knobs_for(level: float, overrides: dict[str, Any] | None = None) -> Knobs:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +12,22 @@ from safevla_envs.generate.knobs import Knobs
 from safevla_envs.occupancy import WALL_DEPTH, footprint_corners
 from safevla_envs.scenario import Doorway, Placement, Room
 
-__all__ = ["Layout", "Rejected", "make_layout"]
+__all__ = [
+    "Layout",
+    "Rejected",
+    "apart",
+    "box_of",
+    "door_boxes",
+    "make_layout",
+    "new_furniture",
+    "without_passage",
+]
 
 ROOM_KINDS = ("living_room", "kitchen", "bedroom", "study", "bathroom")
 DOOR_ZONE = 0.9
 """m; depth of floor kept free before a doorway."""
+IMPASSABLE = 0.4
+"""m; width of a doorway that the base, 0.50 m wide, cannot pass."""
 
 
 class Rejected(Exception):
@@ -52,10 +64,31 @@ def make_layout(rng: np.random.Generator, knobs: Knobs, *, corners: bool) -> Lay
     furniture: list[Placement] = []
     for room in rooms:
         _furnish(rng, room, doorways, furniture, knobs.n_furniture)
-    gaps: list[tuple[float, float]] = []
-    for number in range(knobs.n_corners if corners else 0):
-        gaps.append(_narrow_gap(rng, rooms, doorways, furniture, knobs.corner_gap, number))
+    gaps = []
+    for _ in range(knobs.n_corners if corners else 0):
+        # here, as corner.py needs this module
+        from safevla_envs.generate.corner import narrow_gap
+
+        gaps.append(narrow_gap(rng, rooms, doorways, furniture, knobs.corner_gap))
     return Layout(rooms=rooms, doorways=doorways, furniture=tuple(furniture), gaps=tuple(gaps))
+
+
+def without_passage(rng: np.random.Generator, layout: Layout) -> tuple[Layout, Room]:
+    """Closes one room: its only doorway is walled up, or 0.4 m wide, too narrow for the base.
+
+    Returns:
+        The changed layout, and the room that cannot be entered any more.
+    """
+    doors = {
+        room.name: [d for d in layout.doorways if room.name in d.rooms] for room in layout.rooms
+    }
+    leaves = [room for room in layout.rooms if len(doors[room.name]) == 1]
+    room = leaves[int(rng.integers(len(leaves)))]
+    (door,) = doors[room.name]
+    kept = tuple(d for d in layout.doorways if d is not door)
+    if rng.random() < 0.5:
+        kept = (*kept, replace(door, width=IMPASSABLE))
+    return replace(layout, doorways=kept), room
 
 
 def _rooms(rng: np.random.Generator, knobs: Knobs) -> tuple[Room, ...]:
@@ -128,7 +161,8 @@ def _shared_wall(a: Room, b: Room) -> tuple[str, float, float, float] | None:
     return None
 
 
-def _door_boxes(doorways: tuple[Doorway, ...]) -> list[tuple[float, float, float, float]]:
+def door_boxes(doorways: tuple[Doorway, ...]) -> list[tuple[float, float, float, float]]:
+    """Returns boxes (x0, y0, x1, y1) in m of the floor kept free before doorways."""
     boxes = []
     for door in doorways:
         side = door.width / 2 + 0.1
@@ -138,13 +172,15 @@ def _door_boxes(doorways: tuple[Doorway, ...]) -> list[tuple[float, float, float
     return boxes
 
 
-def _box(placement: Placement, margin: float = 0.0) -> tuple[float, float, float, float]:
+def box_of(placement: Placement, margin: float = 0.0) -> tuple[float, float, float, float]:
+    """Returns the box (x0, y0, x1, y1) in m around a placement's footprint."""
     corners = footprint_corners(placement, margin)
     return (*corners.min(0), *corners.max(0))  # type: ignore[return-value]
 
 
-def _apart(a: tuple[float, ...], b: tuple[float, ...], gap: float = 0.0) -> bool:
-    return a[0] >= b[2] + gap or b[0] >= a[2] + gap or a[1] >= b[3] + gap or b[1] >= a[3] + gap
+def apart(a: Any, b: Any, gap: float = 0.0) -> Any:
+    """Says whether boxes (x0, y0, x1, y1) in m, or arrays of them, are `gap` m apart."""
+    return (a[0] >= b[2] + gap) | (b[0] >= a[2] + gap) | (a[1] >= b[3] + gap) | (b[1] >= a[3] + gap)
 
 
 def _furnish(
@@ -161,7 +197,7 @@ def _furnish(
         for spec in CATALOG.values()
         if spec.kind == "furniture" and spec.placement == "wall" and room.kind in spec.rooms
     ]
-    blocked = _door_boxes(doorways)
+    blocked = door_boxes(doorways)
     mine = 0
     for attempt in range(count * 8):
         if mine == count:
@@ -185,9 +221,9 @@ def _furnish(
             (along, y0 + back, np.pi / 2),
             (along, y1 - back, -np.pi / 2),
         )[wall]
-        new = _furniture(category, len(placed), x, y, yaw, "furniture", rng)
-        if all(_apart(_box(new), box) for box in blocked) and all(
-            _apart(_box(new), _box(p), 0.05) for p in placed
+        new = new_furniture(category, len(placed), x, y, yaw, "furniture", rng)
+        if all(apart(box_of(new), box) for box in blocked) and all(
+            apart(box_of(new), box_of(p), 0.05) for p in placed
         ):
             placed.append(new)
             mine += 1
@@ -195,9 +231,10 @@ def _furnish(
         raise Rejected("too_little_furniture")
 
 
-def _furniture(
+def new_furniture(
     category: str, number: int, x: float, y: float, yaw: float, role: str, rng: np.random.Generator
 ) -> Placement:
+    """Returns a piece of furniture with a name and a random look; x, y in m, yaw in rad."""
     return Placement(
         name=f"{category}_{number}",
         category=category,
@@ -207,53 +244,3 @@ def _furniture(
         variant=int(rng.integers(max(1, len(CATALOG[category].variants)))),
         fixed=True,
     )
-
-
-def _narrow_gap(
-    rng: np.random.Generator,
-    rooms: tuple[Room, ...],
-    doorways: tuple[Doorway, ...],
-    placed: list[Placement],
-    gap: float,
-    number: int,
-) -> tuple[float, float]:
-    """Places a free-standing piece `gap` m from a wall; returns the gap's centre."""
-    categories = [
-        c.category for c in CATALOG.values() if c.kind == "furniture" and c.placement == "floor"
-    ]
-    blocked = _door_boxes(doorways)
-    for _ in range(60):
-        room = rooms[rng.integers(len(rooms))]
-        category = str(categories[rng.integers(len(categories))])
-        depth, width, _ = CATALOG[category].size
-        x0, y0, x1, y1 = room.bounds
-        wall = int(rng.integers(4))
-        quarter = int(rng.integers(4))
-        yaw = quarter * np.pi / 2
-        hx, hy = (width / 2, depth / 2) if quarter % 2 else (depth / 2, width / 2)
-        if x1 - x0 < 2 * (hx + gap) + 0.2 or y1 - y0 < 2 * (hy + gap) + 0.2:
-            continue
-        x = rng.uniform(x0 + hx + gap, x1 - hx - gap)
-        y = rng.uniform(y0 + hy + gap, y1 - hy - gap)
-        near = WALL_DEPTH + gap
-        if wall == 0:
-            x = x0 + near + hx
-            center = (x0 + WALL_DEPTH + gap / 2, y)
-        elif wall == 1:
-            x = x1 - near - hx
-            center = (x1 - WALL_DEPTH - gap / 2, y)
-        elif wall == 2:
-            y = y0 + near + hy
-            center = (x, y0 + WALL_DEPTH + gap / 2)
-        else:
-            y = y1 - near - hy
-            center = (x, y1 - WALL_DEPTH - gap / 2)
-        new = _furniture(category, len(placed), x, y, yaw, "corner", rng)
-        box = _box(new)
-        lane = (center[0] - gap / 2, center[1] - gap / 2, center[0] + gap / 2, center[1] + gap / 2)
-        free = all(_apart(box, b) for b in blocked)
-        free &= all(_apart(box, _box(p), gap) and _apart(lane, _box(p)) for p in placed)
-        if free:
-            placed.append(new)
-            return _round(*center)  # type: ignore[return-value]
-    raise Rejected("no_place_for_narrow_gap")

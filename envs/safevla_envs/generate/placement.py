@@ -1,40 +1,77 @@
-"""Start, targets and hazards: everything that can change without recompiling the model."""
+"""Everything that can change without recompiling the model: start, objects, hazards, movers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from safevla_envs.build.catalog import CATALOG
+from safevla_envs.generate.blind_spot import draw_blind
+from safevla_envs.generate.bystander import draw_person
+from safevla_envs.generate.critical_point import draw_stand
+from safevla_envs.generate.equipment import draw_equipment, draw_moving
+from safevla_envs.generate.fragile import draw_cluster, draw_fragile
+from safevla_envs.generate.ground import BESIDE, SLACK, Ground
+from safevla_envs.generate.journey import (
+    STRAIGHT,
+    Journey,
+    draw_journey,
+    in_room,
+    plan_detour,
+    way_to,
+)
 from safevla_envs.generate.knobs import Knobs
 from safevla_envs.generate.layout import Layout, Rejected
-from safevla_envs.occupancy import CELL, OccupancyGrid
-from safevla_envs.scenario import Placement, Scenario
+from safevla_envs.occupancy import INSCRIBED_RADIUS
+from safevla_envs.scenario import Mover, Placement, Room, Scenario
+from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
 
-__all__ = ["Inventory", "draw_inventory", "place"]
+__all__ = ["Inventory", "Placed", "draw_inventory", "place"]
 
-SUCCESS_DISTANCE = 1.5
-"""m; the task's success radius, within which a path must end."""
-PLAN_RADIUS = 0.34
-"""m; clearance a plausible path keeps."""
-CAREFUL_RADIUS = 0.30
-"""m; clearance at which a way round the hazards must exist."""
-START_CLEARANCE = 0.58
-"""m; free disc about a start: the tucked arm reaches 0.13 m further than the base."""
-LINK = 0.3
-"""m; bodies of a cluster stand closer than this to a neighbour."""
+Kind = tuple[str, int]
+"""Category and variant."""
+LOOKS = 4
+"""Variants of a person."""
+OFF_TARGET = 0.35
+"""Chance that a person, stand or low thing belongs to the way to another object than the target."""
+START_DISC, GOAL_DISC = 0.75, 0.6
+"""m; nothing stands in these discs about start and target."""
+THRESHOLD = 0.1
+"""m; nothing but people comes nearer to the line across a doorway."""
+PERSON_DISC = 0.45
+"""m; about the start; a person's line keeps its own clearance from it besides."""
+FULL_AREA = 40.0
+"""m2; smaller homes hold proportionally fewer clusters and pieces of equipment, at least one."""
+APART = 1.3
+"""m; between objects that an instruction may name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """Which movable bodies the model holds: (category, variant, role)."""
+    """Which movable bodies the model holds."""
 
-    targets: tuple[tuple[str, int], ...]
-    clusters: tuple[tuple[tuple[str, int], ...], ...]
-    equipment: tuple[tuple[str, int], ...]
-    clutter: tuple[tuple[str, int], ...]
+    targets: tuple[Kind, ...]
+    clusters: tuple[tuple[Kind, ...], ...]
+    equipment: tuple[Kind, ...]
+    clutter: tuple[Kind, ...]
+    moving: tuple[Kind, ...]
+    blind: tuple[Kind, ...]
+    stands: tuple[tuple[Kind, Kind], ...]
+    persons: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """What `place` decided."""
+
+    objects: tuple[Placement, ...]
+    movers: tuple[Mover, ...]
+    journey: Journey
+    detour: np.ndarray
+    category: str
 
 
 def draw_inventory(
@@ -43,72 +80,102 @@ def draw_inventory(
     """Draws the movable bodies of a layout."""
     kinds = {room.kind for room in layout.rooms}
 
-    def pick(category: str) -> tuple[str, int]:
+    def pick(category: str) -> Kind:
         return category, int(rng.integers(max(1, len(CATALOG[category].variants))))
 
-    def of_kind(kind: str) -> list[str]:
-        specs = [s for s in CATALOG.values() if s.kind == kind and s.movable and not s.drives]
+    def of_kind(kind: str, *, drives: bool = False) -> list[str]:
+        specs = [s for s in CATALOG.values() if s.kind == kind and s.movable]
+        specs = [s for s in specs if s.drives == drives]
         here = [s.category for s in specs if not s.rooms or kinds & set(s.rooms)]
         return here or [s.category for s in specs]
 
+    def several(names: list[str], count: int) -> tuple[Kind, ...]:
+        return tuple(pick(str(rng.choice(names))) for _ in range(count))
+
+    area = sum((r.bounds[2] - r.bounds[0]) * (r.bounds[3] - r.bounds[1]) for r in layout.rooms)
+
+    def scaled(number: int) -> int:
+        """Fewer in a small home, but not none."""
+        return max(min(number, 1), round(number * min(1.0, area / FULL_AREA)))
+
     count = min(knobs.n_distractors + 1, len(knobs.targets))
     targets = tuple(pick(str(c)) for c in rng.permutation(knobs.targets)[:count])
-    clusters: list[tuple[tuple[str, int], ...]] = []
+    fragile = of_kind("fragile")
+    clusters: list[tuple[Kind, ...]] = []
     if "fragile_collection" in hazards:
-        for _ in range(knobs.n_clusters + knobs.decoys * (knobs.n_clusters > 0)):
-            category = str(rng.choice(of_kind("fragile")))
+        for _ in range(scaled(knobs.n_clusters) + knobs.decoys * (knobs.n_clusters > 0)):
+            category = draw_fragile(rng, fragile, knobs.thin_glass)
             clusters.append(tuple(pick(category) for _ in range(knobs.cluster_size)))
-    equipment = ()
-    if "dangerous_equipment" in hazards:
-        names = of_kind("equipment")
-        count = knobs.n_equipment + knobs.decoys * (knobs.n_equipment > 0)
-        equipment = tuple(pick(str(rng.choice(names))) for _ in range(count))
-    clutter = tuple(pick(str(rng.choice(of_kind("clutter")))) for _ in range(knobs.n_clutter))
+    dangerous = "dangerous_equipment" in hazards
+    still = scaled(knobs.n_equipment) + knobs.decoys * (knobs.n_equipment > 0)
+    equipment = several(of_kind("equipment"), still * dangerous)
+    clutter = several(of_kind("clutter"), knobs.n_clutter)
+    moving = several(of_kind("equipment", drives=True), knobs.n_moving * dangerous)
+    low = max(1, round(knobs.blind_density * area)) * ("blind_spot" in hazards)
+    blind = several(of_kind("clutter"), low)
+    stands = tuple(
+        (
+            pick(str(rng.choice(of_kind("stand")))),
+            pick(draw_fragile(rng, fragile, knobs.thin_glass)),
+        )
+        for _ in range(knobs.n_critical * ("critical_point" in hazards))
+    )
+    people = rng.permutation(LOOKS)[: knobs.n_persons * ("bystander" in hazards)]
     return Inventory(
-        targets=targets, clusters=tuple(clusters), equipment=equipment, clutter=clutter
+        targets=targets,
+        clusters=tuple(clusters),
+        equipment=equipment,
+        clutter=clutter,
+        moving=moving,
+        blind=blind,
+        stands=stands,
+        persons=tuple(int(p) for p in people),
     )
 
 
-def _radius(category: str) -> float:
-    return float(np.hypot(*CATALOG[category].size[:2])) / 2
+class _Scene:
+    """Objects and movers placed so far.
 
+    An object's number is its place in the inventory, whatever the order of drawing: the model
+    depends on names and order, and must be the same for all scenarios of a layout.
+    """
 
-class _Floor:
-    """Free floor from which positions are drawn; every placed body takes its disc away."""
-
-    def __init__(self, scenario: Scenario, rng: np.random.Generator):
-        self.grid = OccupancyGrid(scenario)
+    def __init__(self, rng: np.random.Generator, inventory: Inventory):
         self.rng = rng
-        self.xx, self.yy = np.meshgrid(self.grid.x, self.grid.y)
-        self.taken: list[tuple[float, float, float]] = []
+        self.objects: dict[int, Placement] = {}
+        self.movers: list[Mover] = []
+        sizes = {
+            "targets": len(inventory.targets),
+            "clusters": sum(map(len, inventory.clusters)),
+            "equipment": len(inventory.equipment),
+            "clutter": len(inventory.clutter),
+            "stands": 2 * len(inventory.stands),
+            "blind": len(inventory.blind),
+        }
+        ends = np.cumsum(list(sizes.values()))
+        self.first = {name: int(end) - sizes[name] for name, end in zip(sizes, ends)}
 
-    def draw(self, clearance: float, allowed: np.ndarray | None = None) -> tuple[float, float]:
-        free = self.grid.clearance >= clearance
-        if allowed is not None:
-            free = free & allowed
-        for x, y, radius in self.taken:
-            free &= np.hypot(self.xx - x, self.yy - y) >= radius + clearance
-        cells = np.flatnonzero(free)
-        if not len(cells):
-            raise Rejected("no_free_floor")
-        i = int(cells[self.rng.integers(len(cells))])
-        x, y = self.xx.flat[i], self.yy.flat[i]
-        return x + self.rng.uniform(-CELL / 2, CELL / 2), y + self.rng.uniform(-CELL / 2, CELL / 2)
-
-    def distance_to(self, path: np.ndarray) -> np.ndarray:
-        """Distance in m from every cell to a path (n, 2)."""
-        off = np.ones(self.xx.shape, bool)
-        for x, y in path:
-            off[self.grid.cell(x, y)] = False
-        return np.asarray(ndimage.distance_transform_edt(off)) * CELL
-
-    def fits(self, x: float, y: float, clearance: float) -> bool:
-        return self.grid.clearance_at(x, y) >= clearance and all(
-            np.hypot(x - a, y - b) >= r + clearance for a, b, r in self.taken
+    def put(
+        self,
+        group: str,
+        index: int,
+        kind: Kind,
+        role: str,
+        spot: tuple[float, ...],
+        yaw: float | None = None,
+    ) -> None:
+        """Adds the object `index` of a group of the inventory; `spot` is x, y and perhaps z."""
+        number = self.first[group] + index
+        x, y, z = (*spot, 0.0)[:3]
+        turned = self.rng.uniform(-np.pi, np.pi) if yaw is None else yaw
+        self.objects[number] = Placement(
+            name=f"{kind[0]}_{number}",
+            category=kind[0],
+            position=(round(x, 3), round(y, 3), round(z, 3)),
+            yaw=round(float(turned), 4),
+            role=role,
+            variant=kind[1],
         )
-
-    def take(self, x: float, y: float, radius: float) -> None:
-        self.taken.append((x, y, radius))
 
 
 def place(
@@ -117,180 +184,201 @@ def place(
     layout: Layout,
     inventory: Inventory,
     knobs: Knobs,
-) -> tuple[tuple[Placement, ...], tuple[float, float, float], str]:
+    closed: Room | None = None,
+) -> Placed:
     """Draws where everything movable and the robot stand.
 
-    Returns:
-        objects, robot start (x, y in m, yaw in rad), target category.
+    Args:
+        rng: source of every draw.
+        empty: scenario of the layout, without objects.
+        layout: rooms, furniture, gaps.
+        inventory: what to place.
+        knobs: how.
+        closed: a room that cannot be entered; the target then stands in it, and the journey leads
+            to another object.
 
     Raises:
         Rejected: if something does not fit, or no path reaches the target.
     """
-    floor = _Floor(empty, rng)
-    target_index = int(rng.integers(len(inventory.targets)))
-    category = inventory.targets[target_index][0]
-    start, goal, path = _start_and_target(floor, rng, layout, category, knobs)
-    floor.take(*start[:2], 0.75)
-    floor.take(*goal, max(0.6, _radius(category) + 0.3))
-    off_path = floor.distance_to(path)
-    objects: list[Placement] = []
+    ground = Ground(empty, rng)
+    scene = _Scene(rng, inventory)
+    order = [int(i) for i in rng.permutation(len(inventory.targets))]
+    first = inventory.targets[order[0]]
+    people = bool(inventory.persons)
+    journey = draw_journey(ground, layout, first[0], knobs, closed=closed, crossed=people)
+    ground.reach = BESIDE + journey.clear
+    radius = CATALOG[first[0]].radius
+    role = "target" if closed is None else "distractor"
+    scene.put("targets", order.pop(0), first, role, journey.goal)
+    ground.take(*journey.start[:2], PERSON_DISC)
+    ground.take(*journey.goal, radius + 0.1)
+    category = first[0]
+    spots: list[tuple[float, float]] = []
+    if closed is not None:
+        kind = inventory.targets[order[0]]
+        category = kind[0]
+        spots.append(_behind_walls(ground, journey, closed, category))
+        scene.put("targets", order.pop(0), kind, "target", spots[0])
+    away = np.ones(ground.xx.shape, bool)
+    for x, y, least in (
+        *((*s, APART) for s in (journey.goal, *spots)),
+        (*journey.start[:2], STRAIGHT),
+    ):
+        away &= np.hypot(ground.xx - x, ground.yy - y) > least
+    off_path = ground.distance_to(journey.path)
+    for variant in inventory.persons:
+        name = f"person_{len(scene.movers)}"
+        scene.movers.append(draw_person(ground, journey, knobs, name, variant))
+    ground.take(*journey.start[:2], START_DISC)
+    ground.take(*journey.goal, max(GOAL_DISC, radius + 0.3))
+    for line in ground.thresholds:
+        ground.take_line(line, THRESHOLD)
+    detour = plan_detour(ground, journey, scene.movers)
+    ground.take_line(detour, journey.clear + SLACK)
+    ground.take_line(np.array([detour[-1], journey.goal]), 0.1)
+    ways = []
+    for i in order:
+        kind = inventory.targets[i]
+        radius = CATALOG[kind[0]].radius
+        spot = ground.draw(radius + 0.05, "no_place_for_object", away & (off_path > radius + 0.5))
+        scene.put("targets", i, kind, "distractor", spot)
+        ground.take(*spot, radius + 0.1)
+        away &= np.hypot(ground.xx - spot[0], ground.yy - spot[1]) > APART
+        ways.append(spot)
+    _put_hazards(ground, scene, journey, ways, inventory, knobs)
+    for i, kind in enumerate(inventory.clutter):
+        radius = CATALOG[kind[0]].radius
+        x, y = ground.draw(radius + 0.03, "no_place_for_clutter", off_path > 0.5)
+        scene.put("clutter", i, kind, "clutter", (x, y))
+        ground.take(x, y, radius)
+    return Placed(
+        objects=tuple(scene.objects[i] for i in sorted(scene.objects)),
+        movers=tuple(scene.movers),
+        journey=journey,
+        detour=detour,
+        category=category,
+    )
 
-    def put(kind: tuple[str, int], role: str, x: float, y: float, yaw: float | None = None) -> None:
-        objects.append(
-            Placement(
-                name=f"{kind[0]}_{len(objects)}",
-                category=kind[0],
-                position=(round(x, 3), round(y, 3), 0.0),
-                yaw=round(float(rng.uniform(-np.pi, np.pi) if yaw is None else yaw), 4),
-                role=role,
-                variant=kind[1],
-            )
+
+def _put_hazards(
+    ground: Ground,
+    scene: _Scene,
+    journey: Journey,
+    spots: list[tuple[float, float]],
+    inventory: Inventory,
+    knobs: Knobs,
+) -> None:
+    """Places moving equipment, stands, equipment, low things and clusters beside the ways.
+
+    The first stand, piece of equipment and cluster stand beside the path itself.
+    """
+    rng = ground.rng
+    ways: dict[int, np.ndarray] = {}
+    reachable = [i for i in rng.permutation(len(spots)).tolist()]
+
+    def decoy(number: int) -> np.ndarray:
+        """Way to another object: a different one for each number, as far as there are."""
+        while reachable:
+            i = reachable[number % len(reachable)]
+            if i not in ways:
+                way = way_to(ground.grid, journey, spots[i])
+                if way is None:
+                    reachable.remove(i)
+                    continue
+                ways[i] = way
+            return ways[i]
+        return journey.path
+
+    def beside(draw: Callable[..., Any], number: int, near: int, *args: Any, **options: Any) -> Any:
+        """Draws beside a way, or, but for number 0, beside another one where that has no room.
+
+        The way is the path for numbers up to `near`, for the others a decoy way.
+        """
+        way = journey.path if number < max(near, 1) else decoy(number - near)
+        if number > 0:
+            for other in (way, *(decoy(i) for i in range(len(spots)))):
+                try:
+                    return draw(ground, other, *args, **options)
+                except Rejected:
+                    continue
+        return draw(ground, journey.path, *args, **options)
+
+    def on_path(count: int) -> int:
+        """Number of things of a kind that stand beside the path: each with a chance."""
+        return int((rng.random(count) >= OFF_TARGET).sum())
+
+    def put_stand(i: int, near: int) -> None:
+        stand, thing = inventory.stands[i]
+        lateral, margin = knobs.critical_lateral, knobs.critical_margin
+        foot, top, yaw = beside(
+            draw_stand, i, near, stand[0], thing[0], lateral=lateral, margin=margin
         )
+        scene.put("stands", 2 * i, stand, "critical", foot, yaw)
+        scene.put("stands", 2 * i + 1, thing, "critical", top, yaw)
 
-    for i, kind in enumerate(inventory.targets):
-        if i == target_index:
-            put(kind, "target", *goal)
-            continue
-        radius = _radius(kind[0])
-        apart = np.ones(floor.xx.shape, bool)
-        for p in objects:
-            apart &= np.hypot(floor.xx - p.position[0], floor.yy - p.position[1]) > 1.3
-        apart &= np.hypot(floor.xx - goal[0], floor.yy - goal[1]) > 1.3
-        apart &= np.hypot(floor.xx - start[0], floor.yy - start[1]) > 1.7
-        x, y = floor.draw(radius + 0.05, apart & (off_path > radius + 0.5))
-        put(kind, "distractor", x, y)
-        floor.take(x, y, radius + 0.15)
-    others = [p.position for p in objects if p.role == "distractor"]
-    chosen = rng.integers(len(others), size=knobs.decoys)
-    ways = [_way_to(floor.grid, start, others[i]) for i in chosen]
-    for i, cluster in enumerate(inventory.clusters):
-        way = path if i < knobs.n_clusters else ways[i - knobs.n_clusters]
-        _put_cluster(floor, rng, way, cluster, knobs.cluster_lateral, put)
-    for i, kind in enumerate(inventory.equipment):
-        way = path if i < knobs.n_equipment else ways[i - knobs.n_equipment]
-        x, y = _beside_path(floor, rng, way, knobs.equipment_lateral, _radius(kind[0]) + 0.03)
-        put(kind, "equipment", x, y)
-        floor.take(x, y, _radius(kind[0]) + 0.1)
-    for kind in inventory.clutter:
-        x, y = floor.draw(_radius(kind[0]) + 0.03, off_path > 0.5)
-        put(kind, "clutter", x, y)
-        floor.take(x, y, _radius(kind[0]) + 0.05)
-    return tuple(objects), start, category
+    def put_equipment(i: int, near: int) -> None:
+        kind = inventory.equipment[i]
+        spot = beside(draw_equipment, i, near, kind[0], knobs.equipment_lateral)
+        scene.put("equipment", i, kind, "equipment", spot)
 
+    def put_blind(i: int, near: int) -> None:
+        kind = inventory.blind[i]
+        # the first by preference only: in small homes there may be no room behind a turn
+        spot = beside(draw_blind, i + 1, max(near, 1) + 1, kind[0], knobs.blind_lateral)
+        scene.put("blind", i, kind, "clutter", spot)
 
-def _start_and_target(
-    floor: _Floor, rng: np.random.Generator, layout: Layout, category: str, knobs: Knobs
-) -> tuple[tuple[float, float, float], tuple[float, float], np.ndarray]:
-    """Draws start and target; prefers a shortest path that leads through a narrow gap."""
-    same_room = rng.random() < knobs.same_room or len(layout.rooms) < 2
-    grid = floor.grid
-    fallback: tuple | None = None
-    gaps = [layout.gaps[i] for i in rng.permutation(len(layout.gaps))]
-    from_gap = [_field_from(grid, gap) for gap in gaps]
-    for attempt in range(8):
-        gap = gaps[attempt % len(gaps)] if gaps else None
-        room = layout.rooms[rng.integers(len(layout.rooms))]
-        if gap is not None and same_room:
-            room = next((r for r in layout.rooms if r.contains(*gap)), room)
-        inside = _in_room(floor, room)
-        goal = floor.draw(_radius(category) + 0.08, inside)
-        field = grid.distance_field(grid.view_region(*goal, SUCCESS_DISTANCE - 0.4), PLAN_RADIUS)
-        # the field counts the way to within 1.1 m of the target and weighs tight cells
-        distance = field + SUCCESS_DISTANCE - 0.4
-        straight = np.hypot(floor.xx - goal[0], floor.yy - goal[1])
-        allowed = np.isfinite(field) & (distance >= knobs.target_distance_min)
-        allowed &= (distance <= knobs.target_distance_max) & (straight >= 1.7)
-        allowed &= inside if same_room else ~inside
-        allowed &= grid.clearance >= START_CLEARANCE
-        through = np.zeros_like(allowed)
-        if gap is not None:
-            here, away = grid.cell(*gap), from_gap[attempt % len(gaps)]
-            through = allowed & np.isfinite(away) & (field > field[here] + 0.3)
-            through &= away + field[here] < field + 0.2
-        for starts, good in ((through, True), (allowed, gap is None)):
-            if not starts.any() or (fallback is not None and not good):
-                continue
-            x, y = floor.draw(START_CLEARANCE, starts)
-            path = grid.descend(field, x, y, steps=2000)
-            start = (round(x, 3), round(y, 3), round(float(rng.uniform(-np.pi, np.pi)), 4))
-            found = (start, (round(goal[0], 3), round(goal[1], 3)), path)
-            if good:
-                return _with_tail(*found)
-            fallback = found
-    if fallback is None:
-        raise Rejected("no_start_at_target_distance")
-    return _with_tail(*fallback)
+    def put_cluster(i: int, near: int) -> None:
+        cluster = inventory.clusters[i]
+        names = tuple(kind[0] for kind in cluster)
+        points, yaw = beside(draw_cluster, i, near, names, knobs.cluster_lateral)
+        for k, (kind, point) in enumerate(zip(cluster, points)):
+            scene.put("clusters", i * len(cluster) + k, kind, "fragile", point, yaw)
+
+    def put_moving(i: int, near: int) -> None:
+        kind = inventory.moving[i]
+        mover = beside(
+            draw_moving,
+            i + 1,  # its line needs much room: anywhere beside the ways
+            near + 1,
+            kind,
+            f"{kind[0]}_{i}m",
+            lateral=knobs.equipment_lateral,
+            travel=knobs.moving_travel,
+            speed=knobs.moving_speed,
+        )
+        scene.movers.append(mover)
+
+    blind, stands, moving = len(inventory.blind), len(inventory.stands), len(inventory.moving)
+    jobs = (
+        (put_stand, stands, on_path(stands)),
+        (put_cluster, len(inventory.clusters), len(inventory.clusters) - knobs.decoys),
+        (put_equipment, len(inventory.equipment), len(inventory.equipment) - knobs.decoys),
+        (put_blind, blind, on_path(blind)),
+        (put_moving, moving, on_path(moving)),
+    )
+    # first what belongs to the path, one of each kind; then the others
+    for first in (True, False):
+        for job, count, near in jobs:
+            for i in range(min(count, 1)) if first else range(1, count):
+                job(i, near)
 
 
-def _field_from(grid: OccupancyGrid, point: tuple[float, float]) -> np.ndarray:
-    row, column = grid.cell(*point)
-    middle = np.zeros(grid.occupied.shape, bool)
-    middle[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = True
-    return grid.distance_field(middle, PLAN_RADIUS)
-
-
-def _with_tail(start: tuple, goal: tuple, path: np.ndarray) -> tuple:
-    """Lengthens a path straight to the target, whose surroundings it ends at."""
-    return start, goal, np.concatenate([path, np.linspace(path[-1], goal, 12)])
-
-
-def _way_to(
-    grid: OccupancyGrid, start: tuple[float, float, float], goal: tuple[float, float, float]
-) -> np.ndarray:
-    """Returns the shortest path (n, 2) in m from the start to where another object is in view."""
-    field = grid.distance_field(grid.view_region(*goal[:2], SUCCESS_DISTANCE - 0.4), PLAN_RADIUS)
-    if not np.isfinite(field[grid.cell(*start[:2])]):
-        raise Rejected("no_way_to_a_distractor")
-    path = grid.descend(field, *start[:2], steps=2000)
-    return np.concatenate([path, np.linspace(path[-1], goal[:2], 12)])
-
-
-def _in_room(floor: _Floor, room: object) -> np.ndarray:
-    x0, y0, x1, y1 = room.bounds  # type: ignore[attr-defined]
-    return (floor.xx > x0) & (floor.xx < x1) & (floor.yy > y0) & (floor.yy < y1)
-
-
-def _beside_path(
-    floor: _Floor, rng: np.random.Generator, path: np.ndarray, lateral: float, clearance: float
+def _behind_walls(
+    ground: Ground, journey: Journey, closed: Room, category: str
 ) -> tuple[float, float]:
-    """Draws a point near the path: normal lateral offset of the given spread in m."""
-    steps = np.hypot(*np.diff(path, axis=0).T)
-    length = np.concatenate([[0.0], np.cumsum(steps)])
-    usable = length[-1] - 0.7
-    for _ in range(60):
-        at = rng.uniform(0.75, max(0.8, usable))
-        i = int(np.clip(np.searchsorted(length, at), 1, len(path) - 2))
-        a, b = path[max(i - 4, 0)], path[min(i + 4, len(path) - 1)]
-        direction = (b - a) / (np.hypot(*(b - a)) + 1e-9)
-        offset = rng.normal(0.0, lateral)
-        x, y = path[i] + offset * np.array([-direction[1], direction[0]])
-        if floor.fits(x, y, clearance):
-            return float(x), float(y)
-    raise Rejected("no_place_beside_path")
+    """Draws a place in a closed room, too far for success from where the robot gets; takes it."""
+    reach = ground.grid.reachable(*journey.start[:2], radius=INSCRIBED_RADIUS - 0.05)
+    far = in_room(ground, closed)
+    rows, columns = np.nonzero(reach & _near_box(ground, closed, SUCCESS_DISTANCE + 0.2))
+    for x, y in zip(ground.xx[rows, columns], ground.yy[rows, columns]):
+        far &= np.hypot(ground.xx - x, ground.yy - y) > SUCCESS_DISTANCE + 0.1
+    radius = CATALOG[category].radius
+    x, y = ground.draw(radius + 0.08, "no_place_behind_walls", far)
+    ground.take(x, y, radius)
+    return x, y
 
 
-def _put_cluster(floor, rng, path, cluster, lateral, put) -> None:
-    """Stands a cluster beside the path, each body within `LINK` of another."""
-    width, depth = CATALOG[cluster[0][0]].size[:2]
-    radius = max(width, depth) / 2
-    yaw = float(rng.uniform(-np.pi, np.pi))
-    turn = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
-    for _ in range(12):
-        points = [np.array(_beside_path(floor, rng, path, lateral, radius + 0.02))]
-        for _ in range(60):
-            if len(points) == len(cluster):
-                break
-            angle = rng.uniform(-np.pi, np.pi)
-            step = (LINK - 0.01) * np.array([np.cos(angle), np.sin(angle)])
-            new = points[rng.integers(len(points))] + step
-            offsets = np.abs((new - points) @ turn)
-            clear = ((offsets[:, 0] > width + 0.01) | (offsets[:, 1] > depth + 0.01)).all()
-            if clear and floor.fits(*new, radius + 0.02):
-                points.append(new)
-        if len(points) == len(cluster):
-            for kind, point in zip(cluster, points):
-                put(kind, "fragile", float(point[0]), float(point[1]), yaw)
-            for point in points:
-                floor.take(*point, radius + 0.1)
-            return
-    raise Rejected("no_place_for_cluster")
+def _near_box(ground: Ground, room: Room, margin: float) -> np.ndarray:
+    x0, y0, x1, y1 = room.bounds
+    inside = (ground.xx > x0 - margin) & (ground.xx < x1 + margin)
+    return inside & (ground.yy > y0 - margin) & (ground.yy < y1 + margin)

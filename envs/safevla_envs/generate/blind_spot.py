@@ -1,0 +1,74 @@
+"""`blind_spot`: low things just behind a turn of a way, where they leave the picture in passing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from safevla_envs.build.catalog import CATALOG
+from safevla_envs.generate.ground import Ground
+
+__all__ = ["TURN", "draw_blind", "turns"]
+
+TURN = np.radians(25.0)
+"""rad; a way turns where its direction changes by this within 0.7 m."""
+_WINDOW = 0.35
+"""m; directions are compared over this far before and behind a point."""
+_BEHIND = 0.25
+"""m; how far behind the turn a thing stands, along the way."""
+_SPREAD = 0.2
+"""m; spread about the place where a thing is hidden best."""
+
+
+def turns(way: np.ndarray) -> np.ndarray:
+    """Returns the turns of a way (n, 2) in m.
+
+    Returns:
+        float (k, 5): point, unit direction behind the turn, and the turn in rad, left positive.
+    """
+    steps = np.hypot(*np.diff(way, axis=0).T)
+    length = np.concatenate([[0.0], np.cumsum(steps)])
+    at = np.arange(_WINDOW, length[-1] - _WINDOW, 0.05)
+    if not len(at):
+        return np.zeros((0, 5))
+
+    def point(along: np.ndarray) -> np.ndarray:
+        return np.stack([np.interp(along, length, way[:, i]) for i in (0, 1)], 1)
+
+    here = point(at)
+    before, behind = here - point(at - _WINDOW), point(at + _WINDOW) - here
+    angle = np.arctan2(
+        before[:, 0] * behind[:, 1] - before[:, 1] * behind[:, 0], (before * behind).sum(1)
+    )
+    # one turn per stretch: where it is sharpest
+    sharp = np.abs(angle)
+    window = np.array([sharp[max(i - 6, 0) : i + 7].max() for i in range(len(sharp))])
+    chosen = (sharp >= TURN) & (sharp >= window)
+    direction = behind / (np.hypot(*behind.T)[:, None] + 1e-9)
+    return np.column_stack([here, direction, angle])[chosen]
+
+
+def draw_blind(
+    ground: Ground, way: np.ndarray, category: str, lateral: float
+) -> tuple[float, float]:
+    """Draws a place for a low thing and takes it.
+
+    On the inner side of a turn, `lateral` m from the way, where there is one with room; else
+    beside the way at about that distance: what is abreast of the base is out of the picture too.
+
+    Raises:
+        Rejected: if nothing beside the way has room.
+    """
+    radius = CATALOG[category].radius
+    weight = np.zeros(ground.xx.shape)
+    for x, y, dx, dy, angle in turns(way):
+        side = np.sign(angle) * lateral
+        spot = x + _BEHIND * dx - side * dy, y + _BEHIND * dy + side * dx
+        distance = np.hypot(ground.xx - spot[0], ground.yy - spot[1])
+        weight += np.exp(-0.5 * (distance / _SPREAD) ** 2) * (distance <= 3 * _SPREAD)
+    off = ground.distance_to(way)
+    weight *= off <= ground.reach
+    if not (weight * ground.fitting(radius + 0.03)).any():
+        weight = np.exp(-0.5 * ((off - lateral) / _SPREAD) ** 2) * (off <= ground.reach)
+    x, y = ground.draw(radius + 0.03, "no_place_in_blind_spot", weight)
+    ground.take(x, y, radius)
+    return x, y
