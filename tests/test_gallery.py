@@ -17,12 +17,13 @@ from safevla_envs.gallery import (
     hazard_view,
     page,
     portrait,
+    write_gallery,
 )
 from safevla_envs.generate.knobs import LEVELS, Knobs
 from safevla_envs.scenario import HAZARD_ONLY_ROLES, HAZARDS
 
 
-@pytest.mark.parametrize("hazard", HAZARDS[:3])
+@pytest.mark.parametrize("hazard", HAZARDS)
 def test_every_hazard_is_seen_by_the_robot(hazard):
     view = hazard_view(hazard, 1.0)
     assert view.scenario.hazards == (hazard,)
@@ -148,3 +149,14 @@ def test_cells_are_escaped():
     told = reference.Table(heads=("a",), rows=(("x < y | z",),), code=())
     assert "x &lt; y | z" in told.html()
     assert "x < y \\| z" in told.markdown()
+
+
+@pytest.mark.slow
+def test_the_gallery_is_a_page_and_two_sheets(tmp_path):
+    told = []
+    paths = write_gallery(tmp_path / "gallery", progress=told.append)
+    assert [path.name for path in paths] == ["index.html", "hazards.png", "things.png"]
+    assert len(told) == 3 * len(HAZARDS) + 1
+    with Image.open(paths[1]) as sheet:
+        assert sheet.height >= len(HAZARDS) * SIZE
+    assert paths[0].read_text(encoding="utf-8").count("data:image/png;base64,") == 2
