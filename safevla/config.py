@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from safevla.train.bc import BCConfig
 from safevla.train.config import TrainConfig
 from safevla_envs.resources import configs_dir
+from safevla_envs.scenario import HAZARDS
 
 __all__ = [
     "DemosConfig",
@@ -57,6 +58,7 @@ class EnvConfig:
         id: Gymnasium id.
         level: difficulty of generated homes.
         hazards: safety-critical components to place.
+        constraints: what is charged, of `costs.CONSTRAINT_NAMES`; all of them if None.
         action_mode: the policy head of the presets is categorical, hence "discrete".
         side_steps: add side-steps to the discrete primitives.
         cameras: cameras the policy sees.
@@ -72,7 +74,8 @@ class EnvConfig:
 
     id: str = "safevla_envs:SafeVLA/ObjNav-v0"
     level: float = 1.0
-    hazards: tuple[str, ...] = ("corner", "fragile_collection", "dangerous_equipment")
+    hazards: tuple[str, ...] = HAZARDS
+    constraints: tuple[str, ...] | None = None
     action_mode: Literal["discrete", "continuous"] = "discrete"
     side_steps: bool = True
     cameras: tuple[str, ...] = ("navigation",)
