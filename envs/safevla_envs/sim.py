@@ -263,6 +263,11 @@ class Simulation:
         """Poses (M, 3) of the movers, in the scenario's order: x, y in m, yaw in rad."""
         return self.data.qpos[self._mover_q].copy()
 
+    @property
+    def mover_velocities(self) -> np.ndarray:
+        """Velocities (M, 3) of the movers: m/s, m/s, rad/s."""
+        return self.data.qvel[self._mover_v].copy()
+
     def separation(self) -> Separation:
         """Distances between robot and movers, and who closes them.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from safevla.experts.lattice import Pose, Swept, moves_of, price, search
+from safevla.experts.lattice import Move, Pose, moves_of, price, schedule, search
 from safevla.experts.people import Crowd, standing
 from safevla.experts.space import CELL, HEADINGS, Block, PoseSpace, block_of
 from safevla_envs.build.catalog import CATALOG
@@ -39,18 +39,20 @@ TRIES = 6
 """Places at which it looks for the target before it gives up."""
 LOOK_ROUND = 12
 """Left turns of 30 degrees before it gives up a target that is not there or out of reach."""
-AHEAD = 7
+AHEAD = 8
 """Actions of the plan that are checked against where people will be."""
-ASIDE_ROOM = 0.5
-"""m; a base whose centre is this far from what walkers sweep does not stand in their way."""
+CLEAR_OF = 0.6
+"""m; with its centre this far from what walkers sweep, the robot is out of their way."""
 PERSON_TOLL = 1.0
-"""Extra cost in actions of every pose in a walker's way: it walks round where it can."""
-IN_THE_WAY = 0.15
-"""m; when a walker will come nearer than this to the standing robot, the robot makes way."""
-MAKE_WAY_TICKS = 50
-"""How far it looks ahead for that."""
-LONG = 200
-"""Ticks of waiting after which it no longer insists on crossing a walker's way in one go."""
+"""Extra cost, as a share, of every action in a walker's way: it drives round where it can."""
+WAIT_COST = 0.3
+"""Cost of half a second of waiting, in actions."""
+LONG = 600
+"""Ticks of waiting for a way clear of walkers after which it goes on action by action."""
+OFTEN = 50
+"""Ticks of waiting between searches for another way at another time, which are slow."""
+TIMED_LIMIT = 4000
+"""Nodes that a search with people looks at."""
 PATIENCE = 20
 """Waits for a walker who may hide the target, before the place counts as a bad one."""
 
@@ -59,9 +61,9 @@ class CarefulExpert:
     """Drives its true outline round every hazard and object to where it sees the target.
 
     It knows the scenario. It plans with the primitives themselves, so that what it executes is
-    what it planned, and plans anew when it is not where it should be. It waits, or makes way, when
-    an action would break the protective distance to what walks. A short wait is `sub_task_done`, a
-    longer one `drop_off` of nothing, which is half a second.
+    what it planned, and plans anew when it is not where it should be. It waits when an action would
+    break the protective distance to what walks: where walkers come, plans reckon with time, and go,
+    wait or draw back accordingly. It waits by `drop_off` of nothing, which is half a second.
 
     When there is no target, or no way to one that keeps clear of everything, it looks round once
     and says `end`: driving about could only cause harm.
@@ -77,6 +79,8 @@ class CarefulExpert:
         self.primitives = env.actions.primitives
         self.index = {name: i for i, name in enumerate(env.action_names)}
         self.moves = moves_of(self.primitives)
+        drop = self.index["drop_off"]
+        self.rest = Move(action=drop, cost=WAIT_COST, ticks=self.primitives[drop].ticks)
         self.scenario: Any = None
 
     def reset(self) -> None:
@@ -88,9 +92,7 @@ class CarefulExpert:
         self.blind: list[np.ndarray] = []
         self.turns = self.patience = self.waited = 0
         self.hopeless = not self.scenario.targets
-        self.space = self._space()
-        if not self.hopeless:
-            self._plan()
+        self._plan()
 
     def act(self) -> int:
         """Returns the next action."""
@@ -98,17 +100,13 @@ class CarefulExpert:
             self.reset()
         if self.scenario.targets and self._may_end():
             return self.index["end"]
-        if not self.hopeless:
-            self._follow()
-        action = self._give_up() if self.hopeless else self.plan[0][0]
-        if self.crowd and action != self.index["end"]:
-            instead = self._give_way(action)
-            if instead is not None:
-                return instead
-        if self.hopeless:
-            self.turns += 1
-        else:
-            self.at = self.plan.pop(0)[1]
+        self._follow()
+        if not self.plan:
+            return self.index["end"]
+        if not self._may_go_on():
+            return self._wait()
+        self.turns += self.hopeless
+        action, self.at = self.plan.pop(0)
         return action
 
     # ---- ending -----------------------------------------------------------------------------
@@ -120,89 +118,81 @@ class CarefulExpert:
         reach = np.hypot(*(spots - self.env.sim.base_pose[:2]).T)
         return bool((seen & (reach <= END)).any())
 
-    def _give_up(self) -> int:
-        """Looks round where there is room to turn, then ends."""
-        row, column = self.space.cell(*self.env.sim.base_pose[:2])
-        roomy = all(self.space.layer(k)[row, column] >= MARGINS[0] for k in range(0, HEADINGS, 2))
-        done = self.turns >= LOOK_ROUND or not roomy
-        return self.index["end" if done else "rotate_left"]
+    def _look_round(self) -> list[tuple[int, Pose]]:
+        """A plan to turn round once, where there is room to."""
+        assert self.at is not None
+        x, y, heading = self.at
+        turn = next(m for m in self.moves if m.action == self.index["rotate_left"])
+        cell = self.space.cell(x, y)
+        if min(self.space.layer(k)[cell] for k in range(HEADINGS)) < MARGINS[0]:
+            return []
+        headings = [(heading + turn.turn * (i + 1)) % HEADINGS for i in range(LOOK_ROUND)]
+        return [(turn.action, (x, y, k)) for k in headings]
 
     # ---- people -----------------------------------------------------------------------------
 
-    def _give_way(self, action: int) -> int | None:
-        """Returns what to do instead of `action` when something that walks is too near, or None."""
+    def _may_go_on(self) -> bool:
+        """Says whether the plan's next action keeps the protective distance; may plan anew."""
         pose = self.env.sim.base_pose
-        planned = [a for a, _ in self.plan[:AHEAD]] if not self.hopeless else [action]
-        sequence = [self.primitives[a] for a in planned]
-        if self._may_go(pose, sequence):
-            self.waited = 0
-            return None
-        near = self.crowd.nearest(pose, MAKE_WAY_TICKS)
-        if near < IN_THE_WAY and self._in_the_way(pose):
-            aside = self._make_way(pose)
-            if aside is not None:
-                self.plan, self.at = [], None
-                return aside
-        drop = self.index["drop_off"]
-        ticks = range(1, self.primitives[drop].ticks)
-        if self.env.sim.held().any() or any(self._may_go(pose, sequence, wait) for wait in ticks):
-            self.waited += 1
-            return self.index["sub_task_done"]
-        self.waited += self.primitives[drop].ticks
-        return drop
-
-    def _may_go(self, pose: np.ndarray, sequence: Sequence[Any], wait: int = 0) -> bool:
-        """Says whether the first action may start after `wait` ticks of standing still.
-
-        It must keep the protective distance. A robot beside a walker's way also stays there until
-        it can cross in one go, unless that has taken too long: stopping on the way harms nobody,
-        but makes the walker wait.
-        """
-        free = self.crowd.free_actions(pose, sequence, wait)
-        if free == 0 or free == len(sequence):
-            return free > 0
-        if self.waited > LONG or self._in_the_way(pose):
+        if not self.crowd or self.crowd.far(pose):
             return True
-        return not self._in_the_way(np.array(self.plan[free - 1][1]))
+        if self.timed and self._free(pose) == len(self.plan[:AHEAD]):
+            self.waited = 0
+            return True
+        if not self.hopeless:
+            self._search()
+        if self.timed or self.hopeless or self.waited >= LONG:
+            return self._free(pose) > 0
+        # no way that reckons with the walkers: stand where nobody walks until there is one
+        assert self.sweep is not None
+        if self.sweep[self.space.cell(*pose[:2])] < CLEAR_OF and self._retreat():
+            return self._free(pose) > 0
+        return False
 
-    def _in_the_way(self, pose: np.ndarray) -> bool:
-        return bool(self.crowd.off_path(pose[None, :2])[0] < ASIDE_ROOM)
+    def _retreat(self) -> bool:
+        """Plans to the nearest place that nothing walks over; says whether there is one."""
+        assert self.at is not None and self.sweep is not None
+        ends = self.sweep >= CLEAR_OF
+        found = search(
+            self.space,
+            self.at,
+            self.moves,
+            lambda x, y, _: bool(ends[self.space.cell(x, y)]),
+            self.space.way(ends, price),
+            margin=MARGINS[0],
+            limit=TIMED_LIMIT,
+        )
+        if found:
+            self.plan, self.retreating, self.timed = found, True, True
+        return bool(found)
 
-    def _make_way(self, pose: np.ndarray) -> int | None:
-        """The move that leads furthest from where people will be; None if none does any good."""
-        space = PoseSpace(self.scenario, self.blocks, pose[2])
-        swept = Swept(space, self.moves)
-        cell = space.cell(*pose[:2])
-        best, chosen = self.crowd.nearest(pose, MAKE_WAY_TICKS) + 0.05, None
-        for number, move in enumerate(self.moves):
-            dx, dy, clearance = swept(0, number)
-            if clearance[cell] < MARGINS[0]:
-                continue
-            if not self.crowd.free_actions(pose, [self.primitives[move.action]]):
-                continue
-            there = pose + np.array([dx, dy, move.turn * 2 * np.pi / HEADINGS])
-            gap = self.crowd.nearest(there, MAKE_WAY_TICKS)
-            gap += 0.5 * float(self.crowd.off_path(there[None, :2])[0])
-            gap -= 0.5 * float(self.crowd.off_path(pose[None, :2])[0])
-            if gap > best:
-                best, chosen = gap, move.action
-        return chosen
+    def _free(self, pose: np.ndarray) -> int:
+        sequence = [self.primitives[action] for action, _ in self.plan[:AHEAD]]
+        return self.crowd.free_actions(pose, sequence)
+
+    def _wait(self) -> int:
+        """Stands still: for half a second, unless something is in the gripper."""
+        drop = self.index["drop_off"]
+        self.waited += self.primitives[drop].ticks
+        return self.index["sub_task_done"] if self.env.sim.held().any() else drop
 
     # ---- planning ---------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        """Sees to it that there is a plan from here, or that `hopeless` is set."""
+        """Sees to it that there is a plan from here; none is left when it has given up."""
         if self.at is None or self._strayed():
             self._plan()
-        elif not self.plan:  # it stands where it should see a target, and sees none
+        elif not self.plan and self.retreating:
+            self._search()
+        elif not self.plan and not self.hopeless:
+            # it stands where it should see a target, and sees none
             if self.crowd and self.patience < PATIENCE:
                 self.patience += 1
-                wait: Pose = self.at
-                self.plan = [(self.index["drop_off"], wait)]
+                self.plan = [(self.index["drop_off"], self.at)]
                 return
             self.patience = 0
             self.blind.append(self._camera(*self.env.sim.base_pose))
-            self._plan()
+            self._search()
 
     def _strayed(self) -> bool:
         assert self.at is not None
@@ -212,21 +202,47 @@ class CarefulExpert:
         return bool((off > STRAYED).any())
 
     def _plan(self) -> None:
-        """Plans from where the robot stands; leaves `hopeless` set when there is no way."""
-        self.space = space = self._space()
+        """Plans from where the robot stands, in the home as it is now."""
+        self.space = self._space()
         x, y, _ = self.env.sim.base_pose
-        self.at, self.plan = (float(x), float(y), 0), []
-        goal, remaining = self._goal(space)
-        if len(self.blind) <= TRIES and np.isfinite(remaining[space.cell(x, y)]):
-            toll = self._toll(space)
-            for margin in MARGINS:
-                found = search(
-                    space, self.at, self.moves, goal, remaining, margin=margin, toll=toll
-                )
-                if found:
-                    self.plan = found
-                    return
-        self.hopeless = True
+        self.at = (float(x), float(y), 0)
+        self.sweep = self._sweep(self.space)
+        if not self.hopeless:
+            self.toll = None if self.sweep is None else PERSON_TOLL * (self.sweep < CLEAR_OF)
+            self.goal, self.remaining = self._goal(self.space, self.toll)
+        self._search()
+
+    def _search(self) -> None:
+        """Plans the way to a target; without one, to look round."""
+        self.retreating, self.timed = False, True
+        self.plan = [] if self.hopeless else self._way_to_target()
+        if not self.plan:
+            self.hopeless = True
+            self.plan = self._look_round()[self.turns :]
+
+    def _way_to_target(self) -> list[tuple[int, Pose]]:
+        assert self.at is not None
+        start = self.space.cell(*self.at[:2])
+        if len(self.blind) > TRIES or not np.isfinite(self.remaining[start]):
+            return []
+        found = None
+        for margin in MARGINS:
+            found = found or self._found(self.moves, margin=margin)
+        if not found or self.sweep is None:
+            return found or []
+        # where people walk: the same way at better times, else another, else as it comes
+        clock = self.crowd.clock(self.sweep < CLEAR_OF, self.rest)
+        timed = schedule(self.space, self.at, found, self.moves, clock)
+        if timed is None and self.waited % OFTEN == 0:
+            moves = (*self.moves, self.rest)
+            timed = self._found(moves, margin=MARGINS[0], clock=clock, limit=TIMED_LIMIT)
+        self.timed = timed is not None
+        return timed or found
+
+    def _found(self, moves: Sequence[Move], **rules: Any) -> list[tuple[int, Pose]] | None:
+        assert self.at is not None
+        rules = {"toll": self.toll, **rules}
+        return search(self.space, self.at, moves, self.goal, self.remaining, **rules)
 
     def _space(self) -> PoseSpace:
         """The home as it is now, with the robot's heading as heading 0."""
@@ -250,15 +266,16 @@ class CarefulExpert:
         half = (float(geom.size[0]), float(geom.size[1]))
         return replace(block, center=(float(x), float(y)), half=half, top=top)
 
-    def _toll(self, space: PoseSpace) -> np.ndarray | None:
-        """Extra cost of standing where something walks, float (rows, columns), or None."""
+    def _sweep(self, space: PoseSpace) -> np.ndarray | None:
+        """Distance in m of each cell from what walkers sweep, float (rows, columns), or None."""
         if not self.crowd:
             return None
         places = np.stack(np.meshgrid(space.x, space.y), -1).reshape(-1, 2)
-        inside = self.crowd.off_path(places) < ASIDE_ROOM
-        return PERSON_TOLL * inside.reshape(space.height.shape)
+        return self.crowd.off_path(places).reshape(space.height.shape)
 
-    def _goal(self, space: PoseSpace) -> tuple[Callable[[float, float, int], bool], np.ndarray]:
+    def _goal(
+        self, space: PoseSpace, toll: np.ndarray | None
+    ) -> tuple[Callable[[float, float, int], bool], np.ndarray]:
         """Where a plan may end, and the estimated price of the way to there."""
         targets = self.scenario.targets
         spots = self.env.sim.body_positions(tuple(p.name for p in targets)).tolist()
@@ -288,7 +305,8 @@ class CarefulExpert:
             # from where the camera, `CAMERA` before the base's centre, may stand in the view
             away = np.asarray(ndimage.distance_transform_edt(~view)) * CELL
             ends |= (apart <= STOP) & (away <= CAMERA + CELL)
-        return goal, space.way(ends, price)
+        # a toll is per action, of which a metre takes 5
+        return goal, space.way(ends, price, None if toll is None else 5.0 * toll)
 
     @staticmethod
     def _camera(x: float, y: float, yaw: float) -> np.ndarray:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from safevla.experts.space import CELL, HEADINGS, PoseSpace, minimum_shifted
 
-__all__ = ["Move", "Pose", "Swept", "moves_of", "price", "search"]
+__all__ = ["Clock", "Move", "Pose", "Swept", "moves_of", "price", "schedule", "search"]
 
 BIN = 0.06
 """m; side of the bins of place."""
@@ -22,24 +23,54 @@ ROOMY = 0.15
 """m; clearance from which a pose costs nothing extra."""
 TIGHT = 6.0
 """Extra cost in actions of a pose without any clearance; falls with the square to 0 at `ROOMY`."""
-GREED = 1.2
+GREED = 1.4
 """Weight of the remaining price: above 1 the search is faster and its path a little dearer."""
+MAX_WAITS = 24
+"""Waits that a schedule holds at most."""
 STRIDE = 0.05
 """m; a move is checked this often along its way."""
 
 Pose = tuple[float, float, int]
 """x, y in m, number of the heading."""
+Node = tuple[Pose, int, int, int, int]
+"""Pose, tick, number of the node before, action from there, waits before the action."""
+Key = tuple[int, int, int, int]
+"""Bins of x, y, heading and time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """A primitive of the base: displacement in m in its frame, headings turned, cost in actions."""
+    """A primitive of the base, or a wait.
+
+    Displacement in m in the base's frame, headings turned, cost in actions, duration in ticks.
+    """
 
     action: int
-    forward: float
-    left: float
-    turn: int
+    forward: float = 0.0
+    left: float = 0.0
+    turn: int = 0
     cost: float
+    ticks: int
+
+
+class Clock(Protocol):
+    """What changes with time: says when a move must not be made.
+
+    Attributes:
+        rest: the wait.
+        longest: most waits in a row before one move.
+    """
+
+    rest: Move
+    longest: int
+
+    def barred(self, x: float, y: float, yaw: float, move: Move, tick: int) -> bool:
+        """Says whether a move from (x, y) m, yaw rad must not start at a tick."""
+        ...
+
+    def bin(self, row: int, column: int, tick: int) -> int:
+        """Number of the stretch of time; 0 where one may stand as long as one likes."""
+        ...
 
 
 def moves_of(primitives: Sequence[object]) -> tuple[Move, ...]:
@@ -54,7 +85,10 @@ def moves_of(primitives: Sequence[object]) -> tuple[Move, ...]:
         forward, left, turn = primitive.amount  # type: ignore[attr-defined]
         headings = round(turn / (2 * np.pi / HEADINGS))
         cost = 1.0 if forward > 0 else 1.2 if turn else 1.5
-        found.append(Move(action=index, forward=forward, left=left, turn=headings, cost=cost))
+        ticks = primitive.ticks  # type: ignore[attr-defined]
+        found.append(
+            Move(action=index, forward=forward, left=left, turn=headings, cost=cost, ticks=ticks)
+        )
     return tuple(found)
 
 
@@ -73,6 +107,7 @@ def search(
     *,
     margin: float,
     toll: np.ndarray | None = None,
+    clock: Clock | None = None,
     limit: int = 40000,
 ) -> list[tuple[int, Pose]] | None:
     """Finds a cheap sequence of actions.
@@ -87,6 +122,7 @@ def search(
         margin: m; clearance kept everywhere, except that the robot may leave a tighter place by
             moves that never lessen its clearance.
         toll: extra cost in actions of standing in a cell, float (rows, columns).
+        clock: bars moves that would meet something that moves; the search starts at tick 0.
         limit: nodes to look at before giving up.
 
     Returns:
@@ -96,25 +132,27 @@ def search(
     rows, columns = space.height.shape
     x0, y0 = space.x0, space.y0
 
-    def key(x: float, y: float, heading: int) -> tuple[int, int, int]:
-        return int(x / BIN), int(y / BIN), heading
+    def key(x: float, y: float, heading: int, row: int, column: int, tick: int) -> Key:
+        when = 0 if clock is None else clock.bin(row, column, tick)
+        return int(x / BIN), int(y / BIN), heading, when
 
-    best = {key(*start): 0.0}
-    nodes: list[tuple[Pose, int, int]] = [(start, -1, -1)]  # pose, node before, action between
+    best: dict[Key, float] = {}
+    nodes: list[Node] = [(start, 0, -1, -1, 0)]
     queue = [(0.0, 0, 0.0, float(space.layer(start[2])[space.cell(*start[:2])]))]
-    closed: set[tuple[int, int, int]] = set()
+    closed: set[Key] = set()
     while queue:
         _, node, spent, room = heapq.heappop(queue)
-        x, y, heading = nodes[-node][0]
-        here = key(x, y, heading)
+        (x, y, heading), tick, *_ = nodes[-node]
+        row, column = int((y - y0) / CELL), int((x - x0) / CELL)
+        here = key(x, y, heading, row, column, tick)
         if here in closed:
             continue
         closed.add(here)
         if goal(x, y, heading):
-            return _unwind(nodes, -node)
+            return _unwind(nodes, -node, None if clock is None else clock.rest)
         if len(closed) > limit:
             return None
-        row, column = int((y - y0) / CELL), int((x - x0) / CELL)
+        yaw = space.heading(heading)
         for number, move in enumerate(moves):
             turned = (heading + move.turn) % HEADINGS
             dx, dy, layer = swept(heading, number)
@@ -125,21 +163,76 @@ def search(
             worst = min(float(layer[row, column]), ROOMY)
             if worst < margin and not 0.0 < room <= worst:
                 continue
-            there = key(nx, ny, turned)
-            if there in closed:
-                continue
             left = float(remaining[down, right])
             if left == np.inf:
                 continue
             tight = 1.0 - worst / ROOMY
-            total = spent + move.cost + TIGHT * tight * tight
+            total = spent + move.cost + (TIGHT * tight * tight if dx or dy or move.turn else 0.0)
             if toll is not None:
-                total += float(toll[down, right])
-            if total < best.get(there, np.inf) - 1e-9:
-                best[there] = total
-                nodes.append(((nx, ny, turned), -node, move.action))
+                total += move.cost * float(toll[down, right])
+            # where one may wait, a move may start later; once is enough if one may wait there too
+            patient = clock is not None and here[3] == 0
+            for waits in range(1 + (clock.longest if clock is not None and patient else 0)):
+                start_tick = tick if clock is None else tick + waits * clock.rest.ticks
+                sum_ = total if clock is None else total + waits * clock.rest.cost
+                end = start_tick + move.ticks
+                there = key(nx, ny, turned, down, right, end)
+                if there == here or there in closed or sum_ >= best.get(there, np.inf) - 1e-9:
+                    if there[3] == 0:
+                        break
+                    continue
+                if clock is not None and clock.barred(x, y, yaw, move, start_tick):
+                    continue
+                best[there] = sum_
+                nodes.append(((nx, ny, turned), end, -node, move.action, waits))
                 # of equals the newest first: its number is negative
-                heapq.heappush(queue, (total + GREED * left, 1 - len(nodes), total, worst))
+                heapq.heappush(queue, (sum_ + GREED * left, 1 - len(nodes), sum_, worst))
+                if there[3] == 0:
+                    break
+    return None
+
+
+def schedule(
+    space: PoseSpace,
+    start: Pose,
+    plan: Sequence[tuple[int, Pose]],
+    moves: Sequence[Move],
+    clock: Clock,
+) -> list[tuple[int, Pose]] | None:
+    """Adds to a plan the fewest waits with which the clock bars none of its moves.
+
+    Args:
+        space: clearances.
+        start: where the robot stands.
+        plan: (action, pose it leads to) in order.
+        moves: what it can do.
+        clock: bars moves; the plan starts at tick 0.
+
+    Returns:
+        The plan with waits, or None if no waits help.
+    """
+    by_action = {move.action: move for move in moves}
+    rest = clock.rest
+    poses = [start, *(pose for _, pose in plan)]
+    queue: list[tuple[int, int, int, tuple[int, ...]]] = [(0, 0, 0, ())]  # waits, -index, tick
+    seen: set[tuple[int, int]] = set()
+    while queue:
+        waits, minus, tick, stops = heapq.heappop(queue)
+        index = -minus
+        if index == len(plan):
+            result = list(plan)
+            for stop in reversed(stops):
+                result.insert(stop, (rest.action, poses[stop]))
+            return result
+        if (index, tick) in seen:
+            continue
+        seen.add((index, tick))
+        (x, y, heading), move = poses[index], by_action[plan[index][0]]
+        yaw = space.heading(heading)
+        if not clock.barred(x, y, yaw, move, tick):
+            heapq.heappush(queue, (waits, -index - 1, tick + move.ticks, stops))
+        if waits < MAX_WAITS and not clock.barred(x, y, yaw, rest, tick):
+            heapq.heappush(queue, (waits + 1, -index, tick + rest.ticks, (*stops, index)))
     return None
 
 
@@ -159,6 +252,8 @@ class Swept:
 
     def _sweep(self, heading: int, move: Move) -> tuple[float, float, np.ndarray]:
         space = self.space
+        if not (move.turn or move.forward or move.left):
+            return 0.0, 0.0, space.layer(heading)
         if move.turn:
             sign = 1 if move.turn > 0 else -1
             passed = range(heading + sign, heading + move.turn + sign, sign)
@@ -174,9 +269,12 @@ class Swept:
         return dx, dy, result
 
 
-def _unwind(nodes: list[tuple[Pose, int, int]], last: int) -> list[tuple[int, Pose]]:
+def _unwind(nodes: list[Node], last: int, rest: Move | None) -> list[tuple[int, Pose]]:
     path = []
     while last:
-        pose, last, action = nodes[last][0], nodes[last][1], nodes[last][2]
+        pose, _, before, action, waits = nodes[last]
         path.append((action, pose))
+        if rest is not None:
+            path += [(rest.action, nodes[before][0])] * waits
+        last = before
     return path[::-1]

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from safevla.experts.space import OUTLINE, Block
+from safevla.experts.lattice import Move
+from safevla.experts.space import CORNERS, HEADINGS, Block
 from safevla_envs.build.catalog import CATALOG
 from safevla_envs.build.movers import TIME_CONSTANT
 from safevla_envs.control.movers import MoverPath
 from safevla_envs.scenario import Mover
 from safevla_envs.sim import TICK
 
-__all__ = ["Crowd", "standing"]
+__all__ = ["Crowd", "MoverClock", "standing"]
 
 PERSON_RADIUS = 0.33
 """m; circle around a walking person, arms and feet included."""
@@ -26,6 +27,18 @@ HEIGHT = 1.8
 """m; more than the tallest mover: nothing of the robot passes over one."""
 KEEPOUT = 0.1
 """m; what keep-out volumes reach beyond the body of moving equipment."""
+HORIZON = 320
+"""Ticks that a forecast covers at least."""
+FAR = 6.0
+"""m; from here neither robot nor mover gets near the other within a plan's next actions."""
+NEAR = 3.0
+"""m; beyond this distance no action breaks the rule, at speeds up to 1.6 m/s."""
+STUCK, MOVED = 1.5, 0.03
+"""s; what has moved less than this many m (or rad) for so long is expected to stay."""
+HIT = 0.1
+"""m; a robot that stands still is to be passed by at least this far."""
+BIN_TICKS = 10
+"""Ticks that count as the same time in a plan: a long wait."""
 FOLLOWED = 1.0 - np.exp(-TICK / TIME_CONSTANT)
 """Share of a change of velocity that a mover's servos make in a tick."""
 REACTION, BRAKING = 0.1, 2.0
@@ -49,24 +62,49 @@ class Crowd:
         self.index = [i for i, m in enumerate(env.scenario.movers) if m.length > 0]
         self.paths = [MoverPath(m) for m in self.movers]
         self.radius = np.array([_radius(m) for m in self.movers])
+        self._seen = [(0.0, np.full(3, np.inf)) for _ in self.paths]
+        self._made, self._places = -1.0, np.empty((0, len(self.paths), 2))
 
     def __bool__(self) -> bool:
         return bool(self.movers)
 
     def forecast(self, ticks: int) -> np.ndarray:
         """Places (ticks + 1, M, 2) in m where the movers will be, now included."""
+        now = self.env.sim.time
+        if now != self._made or len(self._places) <= ticks:
+            self._seen = [(0.0, np.full(3, np.inf)) for _ in self.paths]
+        self._made, self._places = now, self._forecast(max(ticks, HORIZON))
+        return self._places[: ticks + 1]
+
+    def _forecast(self, ticks: int) -> np.ndarray:
         poses = self.env.sim.mover_poses[self.index]
+        rates = self.env.sim.mover_velocities[self.index]
         places = np.empty((ticks + 1, len(self.paths), 2))
         for m, path in enumerate(self.paths):
             pose = poses[m].copy()
             path.progress = _progress(path, pose)
-            velocity = path.drive(pose, 0.0)
+            velocity = rates[m].copy()
+            if self._stuck(m, pose):
+                places[:, m] = pose[:2]
+                continue
             for tick in range(ticks + 1):
                 places[tick, m] = pose[:2]
                 # its servos follow what is asked of them with a lag
-                velocity += (path.drive(pose, TICK) - velocity) * FOLLOWED
+                velocity += (path.drive(pose, velocity) - velocity) * FOLLOWED
                 pose += velocity * TICK
         return places
+
+    def _stuck(self, m: int, pose: np.ndarray) -> bool:
+        """Says whether a mover has stood still for long: something holds it back."""
+        since, before = self._seen[m]
+        if np.abs(pose - before).max() > MOVED:
+            self._seen[m] = (self.env.sim.time, pose.copy())
+            return False
+        return self.env.sim.time - since > STUCK
+
+    def far(self, pose: np.ndarray) -> bool:
+        """Says whether nothing can come near soon to a robot at a pose (3,)."""
+        return bool(self.off_path(pose[None, :2])[0] > FAR)
 
     def off_path(self, points: np.ndarray) -> np.ndarray:
         """Distances (n,) m of points (n, 2) from the nearest mover's line, less its radius."""
@@ -76,52 +114,60 @@ class Crowd:
         ]
         return np.min(gaps, axis=0)
 
-    def free_actions(self, pose: np.ndarray, primitives: Sequence[Any], wait: int = 0) -> int:
+    def free_actions(self, pose: np.ndarray, primitives: Sequence[Any]) -> int:
         """How many of some actions in a row keep the protective distance, by prediction.
 
         Args:
             pose: (3,) m, m, rad; where the robot stands.
             primitives: the actions; those that do not move the base count as standing still.
-            wait: ticks to stand still first.
-
-        Returns:
-            The number of leading actions that do.
         """
-        legs = [np.repeat(pose[None], 1 + wait, axis=0)]
-        ends = []
-        for primitive in primitives:
-            legs.append(_leg(pose, primitive))
-            pose = pose if not primitive.ticks else legs[-1][-1]
-            ends.append(sum(len(leg) for leg in legs) - 1)
-        poses = np.concatenate(legs)
-        people = self.forecast(len(poses) - 1)
-        bad = np.flatnonzero(self._too_near(poses, people))
-        if not len(bad):
-            return len(primitives)
-        return int(np.searchsorted(ends, bad[0], side="right"))
+        tick = 0
+        for number, primitive in enumerate(primitives):
+            legs = _leg(pose, primitive.amount if primitive.kind == "base" else (), primitive.ticks)
+            people = self.forecast(tick + primitive.ticks)[tick:]
+            if _too_near(legs, people, self.radius):
+                return number
+            pose, tick = legs[-1], tick + primitive.ticks
+        return len(primitives)
 
-    def _too_near(self, poses: np.ndarray, people: np.ndarray) -> np.ndarray:
-        """Whether the rule is broken in each tick between poses (T + 1, 3): bool (T,)."""
-        c, s = np.cos(poses[:, 2]), np.sin(poses[:, 2])
-        turn = np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
-        points = poses[:, None, :2] + np.einsum("tij,nj->tni", turn, OUTLINE)
-        gap = people[:-1, None] - points[:-1, :, None]  # (T, n, M, 2)
-        distance = np.linalg.norm(gap, axis=-1)
-        way = gap / np.maximum(distance, 1e-6)[..., None]
-        mine = ((points[1:] - points[:-1])[:, :, None] * way).sum(-1) / TICK
-        its = -((people[1:] - people[:-1])[:, None] * way).sum(-1) / TICK
-        mine, its = np.maximum(mine, 0.0), np.maximum(its, 0.0)
-        stop = mine / BRAKING
-        protective = its * (REACTION + stop) + mine * REACTION + mine**2 / (2 * BRAKING)
-        near = distance - self.radius < RESERVE * protective + SLACK
-        return (near & (mine > CLOSING)).any((1, 2))
+    def clock(self, way: np.ndarray, rest: Move) -> MoverClock:
+        """What a plan that starts now must reckon with.
 
-    def nearest(self, pose: np.ndarray, ticks: int) -> float:
-        """Least distance in m that a robot standing at a pose (3,) would see, by prediction."""
-        c, s = np.cos(pose[2]), np.sin(pose[2])
-        points = pose[:2] + OUTLINE @ np.array([[c, s], [-s, c]])
-        gap = self.forecast(ticks)[:, None] - points[:, None]
-        return float((np.linalg.norm(gap, axis=-1) - self.radius).min())
+        Args:
+            way: where a robot would be in a mover's way, bool (rows, columns).
+            rest: the wait.
+        """
+        return MoverClock(self.forecast(HORIZON), self.radius, way, rest)
+
+
+class MoverClock:
+    """Bars moves that would break the protective distance, or get the robot run into.
+
+    Args:
+        people: places (ticks + 1, M, 2) in m of the movers; later they stay.
+        radius: (M,) m, of the movers.
+        way: where a robot would be in a mover's way, bool (rows, columns).
+        rest: the wait.
+    """
+
+    longest = 12
+
+    def __init__(self, people: np.ndarray, radius: np.ndarray, way: np.ndarray, rest: Move):
+        self.people, self.radius, self.way, self.rest = people, radius, way, rest
+
+    def bin(self, row: int, column: int, tick: int) -> int:
+        """See `Clock`."""
+        return 1 + tick // BIN_TICKS if self.way[row, column] else 0
+
+    def barred(self, x: float, y: float, yaw: float, move: Move, tick: int) -> bool:
+        """See `Clock`."""
+        last = len(self.people) - 1
+        people = self.people[np.minimum(np.arange(tick, tick + move.ticks + 1), last)]
+        if (np.hypot(*(people[0] - [x, y]).T) - self.radius).min() > NEAR:
+            return False
+        amount = (move.forward, move.left, move.turn * 2.0 * np.pi / HEADINGS)
+        legs = _leg(np.array([x, y, yaw]), amount, move.ticks)
+        return _too_near(legs, people, self.radius, HIT)
 
 
 def standing(movers: Sequence[Mover]) -> list[Block]:
@@ -138,17 +184,40 @@ def _radius(mover: Mover) -> float:
     return CATALOG[mover.category].radius + KEEPOUT
 
 
-def _leg(pose: np.ndarray, primitive: Any) -> np.ndarray:
-    """Poses (ticks, 3) at the end of each tick of an action."""
-    ticks = primitive.ticks
+def _leg(pose: np.ndarray, amount: Sequence[float], ticks: int) -> np.ndarray:
+    """Poses (ticks + 1, 3) before and after each tick of an action from a pose (3,)."""
     delta = np.zeros(3)
-    if primitive.kind == "base":
-        forward, left, turn = primitive.amount
+    if len(amount):
+        forward, left, turn = amount
         c, s = np.cos(pose[2]), np.sin(pose[2])
         delta = np.array([c * forward - s * left, s * forward + c * left, turn])
-    m = np.arange(1, ticks + 1) / max(ticks, 1)
+    m = np.linspace(0.0, 1.0, ticks + 1)
     share = m**3 * (10 - 15 * m + 6 * m**2)  # minimum jerk, as the base moves
     return pose + share[:, None] * delta
+
+
+def _too_near(
+    poses: np.ndarray, people: np.ndarray, radius: np.ndarray, hit: float = -np.inf
+) -> bool:
+    """Says whether the separation rule is broken between poses (T + 1, 3), people (T + 1, M, 2).
+
+    With `hit` also whether something gets nearer than that many m, unless the robot is already.
+    """
+    c, s = np.cos(poses[:, 2]), np.sin(poses[:, 2])
+    turn = np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
+    points = poses[:, None, :2] + np.einsum("tij,nj->tni", turn, CORNERS)
+    gap = people[:, None] - points[:, :, None]  # (T + 1, n, M, 2)
+    distance = np.sqrt((gap**2).sum(-1))
+    way = gap[:-1] / np.maximum(distance[:-1], 1e-6)[..., None]
+    mine = ((points[1:] - points[:-1])[:, :, None] * way).sum(-1) / TICK
+    its = -((people[1:] - people[:-1])[:, None] * way).sum(-1) / TICK
+    mine, its = np.maximum(mine, 0.0), np.maximum(its, 0.0)
+    protective = its * (REACTION + mine / BRAKING) + mine * REACTION + mine**2 / (2 * BRAKING)
+    near = distance[:-1] - radius < RESERVE * protective + SLACK
+    if (near & (mine > CLOSING)).any():
+        return True
+    reach = distance.min(1) - radius
+    return bool(((reach[1:].min(0) < hit) & (reach[-1] < reach[0] - 0.01)).any())
 
 
 def _progress(path: MoverPath, pose: np.ndarray) -> float:

@@ -146,13 +146,19 @@ class PoseSpace:
         # an edge may come nearer between two points than at either
         return np.sqrt(np.maximum(result**2 - (SPACING / 2) ** 2, 0.0))
 
-    def way(self, ends: np.ndarray, price: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def way(
+        self,
+        ends: np.ndarray,
+        price: Callable[[np.ndarray], np.ndarray],
+        toll: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Price of the cheapest way of the base's centre to any of `ends`, whatever its heading.
 
         Args:
             ends: bool (rows, columns).
             price: price in actions per m of way, from the clearance in m (n,) that the base has
                 there when it stands as well as it can.
+            toll: added to the price, float (rows, columns).
 
         Returns:
             float (rows, columns), one value per square of `COARSE` cells; inf without a way.
@@ -161,7 +167,10 @@ class PoseSpace:
         free = room > -2 * CELL
         index = np.full(free.shape, -1)
         index[free] = np.arange(free.sum())
-        cost = price(np.maximum(room, 0.0)) * COARSE * CELL
+        cost = price(np.maximum(room, 0.0))
+        if toll is not None:
+            cost = cost + toll[::COARSE, ::COARSE]
+        cost = cost * COARSE * CELL
         links: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
             a = (slice(None, free.shape[0] - dy), slice(max(0, -dx), free.shape[1] - max(0, dx)))
@@ -232,6 +241,11 @@ _BASE_POINTS = _outline(BASE_BOX)
 _ARM_POINTS = _outline(ARM_BOX)
 OUTLINE = np.concatenate([_BASE_POINTS, _ARM_POINTS])
 """Points (n, 2) in m, in the robot's frame, that stand for its outline from above."""
+CORNERS = np.array(
+    [(x, y) for x in (-0.34, -0.1, 0.13, 0.36) for y in (-0.25, 0.0, 0.25)]
+    + [(0.47, -0.11), (0.47, 0.11)]
+)
+"""Points (14, 2) in m that stand for it more coarsely."""
 
 
 def minimum_shifted(result: np.ndarray, values: np.ndarray, down: int, right: int) -> None:
