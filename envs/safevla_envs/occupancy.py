@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage, sparse
@@ -109,7 +110,7 @@ class OccupancyGrid:
         corners = np.asarray(list(points), float)
         xx, yy = np.meshgrid(self.x, self.y)
         cells = np.stack([xx, yy], -1)
-        for a, b in zip(corners[:-1], corners[1:]):
+        for a, b in pairwise(corners):
             along = b - a
             share = ((cells - a) @ along / max(float(along @ along), 1e-12)).clip(0.0, 1.0)
             off = cells - a - share[..., None] * along
