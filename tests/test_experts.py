@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from safevla.experts import make_expert
-from safevla.experts.lattice import moves_of, price, search
+from safevla.experts.lattice import Move, moves_of, price, schedule, search
 from safevla.experts.navigation import TaskExpert
 from safevla.experts.people import Crowd
 from safevla.experts.space import HEADINGS, Block, PoseSpace
@@ -178,6 +178,78 @@ def test_a_plan_is_what_the_actions_do():
 
 def test_there_is_no_plan_through_a_gap_narrower_than_the_base():
     assert way_through(0.45, moves_of(PRIMITIVES))[1] is None
+
+
+class Shut:
+    """A door at x = 4 that opens at a tick; before it one may wait, on its sill one may not."""
+
+    longest = 12
+
+    def __init__(self, space, opens):
+        self.space, self.opens = space, opens
+        self.rest = Move(action=INDEX["drop_off"], cost=0.3, ticks=10)
+
+    def barred(self, x, y, yaw, move, tick):
+        sill = 3.5 < x + move.forward * np.cos(yaw) < 4.5
+        return sill and (tick < self.opens or move is self.rest)
+
+    def bin(self, row, column, tick):
+        return 1 + tick // 10 if 3.5 < self.space.x[column] < 4.5 else 0
+
+
+def ticks_of(plan, until=3.5):
+    """Ticks before the first action that leads beyond x."""
+    count = 0
+    for action, (x, _, _) in plan:
+        if x > until:
+            break
+        count += 10 if action == INDEX["drop_off"] else PRIMITIVES[action].ticks
+    return count
+
+
+@pytest.mark.parametrize("how", ["schedule", "search"])
+def test_a_plan_waits_before_what_opens_later(how):
+    moves = moves_of(PRIMITIVES)
+    space, found = way_through(1.2, moves)
+    assert found and ticks_of(found) < 100
+    clock = Shut(space, opens=140)
+    if how == "schedule":
+        timed = schedule(space, (1.5, 2.0, 0), found, moves, clock)
+    else:
+        ends = np.zeros(space.height.shape, bool)
+        ends[:, space.x > 6.0] = True
+        timed = search(
+            space, (1.5, 2.0, 0), (*moves, clock.rest), lambda x, y, h: x > 6.0,
+            space.way(ends, price), margin=0.03, clock=clock,
+        )  # fmt: skip
+    assert timed and timed[-1][1][0] > 6.0
+    waits = [i for i, (action, _) in enumerate(timed) if action == INDEX["drop_off"]]
+    assert 140 <= ticks_of(timed) < 140 + 10 and waits
+    tick, pose = 0, (1.5, 2.0, 0)
+    by_action = {move.action: move for move in (*moves, clock.rest)}
+    for action, after in timed:
+        move = by_action[action]
+        assert not clock.barred(pose[0], pose[1], space.heading(pose[2]), move, tick)
+        tick, pose = tick + move.ticks, after
+
+
+def test_no_schedule_for_what_never_opens():
+    moves = moves_of(PRIMITIVES)
+    space, found = way_through(1.2, moves)
+    assert found
+    assert schedule(space, (1.5, 2.0, 0), found, moves, Shut(space, opens=10**9)) is None
+
+
+def test_a_toll_in_the_estimate_keeps_the_search_short():
+    """Without it a search would look at everything that costs less than crossing the toll."""
+    space = PoseSpace(hall(), [], 0.5)
+    ends = np.zeros(space.height.shape, bool)
+    ends[:, space.x > 6.0] = True
+    toll = np.where((space.x > 3.0) & (space.x < 5.0), 3.0, 0.0) + 0.0 * space.height
+    args = (space, (1.5, 2.0, 0), moves_of(PRIMITIVES), lambda x, y, h: x > 6.0)
+    known = space.way(ends, price, 5.0 * toll)
+    assert search(*args, known, margin=0.03, toll=toll, limit=1000)
+    assert not search(*args, space.way(ends, price), margin=0.03, toll=toll, limit=1000)
 
 
 # ---- episodes -------------------------------------------------------------------------------
