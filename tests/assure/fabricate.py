@@ -3,6 +3,7 @@
 import numpy as np
 
 from safevla.assure.records import EpisodeRecord
+from safevla_envs.costs import COST_SEMANTICS
 
 CONSTRAINTS = ("corner", "fragile_collection", "impact")
 
@@ -48,7 +49,7 @@ def episodes(
                     costs={"corner": charge, "fragile_collection": 0.0, "impact": 0.0},
                     severity={"corner": "minor" if charge else None, "impact": None},
                     sim_error="BADQACC at 1 s" if diverged else None,
-                    cost_semantics="1",
+                    cost_semantics=COST_SEMANTICS,
                     level=level,
                 )
             )

@@ -252,7 +252,7 @@ from safevla.assure.runner import run_episodes
 if __name__ == "__main__":
     env = {"id": "tiny_nav:Tiny/Nav-v0", "max_episode_steps": 3000, "image_size": 128}
     print("started", flush=True)
-    run_episodes(make_arm("random"), tiny_nav.scenarios(40), env, policy_seed=1,
+    run_episodes(make_arm("random"), tiny_nav.scenarios(400), env, policy_seed=1,
                  deterministic=False, workers=2, out=sys.argv[1])
 """
 
@@ -273,7 +273,7 @@ def test_ctrl_c_leaves_finished_episodes_and_no_process(tmp_path):
     assert process.returncode != 0
     assert errors.count("Traceback") <= 1  # the parent's own; workers stay silent
     finished = read_jsonl(out)
-    assert 0 < len(finished) < 40
+    assert 0 < len(finished) < 400
     deadline = time.monotonic() + 10
     with pytest.raises(ProcessLookupError):
         while time.monotonic() < deadline:

@@ -106,7 +106,7 @@ def test_passing_over_quiet_ticks_in_a_home(mode):
         name = "move_ahead" if rng.random() < 0.5 else names[int(rng.integers(len(names)))]
         return env.action_names.index(name)
 
-    assert compared(generate(2, level=2.0), wander, 30 if mode == "discrete" else 80, mode=mode) > 0
+    assert compared(generate(2, level=1.0), wander, 30 if mode == "discrete" else 80, mode=mode) > 0
 
 
 def test_most_ticks_of_driving_about_are_passed_over():
