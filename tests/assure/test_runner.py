@@ -264,6 +264,8 @@ def test_ctrl_c_leaves_finished_episodes_and_no_process(tmp_path):
     process = subprocess.Popen(
         [sys.executable, str(script), str(out)],
         env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # a shell's background jobs, and so tests in them, start with Ctrl-C ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not (out.exists() and out.stat().st_size) and time.monotonic() < deadline:
