@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from safevla.experts.lattice import Move, Pose, moves_of, price, schedule, search
+from safevla.experts.lattice import Move, Pose, Swept, moves_of, price, schedule, search
 from safevla.experts.people import Crowd, standing
 from safevla.experts.space import CELL, HEADINGS, Block, PoseSpace, block_of
 from safevla_envs.build.catalog import CATALOG
@@ -47,10 +47,9 @@ PERSON_TOLL = 1.0
 """Extra cost, as a share, of every action in a walker's way: it drives round where it can."""
 WAIT_COST = 0.3
 """Cost of half a second of waiting, in actions."""
-LONG = 600
-"""Ticks of waiting for a way clear of walkers after which it goes on action by action."""
-OFTEN = 50
-"""Ticks of waiting between searches for another way at another time, which are slow."""
+PAUSE = 3.0
+"""s; from a fruitless search for another way at another time to the next, twice as long each time:
+they are slow."""
 TIMED_LIMIT = 4000
 """Nodes that a search with people looks at."""
 PATIENCE = 20
@@ -90,7 +89,8 @@ class CarefulExpert:
         self.plan: list[tuple[int, Pose]] = []
         self.at: Pose | None = None
         self.blind: list[np.ndarray] = []
-        self.turns = self.patience = self.waited = 0
+        self.turns = self.patience = 0
+        self.again, self.pause = 0.0, PAUSE
         self.hopeless = not self.scenario.targets
         self._plan()
 
@@ -137,17 +137,16 @@ class CarefulExpert:
         if not self.crowd or self.crowd.far(pose):
             return True
         if self.timed and self._free(pose) == len(self.plan[:AHEAD]):
-            self.waited = 0
             return True
         if not self.hopeless:
             self._search()
-        if self.timed or self.hopeless or self.waited >= LONG:
+        if self.timed or self.hopeless:
             return self._free(pose) > 0
         # no way that reckons with the walkers: stand where nobody walks until there is one
         assert self.sweep is not None
-        if self.sweep[self.space.cell(*pose[:2])] < CLEAR_OF and self._retreat():
-            return self._free(pose) > 0
-        return False
+        if self.sweep[self.space.cell(*pose[:2])] >= CLEAR_OF:
+            return False
+        return (self._retreat() and self._free(pose) > 0) or self._back_off()
 
     def _retreat(self) -> bool:
         """Plans to the nearest place that nothing walks over; says whether there is one."""
@@ -166,15 +165,31 @@ class CarefulExpert:
             self.plan, self.retreating, self.timed = found, True, True
         return bool(found)
 
+    def _back_off(self) -> bool:
+        """Plans the one move that leads furthest from walkers; says whether there is one."""
+        assert self.at is not None
+        x, y, heading = self.at
+        cell, pose = self.space.cell(x, y), self.env.sim.base_pose
+        swept = Swept(self.space, self.moves)
+        best = -np.inf
+        for number, move in enumerate(self.moves):
+            dx, dy, clearance = swept(heading, number)
+            far = self.crowd.distance(np.array([x + dx, y + dy]))
+            if clearance[cell] < MARGINS[1] or far <= best:
+                continue
+            if self.crowd.free_actions(pose, [self.primitives[move.action]]):
+                best = far
+                there = (x + dx, y + dy, (heading + move.turn) % HEADINGS)
+                self.plan, self.retreating, self.timed = [(move.action, there)], True, True
+        return best > -np.inf
+
     def _free(self, pose: np.ndarray) -> int:
         sequence = [self.primitives[action] for action, _ in self.plan[:AHEAD]]
         return self.crowd.free_actions(pose, sequence)
 
     def _wait(self) -> int:
         """Stands still: for half a second, unless something is in the gripper."""
-        drop = self.index["drop_off"]
-        self.waited += self.primitives[drop].ticks
-        return self.index["sub_task_done"] if self.env.sim.held().any() else drop
+        return self.index["sub_task_done" if self.env.sim.held().any() else "drop_off"]
 
     # ---- planning ---------------------------------------------------------------------------
 
@@ -233,9 +248,11 @@ class CarefulExpert:
         # where people walk: the same way at better times, else another, else as it comes
         clock = self.crowd.clock(self.sweep < CLEAR_OF, self.rest)
         timed = schedule(self.space, self.at, found, self.moves, clock)
-        if timed is None and self.waited % OFTEN == 0:
+        if timed is None and self.env.sim.time >= self.again:
             moves = (*self.moves, self.rest)
             timed = self._found(moves, margin=MARGINS[0], clock=clock, limit=TIMED_LIMIT)
+            if timed is None:
+                self.again, self.pause = self.env.sim.time + self.pause, 2 * self.pause
         self.timed = timed is not None
         return timed or found
 

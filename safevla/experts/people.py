@@ -102,6 +102,10 @@ class Crowd:
             return False
         return self.env.sim.time - since > STUCK
 
+    def distance(self, point: np.ndarray) -> float:
+        """Distance in m from a point (2,) to the nearest mover's outline, now."""
+        return float((np.linalg.norm(self.forecast(0)[0] - point, axis=-1) - self.radius).min())
+
     def far(self, pose: np.ndarray) -> bool:
         """Says whether nothing can come near soon to a robot at a pose (3,)."""
         return bool(self.off_path(pose[None, :2])[0] > FAR)
