@@ -176,8 +176,9 @@ def test_a_plan_is_what_the_actions_do():
     assert x > 6.0
 
 
-def test_there_is_no_plan_through_a_gap_narrower_than_the_base():
-    assert way_through(0.45, moves_of(PRIMITIVES))[1] is None
+@pytest.mark.parametrize("gap", [0.45, 0.54])
+def test_there_is_no_plan_through_a_gap_that_leaves_no_margin(gap):
+    assert way_through(gap, moves_of(PRIMITIVES))[1] is None
 
 
 class Shut:
@@ -363,7 +364,7 @@ def walker(path, speed=1.0, name="person_0"):
 
 def test_only_closing_on_a_person_is_too_near():
     person = walker(((2.0, -2.0), (2.0, 2.0)))
-    near = crowd_of(person, poses=[(1.1, 0.0, np.pi / 2)])
+    near = crowd_of(person, poses=[(0.75, 0.0, np.pi / 2)])
     here = np.zeros(3)
     ahead, back, stay = (PRIMITIVES[INDEX[n]] for n in ("move_ahead", "move_back", "drop_off"))
     assert near.free_actions(here, [ahead]) == 0
