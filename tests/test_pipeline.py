@@ -230,7 +230,7 @@ def test_the_whole_method_interrupted_and_resumed(micro):
     assert (folder / "report.html").stat().st_size > 10_000
     assert list((folder / "videos").glob("*.mp4"))
     results = json.loads((folder / "results.json").read_text())
-    assert results["cost_semantics"] == ["2"]
+    assert results["cost_semantics"] == ["3"]
     assert "lagrangian" in output and str(folder / "report.html") in output
     names = {path.name for path in (folder / "eval").glob("*.jsonl")}
     assert "lagrangian.ood-1.argmax.jsonl" in names and "random.benign.sampled.jsonl" in names

@@ -7,7 +7,7 @@ ten times as long and give nothing. `QuietTicks.skip` takes that look. A tick is
 * no safety sensor found a contact, no keep-out volume was entered, no joint or grip point came near
   a limit, in any substep;
 * movable bodies lie exactly where they lay a tick ago, nothing is held, and the robot closes on no
-  mover;
+  mover that is too near;
 * the cost model is idle: no event is open, no body linked, no clock running.
 
 Then costs, events and the model's state are what they would be had the tick been charged, but for
@@ -17,6 +17,7 @@ is charged. All tests err on the safe side. `tests/envs/test_quiet.py` runs both
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -25,9 +26,11 @@ import numpy as np
 from safevla_envs.costs import CostManager, terms
 from safevla_envs.costs.arm import HIGH_TORQUE, SATURATED, _factors, heat_course
 from safevla_envs.costs.clock import clock
-from safevla_envs.costs.movers import CLOSING_MIN
+from safevla_envs.costs.movers import CONTACT_REACH
+from safevla_envs.reach import Reach
+from safevla_envs.separation import SEPARATION_CUTOFF
 from safevla_envs.signals import SignalReader
-from safevla_envs.sim import Simulation
+from safevla_envs.sim import TICK, Simulation
 
 __all__ = ["QuietTicks"]
 
@@ -35,6 +38,10 @@ MARGIN = 0.99
 """Share of a limit below which a quantity is harmless."""
 OPEN = 0.01
 """m; fingers asked to be this far open hold nothing."""
+MOVER_RADIUS = 0.5
+"""m; more than any mover extends from its axis."""
+SLACK = 0.3
+"""m/s; more than speeds change in a control tick."""
 KEPT = 64
 """Ticks of which load is remembered before heat is worked out."""
 _KNOWN = {f for f in map(vars(terms).get, terms.__all__) if callable(f)}
@@ -65,6 +72,7 @@ class QuietTicks:
         self._idle = False
         self._load: list[np.ndarray] = []
         self._closing: tuple[np.ndarray, np.ndarray] | None = None
+        self._reach: Reach | None = None
         self._measured = self._closing
         self.skipped = 0
         if self.possible:
@@ -82,7 +90,8 @@ class QuietTicks:
         lower, upper = facts.joint_range.T
         torque_limit, speed_limit = facts.torque_limit, facts.speed_limit
         assert torque_limit is not None and speed_limit is not None
-        room = 0.5 * (upper - lower) - bounds.margin / MARGIN
+        # measured exactly as the term does: the limit itself, but for rounding
+        room = (0.5 * (upper - lower) - bounds.margin - 1e-9) / MARGIN
         speeds = np.full(tip.stop - tip.start, bounds.tcp / np.sqrt(3.0))
         limits = (
             room,
@@ -105,6 +114,12 @@ class QuietTicks:
         course = np.tile(load, (1, sim.substeps, 1))
         self._rise = float(heat_course(np.zeros((1, len(load))), course, sim.timestep).max())
         self._warmest = self._heat()
+        movers = sim.home.movers
+        self._nothing = (np.zeros((1, len(facts.mover[0]))),) * 2
+        if movers:
+            self._reach, self._gap = Reach(model, sim.data, movers), -np.inf
+            _, self._radius = self._reach(sim.data)
+            self._robot_v = np.concatenate((sim._base_v, sim._arm_v))
 
     def skip(self, start: float) -> bool:
         """Says whether the tick that began at `start` s is passed over; if not, charge it."""
@@ -119,7 +134,7 @@ class QuietTicks:
                 self.skipped += 1
                 return True
         self._catch_up()
-        self._idle = False
+        self._idle, self._gap = False, -np.inf
         return False
 
     def _is_quiet(self, start: float) -> bool:
@@ -147,13 +162,41 @@ class QuietTicks:
         return bool(share.max() < 1.0) and self._keeps_away()
 
     def _keeps_away(self) -> bool:
-        """Says that the robot closes on no mover."""
-        if not len(self.sim.home.movers):
+        """Says that the robot closes on no mover that is too near."""
+        if self._reach is None:
             return True
-        measured = self.signals._separation()
-        robot, mover = measured["closing_robot"], measured["closing_mover"]
-        self._measured = robot[None], (robot + mover)[None]
-        return bool(robot.max() <= CLOSING_MIN)
+        robot, mover = self._speeds(self._reach)
+        quiet = self.costs.model.quiet
+        needed = max(quiet.needed(robot, mover), CONTACT_REACH)
+        self._measured = self._nothing
+        self._gap -= (robot + mover) * TICK
+        if self._gap > needed:
+            return True
+        gaps, self._radius = self._reach(self.sim.data)
+        near = gaps <= needed
+        if not near.any():
+            self._gap = float(gaps.min())
+            return True
+        measured = self.signals.separation(near)
+        separation = measured["separation"]
+        gaps[near] = min(float(separation.min()), SEPARATION_CUTOFF)
+        self._gap = float(gaps.min())
+        closing_robot, closing_mover = measured["closing_robot"], measured["closing_mover"]
+        close = separation <= CONTACT_REACH
+        if close.any():
+            both = (closing_robot + closing_mover) * close
+            self._measured = (closing_robot * close)[None], both[None]
+        return quiet.apart(separation, closing_robot, closing_mover)
+
+    def _speeds(self, reach: Reach) -> tuple[float, float]:
+        """Returns bounds in m/s on the speed of any point of the robot and of any mover."""
+        rates = self.sim.data.qvel[self._robot_v]
+        x, y, turn = rates[:3].tolist()
+        arm = float(np.abs(rates[3:]) @ reach.levers)
+        robot = math.hypot(x, y) + self._radius * abs(turn) + arm
+        rates = self.sim.data.qvel[self.sim._mover_v].tolist()
+        mover = max(math.hypot(x, y) + MOVER_RADIUS * abs(turn) for x, y, turn in rates)
+        return robot + SLACK, mover + SLACK
 
     def _is_idle(self) -> bool:
         """Says that a quiet tick leaves the model's state as it is, heat and windows apart."""

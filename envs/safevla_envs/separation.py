@@ -46,54 +46,65 @@ class SeparationMeter:
         self._count = len(movers)
         self._robot = _shapes(model, body_id(model, robot_root))
         self._movers = [_shapes(model, body_id(model, name)) for name in movers]
+        mine, radius = self._robot, model.geom_rbound
+        self._radii = [radius[mine][:, None] + radius[shapes] for shapes in self._movers]
+        self._line, self._twist = np.zeros(6), np.zeros(6)
 
-    def __call__(self, data: mujoco.MjData) -> Separation:
-        """Measures as of the last kinematics, that is before the tick's last substep."""
+    def __call__(self, data: mujoco.MjData, near: np.ndarray | None = None) -> Separation:
+        """Measures as of the last kinematics, that is before the tick's last substep.
+
+        Args:
+            data: The simulation's state.
+            near: bool (M,), the movers to measure, the others read as beyond the cut-off; None for
+                all.
+        """
         distance = np.full(self._count, np.inf)
         speeds = np.zeros((2, self._count))
-        for m, shapes in enumerate(self._movers):
-            ends = self._nearest(data, shapes)
+        for m in range(self._count) if near is None else np.flatnonzero(near).tolist():
+            ends = self._nearest(data, m)
             if ends is None:
                 continue
             distance[m], mine, its, fromto = ends
             way = fromto[3:] - fromto[:3]
-            length = float(np.linalg.norm(way))
+            length = float(np.sqrt(way @ way))
             if length > 1e-9:
                 way = np.sign(distance[m]) * way / length
             else:  # touching: from shape to shape
                 way = data.geom_xpos[its] - data.geom_xpos[mine]
                 way = way / max(float(np.linalg.norm(way)), 1e-9)
-            speeds[0, m] = self._velocity(data, mine, fromto[:3]) @ way
-            speeds[1, m] = -self._velocity(data, its, fromto[3:]) @ way
+            speeds[0, m] = self._speed(data, mine, fromto[:3], way)
+            speeds[1, m] = -self._speed(data, its, fromto[3:], way)
         speeds = np.maximum(speeds, 0.0)
         return Separation(distance=distance, closing_robot=speeds[0], closing_mover=speeds[1])
 
-    def _nearest(
-        self, data: mujoco.MjData, shapes: np.ndarray
-    ) -> tuple[float, int, int, np.ndarray] | None:
+    def _nearest(self, data: mujoco.MjData, m: int) -> tuple[float, int, int, np.ndarray] | None:
         """Returns distance, the two geoms and the ends (6,) of the shortest line, or None."""
-        model = self._model
-        centres, radius = data.geom_xpos, model.geom_rbound
+        centres, shapes = data.geom_xpos, self._movers[m]
         gap = centres[self._robot][:, None] - centres[shapes]
-        bound = np.sqrt((gap**2).sum(-1)) - radius[self._robot][:, None] - radius[shapes]
-        best, found, fromto = SEPARATION_CUTOFF, None, np.zeros(6)
-        for flat in np.argsort(bound, axis=None):
-            i, j = divmod(int(flat), len(shapes))
+        bound = np.sqrt(np.einsum("ijk,ijk->ij", gap, gap)) - self._radii[m]
+        near = np.flatnonzero(bound < SEPARATION_CUTOFF)
+        best, found, fromto = SEPARATION_CUTOFF, None, self._line
+        for flat in near[np.argsort(bound.ravel()[near], kind="stable")].tolist():
+            i, j = divmod(flat, len(shapes))
             if bound[i, j] >= best:
                 break
             mine, its = int(self._robot[i]), int(shapes[j])
-            d = mujoco.mj_geomDistance(model, data, mine, its, best, fromto)
+            d = mujoco.mj_geomDistance(self._model, data, mine, its, best, fromto)
             if d < best:
                 best, found = d, (d, mine, its, fromto.copy())
         return found
 
-    def _velocity(self, data: mujoco.MjData, geom: int, point: np.ndarray) -> np.ndarray:
-        """Velocity (3,) in m/s of a point fixed to a geom's body."""
-        body = int(self._model.geom_bodyid[geom])
-        twist = np.zeros(6)
-        kind = mujoco.mjtObj.mjOBJ_XBODY
-        mujoco.mj_objectVelocity(self._model, data, kind, body, twist, 0)
-        return twist[3:] + np.cross(twist[:3], point - data.xpos[body])
+    def _speed(self, data: mujoco.MjData, geom: int, point: np.ndarray, way: np.ndarray) -> float:
+        """Velocity in m/s, along a unit vector, of a point fixed to a geom's body."""
+        body, twist = int(self._model.geom_bodyid[geom]), self._twist
+        mujoco.mj_objectVelocity(self._model, data, _XBODY, body, twist, 0)
+        (wx, wy, wz, vx, vy, vz), (x, y, z) = twist.tolist(), (point - data.xpos[body]).tolist()
+        a, b, c = way.tolist()
+        # the linear part is that of the body's origin
+        return a * (vx + wy * z - wz * y) + b * (vy + wz * x - wx * z) + c * (vz + wx * y - wy * x)
+
+
+_XBODY = mujoco.mjtObj.mjOBJ_XBODY
 
 
 def _shapes(model: mujoco.MjModel, root: int) -> np.ndarray:

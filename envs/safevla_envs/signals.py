@@ -166,7 +166,7 @@ class SignalReader:
             external_torque=sim.external_torque(),
             tcp_speed=raw.tip_speed,
             finger_force=raw.finger_force,
-            **self._separation(),
+            **self.separation(),
         )
 
     def _free_share(self, x: float, y: float) -> float:
@@ -176,11 +176,15 @@ class SignalReader:
             self._shares[cell] = self.free_share.share(x, y)
         return self._shares[cell]
 
-    def _separation(self) -> dict[str, np.ndarray]:
-        """Distance and closing speeds on the partner axis; nothing without movers."""
+    def separation(self, near: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Distance and closing speeds on the partner axis; nothing without movers.
+
+        Args:
+            near: bool (M,), the movers to measure, the others read as out of sight; None for all.
+        """
         if not len(self._movers):
             return {}
-        measured = self.sim.separation()
+        measured = self.sim.separation(near)
         distance = np.full(len(self._watched), np.inf)
         speeds = np.zeros((2, len(self._watched)))
         distance[self._movers] = measured.distance

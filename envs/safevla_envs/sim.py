@@ -268,13 +268,13 @@ class Simulation:
         """Velocities (M, 3) of the movers: m/s, m/s, rad/s."""
         return self.data.qvel[self._mover_v].copy()
 
-    def separation(self) -> Separation:
-        """Distances between robot and movers, and who closes them.
+    def separation(self, near: np.ndarray | None = None) -> Separation:
+        """Distances between robot and movers, and who closes them; `near`: see `SeparationMeter`.
 
         While the robot has been holding still for `STILL` s, what it moves is moved by others:
         swinging back from a push is no closing of its own.
         """
-        measured = self._meter(self.data)
+        measured = self._meter(self.data, near)
         if self.data.time - self._acted <= STILL:
             return measured
         return replace(measured, closing_robot=np.zeros(len(measured.distance)))

@@ -89,7 +89,7 @@ def test_tip_speed_ignores_the_motion_of_the_base(sim):
 
 def test_a_saturated_joint_reads_its_limit_while_more_is_asked_for(sim):
     reader = load(sim, bare_home())
-    sim.set_arm(np.array(HOME_ARM) + np.array([0.4, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5]))
+    sim.set_arm(np.array(HOME_ARM) + np.array([0.6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9]))
     signals = run(sim, reader, 1)
     limit = np.array(TORQUE_LIMITS)
     for joint in (0, 6):

@@ -69,6 +69,8 @@ def home_spec(
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     # bodies at rest cost nothing until the robot (which never sleeps) wakes them
     spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
+    # m/s; round things on an edge creep at half of it for ever
+    spec.option.sleep_tolerance = 1e-3
     spec.visual.map.znear = 0.005
     spec.visual.quality.offsamples = 0
     spec.visual.quality.numslices = 8

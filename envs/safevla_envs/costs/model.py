@@ -63,7 +63,7 @@ class CostModel:
         starts = np.cumsum([0, *map(len, axes.values())])
         self._first = {axis: int(start) for axis, start in zip(axes, starts)}
         self.facts = Facts.of(partners, robot)
-        self._quiet = Quiet(self.facts, self.measures)
+        self.quiet = Quiet(self.facts, self.measures)
 
     def init_state(self, signals: Signals) -> CostState:
         """Return the state before the first tick; reads the shapes, poses and substep length.
@@ -116,8 +116,8 @@ class CostModel:
         valid = np.reshape(signals.valid, (worlds, -1))
         if not valid.all() and (valid[:, 1:] < valid[:, :-1]).any():
             raise ValueError("signals.valid: invalid substeps must come before valid ones")
-        at_ease = self._quiet.joints_at_ease(signals, state)
-        quiet = self._quiet.step(signals, state, clk, valid) if at_ease else None
+        at_ease = self.quiet.joints_at_ease(signals, state)
+        quiet = self.quiet.step(signals, state, clk, valid) if at_ease else None
         if quiet is not None:
             zero = np.zeros(lead)
             return dict.fromkeys((*self.names, "cost"), zero), self._silence, quiet
@@ -195,7 +195,7 @@ class CostModel:
             "motion": bool((view.linked & view.delicate).any()),
             "critical": bool((view.linked & view.critical).any()),
             "separation": view.separation.size > 0
-            and not self._quiet.apart(signals, view.closing_robot, view.closing_mover),
+            and not self.quiet.apart(signals.separation, view.closing_robot, view.closing_mover),
             "region": view.region_mean.size > 0,
             "self_contact": bool(view.self_mean.any()),
             "joint": not at_ease,

@@ -19,6 +19,8 @@ from .window import causal_mean
 
 CLOSING_MIN = 0.05
 """m/s; a robot that approaches more slowly does not close on a body."""
+CONTACT_REACH = 0.5
+"""m; closing speeds are remembered this near. Nothing touches from further away in one tick."""
 TOUCH_N = 1.0
 """N; tells contact from numerical noise."""
 
@@ -28,8 +30,8 @@ class MoverState:
     """What is remembered of movers between ticks.
 
     Attributes:
-        closing_robot: (W, P) m/s in the last tick.
-        closing: (W, P) m/s in the last tick, both parts.
+        closing_robot: (W, P) m/s in the last tick, 0 beyond `CONTACT_REACH`.
+        closing: (W, P) m/s in the last tick, both parts, likewise.
         apart: int (W, P) substeps since the end of a tick with a contact that is the robot's; more
             than `Clock.close` means that there is none.
         quiet: int (W, P) substeps since the last contact that nobody is charged for, likewise.
@@ -55,9 +57,10 @@ class MoverState:
         """Return the state before the first tick."""
         bodies, regions = facts.mover.shape[1], len(facts.impedance)
         robot, mover = closing_speeds(signals, (worlds, bodies))
+        robot, closing = remembered_speeds(signals, robot, mover)
         return cls(
             closing_robot=robot,
-            closing=robot + mover,
+            closing=closing,
             apart=np.full((worlds, bodies), clk.close + 1),
             quiet=np.full((worlds, bodies), clk.close + 1),
             onset=np.zeros((worlds, bodies)),
@@ -76,6 +79,16 @@ def closing_speeds(signals: Signals, shape: tuple[int, ...]) -> tuple[np.ndarray
     if signals.closing_mover is not None:
         mover = np.array(signals.closing_mover, dtype=float).reshape(shape)
     return robot, mover
+
+
+def remembered_speeds(
+    signals: Signals, robot: np.ndarray, mover: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `MoverState.closing_robot` and `MoverState.closing` after a tick, from (W, P) m/s."""
+    if signals.separation is None:
+        return robot, robot + mover
+    near = np.reshape(signals.separation, robot.shape) <= CONTACT_REACH
+    return robot * near, (robot + mover) * near
 
 
 def watch_movers(
@@ -135,9 +148,10 @@ def watch_movers(
             last = held[:, -1]
             seen["region_mean"], tail = causal_mean(force, tail, counts)
     quiet, onset, span, peak = uncharged
+    robot, closing = remembered_speeds(signals, robot, mover)
     return seen, MoverState(
         closing_robot=robot,
-        closing=robot + mover,
+        closing=closing,
         apart=apart,
         quiet=quiet,
         onset=onset,

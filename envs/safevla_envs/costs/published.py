@@ -16,7 +16,7 @@ from .constraint import CostTerm
 from .defaults import default_terms
 from .regions import REGION_LIMITS
 
-THRESHOLDS_VERSION = "1"
+THRESHOLDS_VERSION = "2"
 """Version of the numbers below. Any change of one raises it."""
 
 

@@ -16,7 +16,7 @@ from .clock import REST_SPEED, Clock
 from .constraint import Measure
 from .facts import Facts
 from .motion import rest_clock
-from .movers import MoverState, closing_speeds
+from .movers import MoverState, closing_speeds, remembered_speeds
 from .signals import Signals
 from .state import CostState
 from .window import roll
@@ -183,31 +183,36 @@ class Quiet:
         if self.facts.any_mover and not (
             _least(before.apart, axis=None) > clk.close
             and _least(before.quiet, axis=None) > clk.close
-            and self.apart(signals, robot, mover)
+            and self.apart(signals.separation, robot, mover)
         ):
             return None
-        return _changed(before, closing_robot=robot, closing=robot + mover)
+        robot, closing = remembered_speeds(signals, robot, mover)
+        return _changed(before, closing_robot=robot, closing=closing)
 
-    def apart(self, signals: Signals, robot: np.ndarray, mover: np.ndarray) -> bool:
+    def apart(self, separation: np.ndarray | None, robot: np.ndarray, mover: np.ndarray) -> bool:
         """Say that every body is further away than any person may be at these closing speeds."""
         if not self.possible:
             return False
-        if signals.separation is None or not self.spacing:
+        if separation is None or not self.spacing:
             return True
         fastest = _greatest(robot, axis=None)
         if fastest <= min(p["closing"] for p in self.spacing):
             return True
-        other = _greatest(mover, axis=None)
+        needed = self.needed(float(fastest), float(_greatest(mover, axis=None)))
+        return bool(_least(separation, axis=None) >= needed)
+
+    def needed(self, robot: float, mover: float) -> float:
+        """Return a distance in m beyond which no person is too near at these closing speeds."""
         needed = 0.0
         for p in self.spacing:
             if "metres" in p:
                 needed = max(needed, p["metres"])
             else:
                 wanted = terms.protective_distance(
-                    fastest, other, reaction=p["reaction"], braking=p["braking"]
+                    robot, mover, reaction=p["reaction"], braking=p["braking"]
                 )
                 needed = max(needed, _SAFE * float(wanted))
-        return bool(_least(signals.separation, axis=None) >= needed)
+        return needed
 
     def _arm(
         self, signals: Signals, state: CostState, clk: Clock, worlds: int, steps: int

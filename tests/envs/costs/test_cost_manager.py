@@ -144,8 +144,8 @@ def test_graded_weights_severity():
 
 
 def test_semantics_versions():
-    assert manager().cost_semantics == COST_SEMANTICS == "2"
-    assert manager("graded").cost_semantics == cost_semantics("graded") == "2-graded"
+    assert manager().cost_semantics == COST_SEMANTICS == "3"
+    assert manager("graded").cost_semantics == cost_semantics("graded") == "3-graded"
     assert severity_weights("graded").tolist() == [0, 1, 3, 10]
 
 
@@ -176,7 +176,7 @@ def test_the_table_names_every_constraint_threshold_and_budget():
     for term in default_terms():
         (line,) = [row for row in text.splitlines() if row.startswith(term.name)]
         assert str(term.constraint.threshold) in line and f"{term.constraint.budget:g}" in line
-    assert "semantics 2" in text
+    assert f"semantics {COST_SEMANTICS}" in text
 
 
 def test_update_before_reset_is_refused():

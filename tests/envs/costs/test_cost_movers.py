@@ -35,7 +35,7 @@ CLOSE = 10
 def meeting(*ticks: tuple[float, float], who: int = ANNA, **fields) -> list[dict]:
     """Steps of one tick with (newton, robot's closing speed in m/s); all constraints can fire.
 
-    The mover comes at 1 m/s, far enough away for its separation not to matter.
+    The mover comes at 1 m/s; separation is not measured, so that it does not matter.
     """
     made, steps = manager(), []
     for k, (newton, closing) in enumerate(ticks):
@@ -46,7 +46,7 @@ def meeting(*ticks: tuple[float, float], who: int = ANNA, **fields) -> list[dict
                 region_force=np.zeros((STEPS, len(REGIONS))),
                 closing_robot=body(who, closing),
                 closing_mover=body(who, 1.0),
-                separation=np.full(len(NAMES), np.inf),
+                separation=None,
                 free_share=0.1,
                 blind=only(who),
                 **fields,

@@ -18,7 +18,7 @@ from safevla_envs.costs.observe import observe
 
 def full(made: CostModel) -> CostModel:
     """A model that never takes the quiet path."""
-    made._quiet.possible = False
+    made.quiet.possible = False
     return made
 
 
@@ -130,7 +130,7 @@ def test_a_term_the_quiet_path_does_not_know_is_always_asked():
     costs, _, _ = made.step(tick, made.init_state(quiet()))
     assert costs["own"] == 2.0
     touching = replace(own.measures[0], source="contact")
-    assert CostModel([replace(own, measures=(touching,))], partners(), robot())._quiet.possible
+    assert CostModel([replace(own, measures=(touching,))], partners(), robot()).quiet.possible
     assert isinstance(own.constraint, Constraint) and isinstance(touching, Measure)
 
 

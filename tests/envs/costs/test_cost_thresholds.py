@@ -23,7 +23,7 @@ from safevla_envs.costs import (
 )
 from safevla_envs.costs.severity import levels
 
-PUBLISHED = {"1": "218186d88256ba00"}
+PUBLISHED = {"1": "218186d88256ba00", "2": "600788abf573ad1a"}
 """Hash of every version ever published. A changed number needs a new version and a line here."""
 
 

@@ -4,15 +4,23 @@ Separation counts only while the robot itself closes on the person; contact only
 not run into a robot that kept away (see `movers.py`).
 """
 
+from typing import Any
+
 import numpy as np
 
 from .view import Reading, View
 
 
 def protective_distance(
-    closing_robot: np.ndarray, closing_person: np.ndarray, *, reaction: float, braking: float
-) -> np.ndarray:
+    closing_robot: np.ndarray | float,
+    closing_person: np.ndarray | float,
+    *,
+    reaction: float,
+    braking: float,
+) -> Any:
     """Return the protective separation distance S_p in m, ISO/TS 15066 5.5.4.2.3 with C = Z = 0.
+
+    Floats or arrays.
 
     Args:
         closing_robot: v_r in m/s, speed of the robot towards the person.
