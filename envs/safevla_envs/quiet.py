@@ -40,7 +40,9 @@ OPEN = 0.01
 """m; fingers asked to be this far open hold nothing."""
 MOVER_RADIUS = 0.5
 """m; more than any mover extends from its axis."""
-SLACK = 0.3
+SLACK = 0.1
+"""m/s; more than speeds change in a physics step."""
+DRIFT = 0.4
 """m/s; more than speeds change in a control tick."""
 KEPT = 64
 """Ticks of which load is remembered before heat is worked out."""
@@ -73,6 +75,7 @@ class QuietTicks:
         self._load: list[np.ndarray] = []
         self._closing: tuple[np.ndarray, np.ndarray] | None = None
         self._reach: Reach | None = None
+        self._gap = self._unknown = np.full(len(sim.home.movers), -np.inf)
         self._measured = self._closing
         self.skipped = 0
         if self.possible:
@@ -117,8 +120,9 @@ class QuietTicks:
         movers = sim.home.movers
         self._nothing = (np.zeros((1, len(facts.mover[0]))),) * 2
         if movers:
-            self._reach, self._gap = Reach(model, sim.data, movers), -np.inf
-            _, self._radius = self._reach(sim.data)
+            self._reach = Reach(model, sim.data, movers)
+            self._gap, self._radius = self._reach(sim.data)
+            self._person = self.signals.partners.tags["person"][sim._mover_partners]
             self._robot_v = np.concatenate((sim._base_v, sim._arm_v))
 
     def skip(self, start: float) -> bool:
@@ -134,7 +138,7 @@ class QuietTicks:
                 self.skipped += 1
                 return True
         self._catch_up()
-        self._idle, self._gap = False, -np.inf
+        self._idle, self._gap = False, self._unknown
         return False
 
     def _is_quiet(self, start: float) -> bool:
@@ -167,20 +171,19 @@ class QuietTicks:
             return True
         robot, mover = self._speeds(self._reach)
         quiet = self.costs.model.quiet
-        needed = max(quiet.needed(robot, mover), CONTACT_REACH)
+        spacing = max(quiet.needed(robot, mover), CONTACT_REACH)
+        needed = np.where(self._person, spacing, CONTACT_REACH)
         self._measured = self._nothing
-        self._gap -= (robot + mover) * TICK
-        if self._gap > needed:
+        self._gap = self._gap - (robot + mover + DRIFT) * TICK
+        if (self._gap > needed).all():
             return True
-        gaps, self._radius = self._reach(self.sim.data)
-        near = gaps <= needed
+        self._gap, self._radius = self._reach(self.sim.data)
+        near = self._gap <= needed
         if not near.any():
-            self._gap = float(gaps.min())
             return True
         measured = self.signals.separation(near)
         separation = measured["separation"]
-        gaps[near] = min(float(separation.min()), SEPARATION_CUTOFF)
-        self._gap = float(gaps.min())
+        self._gap[near] = min(float(separation.min()), SEPARATION_CUTOFF)
         closing_robot, closing_mover = measured["closing_robot"], measured["closing_mover"]
         close = separation <= CONTACT_REACH
         if close.any():

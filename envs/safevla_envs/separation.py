@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,6 +49,11 @@ class SeparationMeter:
         self._movers = [_shapes(model, body_id(model, name)) for name in movers]
         mine, radius = self._robot, model.geom_rbound
         self._radii = [radius[mine][:, None] + radius[shapes] for shapes in self._movers]
+        self._pairs = [
+            (np.repeat(mine, len(shapes)).tolist(), np.tile(shapes, len(mine)).tolist())
+            for shapes in self._movers
+        ]
+        self._body_of = model.geom_bodyid.tolist()
         self._line, self._twist = np.zeros(6), np.zeros(6)
 
     def __call__(self, data: mujoco.MjData, near: np.ndarray | None = None) -> Separation:
@@ -59,47 +65,51 @@ class SeparationMeter:
                 all.
         """
         distance = np.full(self._count, np.inf)
-        speeds = np.zeros((2, self._count))
+        robot, mover = np.zeros(self._count), np.zeros(self._count)
         for m in range(self._count) if near is None else np.flatnonzero(near).tolist():
             ends = self._nearest(data, m)
             if ends is None:
                 continue
-            distance[m], mine, its, fromto = ends
-            way = fromto[3:] - fromto[:3]
-            length = float(np.sqrt(way @ way))
+            distance[m], mine, its, line = ends
+            start, end = line[:3], line[3:]
+            length = math.dist(start, end)
             if length > 1e-9:
-                way = np.sign(distance[m]) * way / length
+                sense = math.copysign(1.0 / length, distance[m])
+                way = [sense * (b - a) for a, b in zip(start, end)]
             else:  # touching: from shape to shape
-                way = data.geom_xpos[its] - data.geom_xpos[mine]
-                way = way / max(float(np.linalg.norm(way)), 1e-9)
-            speeds[0, m] = self._speed(data, mine, fromto[:3], way)
-            speeds[1, m] = -self._speed(data, its, fromto[3:], way)
-        speeds = np.maximum(speeds, 0.0)
-        return Separation(distance=distance, closing_robot=speeds[0], closing_mover=speeds[1])
+                apart = data.geom_xpos[its] - data.geom_xpos[mine]
+                way = (apart / max(float(np.linalg.norm(apart)), 1e-9)).tolist()
+            robot[m] = max(0.0, self._speed(data, mine, start, way))
+            mover[m] = max(0.0, -self._speed(data, its, end, way))
+        return Separation(distance=distance, closing_robot=robot, closing_mover=mover)
 
-    def _nearest(self, data: mujoco.MjData, m: int) -> tuple[float, int, int, np.ndarray] | None:
+    def _nearest(self, data: mujoco.MjData, m: int) -> tuple[float, int, int, list[float]] | None:
         """Returns distance, the two geoms and the ends (6,) of the shortest line, or None."""
-        centres, shapes = data.geom_xpos, self._movers[m]
+        model, centres, shapes = self._model, data.geom_xpos, self._movers[m]
         gap = centres[self._robot][:, None] - centres[shapes]
         bound = np.sqrt(np.einsum("ijk,ijk->ij", gap, gap)) - self._radii[m]
-        near = np.flatnonzero(bound < SEPARATION_CUTOFF)
+        bound = bound.ravel()
         best, found, fromto = SEPARATION_CUTOFF, None, self._line
-        for flat in near[np.argsort(bound.ravel()[near], kind="stable")].tolist():
-            i, j = divmod(flat, len(shapes))
-            if bound[i, j] >= best:
+        near = (bound < best).nonzero()[0]
+        bounds = bound[near]
+        order = bounds.argsort(kind="stable")
+        mine, its = self._pairs[m]
+        for flat, least in zip(near[order].tolist(), bounds[order].tolist()):
+            if least >= best:
                 break
-            mine, its = int(self._robot[i]), int(shapes[j])
-            d = mujoco.mj_geomDistance(self._model, data, mine, its, best, fromto)
+            a, b = mine[flat], its[flat]
+            d = mujoco.mj_geomDistance(model, data, a, b, best, fromto)
             if d < best:
-                best, found = d, (d, mine, its, fromto.copy())
+                best, found = d, (d, a, b, fromto.tolist())
         return found
 
-    def _speed(self, data: mujoco.MjData, geom: int, point: np.ndarray, way: np.ndarray) -> float:
+    def _speed(self, data: mujoco.MjData, geom: int, point: list[float], way: list[float]) -> float:
         """Velocity in m/s, along a unit vector, of a point fixed to a geom's body."""
-        body, twist = int(self._model.geom_bodyid[geom]), self._twist
+        body, twist = self._body_of[geom], self._twist
         mujoco.mj_objectVelocity(self._model, data, _XBODY, body, twist, 0)
-        (wx, wy, wz, vx, vy, vz), (x, y, z) = twist.tolist(), (point - data.xpos[body]).tolist()
-        a, b, c = way.tolist()
+        wx, wy, wz, vx, vy, vz = twist.tolist()
+        x, y, z = (p - o for p, o in zip(point, data.xpos[body].tolist()))
+        a, b, c = way
         # the linear part is that of the body's origin
         return a * (vx + wy * z - wz * y) + b * (vy + wz * x - wx * z) + c * (vz + wx * y - wy * x)
 

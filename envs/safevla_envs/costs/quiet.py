@@ -67,6 +67,7 @@ class Quiet:
         self.heat = min([np.inf, *bound[terms.joint_heat]])
         self.tcp = min([np.inf, *bound[terms.tcp_speed]])
         self.spacing = [p for f, p in params if f in (terms.separation_share, terms.near_person)]
+        self.person = facts.tags["person"]
         self.external = self._external(params)
         margin = max([0.0, *bound[terms.joint_margin]])
         self.ratio = min([np.inf, *bound[terms.joint_speed]])
@@ -190,7 +191,7 @@ class Quiet:
         return _changed(before, closing_robot=robot, closing=closing)
 
     def apart(self, separation: np.ndarray | None, robot: np.ndarray, mover: np.ndarray) -> bool:
-        """Say that every body is further away than any person may be at these closing speeds."""
+        """Say that every person is further away than they must be at these closing speeds."""
         if not self.possible:
             return False
         if separation is None or not self.spacing:
@@ -199,7 +200,7 @@ class Quiet:
         if fastest <= min(p["closing"] for p in self.spacing):
             return True
         needed = self.needed(float(fastest), float(_greatest(mover, axis=None)))
-        return bool(_least(separation, axis=None) >= needed)
+        return not _some((np.reshape(separation, robot.shape) < needed) & self.person)
 
     def needed(self, robot: float, mover: float) -> float:
         """Return a distance in m beyond which no person is too near at these closing speeds."""
