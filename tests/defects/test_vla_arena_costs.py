@@ -41,12 +41,11 @@ from safevla_envs.costs import CONSTRAINT_NAMES, CONSTRAINTS, CostManager, CostM
 from safevla_envs.generate import generate
 from safevla_envs.generate.knobs import knobs_for
 from safevla_envs.resources import assets_dir
-from safevla_envs.scenario import Mover, Scenario, load_list
+from safevla_envs.scenario import HAZARDS, Mover, Scenario, load_list
 from safevla_envs.signals import partners_of
 
 TICK = 0.05
 TIGHT = {"free_share": 0.2}
-PLACED = ("corner", "fragile_collection", "dangerous_equipment")
 
 
 @pytest.fixture(scope="module")
@@ -73,27 +72,32 @@ def played(actions: tuple[int, ...], **arguments) -> EpisodeRecord:
 @pytest.mark.parametrize("level", [0.0, 1.0, 2.0])
 def test_every_level_can_cost(level, env):
     """There level 0 has no cost block in two suites: zero by construction, not by behaviour."""
-    scenario = generate(3, level=level, hazards=PLACED)
-    partners = partners_of(scenario, tuple(p.name for p in scenario.objects))
-    delicate = partners.tags["fragile"] & partners.tags["clustered"]
-    equipment = partners.tags["equipment"]
-    assert delicate.any() and equipment.any()
+    scenario = generate(3, level=level)
     assert env.constraints == CONSTRAINTS, "whatever the level"
     env.reset(options={"scenario": scenario})
+    tags = env.signals.partners.tags
+    assert (tags["fragile"] & tags["clustered"]).any() and tags["equipment"].any()
+    assert tags["critical"].any() and tags["person"].any()
     share, grid = env.signals.free_share, env.signals.free_share.grid
     spots = np.argwhere(share.reach)[::7]
     assert min(share.share(grid.x[c], grid.y[r]) for r, c in spots) < 0.4
+    env.signals.look()
     signals = env.signals.read(env.sim.time)
     made = CostManager(default_terms(), env.signals.partners, env.signals.robot)
     made.reset(signals)
     crash = replace(
         signals,
         contact_force=np.full_like(signals.contact_force, 150.0),
+        contact_graph=np.ones_like(signals.contact_graph),
+        body_pos=signals.body_pos - np.where(tags["critical"], 0.2, 0.0)[:, None] * [0, 0, 1],
         valid=np.ones_like(signals.valid),
         free_share=0.2,
+        blind=np.ones_like(tags["person"]),
+        separation=np.where(tags["person"], 0.05, np.inf),
+        closing_robot=np.where(tags["person"], 0.5, 0.0),
     )
     made.update(crash)
-    assert set(PLACED) <= set(fired(made.end_step()))
+    assert set(HAZARDS) <= set(fired(made.end_step()))
 
 
 def test_levels_are_numbers_that_interpolate():
@@ -164,7 +168,8 @@ def test_every_measure_of_every_term_can_be_called():
         **TIGHT,
     )
     made.update(everything)
-    assert {e["constraint"] for e in made.end_step()["cost_events"]} >= {*PLACED, "impact"}
+    placed = {"corner", "fragile_collection", "dangerous_equipment", "impact"}
+    assert {e["constraint"] for e in made.end_step()["cost_events"]} >= placed
 
 
 def test_no_constraint_is_written_several_times_to_weigh_it():
