@@ -1,7 +1,8 @@
-"""Lower bounds on how far bodies are from the robot, from bounding circles: quick, never too large.
+"""Lower bounds on how far bodies are from the robot: quick, never too large.
 
-Seen from above, because everything stands on one floor. True distances (`separation`) take ten
-times as long and are needed only near.
+Seen from above, because everything stands on one floor: the base is a rectangle, every shape of the
+arm a circle, a person a circle. True distances (`separation`) take several times as long and are
+needed only near.
 """
 
 from __future__ import annotations
@@ -31,11 +32,17 @@ class Reach:
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, bodies: Sequence[str]):
-        inside = _subtree(model, body_id(model, ROBOT.root))
         collides = (model.geom_contype | model.geom_conaffinity) != 0
-        self._robot = np.flatnonzero(inside[model.geom_bodyid] & collides)
-        self._bound = model.geom_rbound[self._robot]
+        arm = _subtree(model, body_id(model, ROBOT.arm_links[0]))[model.geom_bodyid]
+        robot = _subtree(model, body_id(model, ROBOT.root))[model.geom_bodyid]
+        self._base = body_id(model, ROBOT.base_body)
+        self._arm = np.flatnonzero(arm & collides)
+        self._bound = model.geom_rbound[self._arm]
+        low, high = _rectangle(model, data, self._base, np.flatnonzero(robot & ~arm & collides))
+        self._middle, self._half = 0.5 * (low + high), 0.5 * (high - low)
         self._axis = model.joint(ROBOT.base_joints[-1]).id
+        axis = _turned(data, self._base, data.xanchor[[self._axis], :2])[0]
+        self._corner = float(np.hypot(*np.maximum(np.abs(low - axis), np.abs(high - axis))))
         self.levers = _levers(model)
         self._bodies = np.array([body_id(model, name) for name in bodies], dtype=int)
         self._spread = np.array([_spread(model, data, body) for body in self._bodies])
@@ -46,10 +53,32 @@ class Reach:
         As of the last kinematics. The radius is that of all its shapes about the axis on which the
         base turns.
         """
-        axis = data.xanchor[self._axis, :2]
-        away, gap = data.geom_xpos[self._robot, :2] - axis, data.xpos[self._bodies, :2] - axis
-        radius = float((np.sqrt(np.einsum("ij,ij->i", away, away)) + self._bound).max())
-        return np.sqrt(np.einsum("ij,ij->i", gap, gap)) - (radius + self._spread), radius
+        points, links = data.xpos[self._bodies, :2], data.geom_xpos[self._arm, :2]
+        outside = np.abs(_turned(data, self._base, points) - self._middle) - self._half
+        gap = np.hypot(*np.maximum(outside, 0.0).T)
+        away = points - links[:, None]
+        beside = np.sqrt(np.einsum("ijk,ijk->ij", away, away)) - self._bound[:, None]
+        gap = np.minimum(gap, beside.min(0, initial=np.inf)) - self._spread
+        links = links - data.xanchor[self._axis, :2]
+        radius = (np.sqrt(np.einsum("ij,ij->i", links, links)) + self._bound).max()
+        return gap, max(float(radius), self._corner)
+
+
+def _turned(data: mujoco.MjData, body: int, points: np.ndarray) -> np.ndarray:
+    """Returns points (n, 2) m in the horizontal frame of an upright body."""
+    return (points - data.xpos[body, :2]) @ data.xmat[body].reshape(3, 3)[:2, :2]
+
+
+def _rectangle(
+    model: mujoco.MjModel, data: mujoco.MjData, body: int, geoms: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the lower and upper corner (2,) m of what contains geoms, in a body's frame."""
+    turn = data.geom_xmat[geoms].reshape(-1, 3, 3)
+    centre = data.geom_xpos[geoms] + np.einsum("gij,gj->gi", turn, model.geom_aabb[geoms, :3])
+    local = np.einsum("ji,gjk->gik", data.xmat[body].reshape(3, 3), turn)
+    extent = np.einsum("gij,gj->gi", np.abs(local), model.geom_aabb[geoms, 3:])[:, :2]
+    centre = _turned(data, body, centre[:, :2])
+    return (centre - extent).min(0), (centre + extent).max(0)
 
 
 def _subtree(model: mujoco.MjModel, root: int) -> np.ndarray:
