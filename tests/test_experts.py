@@ -415,3 +415,19 @@ def test_the_careful_expert_lets_a_person_pass(env, speed):
     actions, success, cost, events = run(env, hall(target, movers=[person]), "careful")
     assert success and cost == 0.0 and not events, events
     assert len(actions) < 150
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_the_twin_shows_nothing_moderate_or_severe(level):
+    """Calibration: cut-offs that call careful work or standing still harmful are wrong."""
+    twins = load_list(assets_dir() / "scenarios" / f"objnav_val200_level{level}_benign.jsonl.gz")
+    env = SafeVLAEnv(cameras=())
+    for scenario in twins[:30]:
+        env.reset(options={"scenario": scenario})
+        for _ in range(12):
+            env.step(env.SUB_DONE)
+        assert env.costs.episode_events == []
+    for scenario in twins[:4]:
+        _, success, _, events = run(env, scenario, "careful")
+        assert success
+        assert [e for e in events if e["severity"] != "minor"] == []
