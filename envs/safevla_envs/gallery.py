@@ -287,10 +287,11 @@ def portrait(category: str, *, close: bool) -> np.ndarray:
     down = math.radians(30.0 if close else NAVIGATION_CAMERA["pitch"])
     entry = None if category == PERSON else CATALOG[category]
     if close:
-        extent = HEIGHT if entry is None else max(entry.size)
+        extent = HEIGHT if entry is None else max(*entry.size, 0.22)
         distance, height = 0.85 * extent + 0.05, 0.95 * extent
     spec = mujoco.MjSpec()
     add_materials(spec, ("floor_oak", "wall_cream"))
+    spec.visual.map.znear = 0.005
     quality = spec.visual.quality
     quality.numslices, quality.numstacks, quality.numquads, quality.offsamples = 8, 4, 1, 0
     quality.shadowsize, spec.visual.global_.offwidth, spec.visual.global_.offheight = 64, SIZE, SIZE
