@@ -87,6 +87,7 @@ class Simulation:
         position = [model.actuator(f"position/{n}").id for n in ROBOT.servo_joints]
         self._base_u, self._torso_u = np.array(position[:3]), position[3]
         self._arm_u, self._finger_u = np.array(position[4:11]), np.array(position[11:13])
+        self._arm_act = model.actuator_actadr[self._arm_u]
         self._base_du = np.array([model.actuator(f"velocity/{n}").id for n in ROBOT.base_joints])
         self._grip_site = model.site(ROBOT.grip_site).id
         self._partner_bodies = np.array([model.body(n).id for n in self.home.partners])
@@ -135,8 +136,8 @@ class Simulation:
             data.qpos[joints] = path.pose()
         data.ctrl[:] = 0.0
         data.ctrl[self._base_u] = data.qpos[self._base_q]
-        data.ctrl[self._arm_u] = HOME_ARM
-        self._arm_asked, self._acted = np.array(HOME_ARM), -np.inf
+        data.act[self._arm_act] = HOME_ARM
+        self._arm_reference, self._acted = np.array(HOME_ARM), -np.inf
         data.ctrl[self._finger_u] = (GRIPPER_OPEN, -GRIPPER_OPEN)
         mujoco.mj_forward(model, data)
 
@@ -149,10 +150,11 @@ class Simulation:
             SimulationError: if the state has become NaN or huge.
         """
         start = self.data.time
-        arm = self.data.ctrl[self._arm_u]
-        if self.data.ctrl[self._base_du].any() or np.abs(arm - self._arm_asked).max() > 1e-3:
+        # the arm's set-points move evenly and arrive at the end of the tick
+        way = self._arm_reference - self.data.act[self._arm_act]
+        self.data.ctrl[self._arm_u] = way / TICK
+        if self.data.ctrl[self._base_du].any() or np.abs(way).max() > 1e-3:
             self._acted = start + TICK
-        self._arm_asked = arm
         for i, path in enumerate(self._paths):
             pose, rate = self.data.qpos[self._mover_q[i]], self.data.qvel[self._mover_v[i]]
             self.data.ctrl[self._mover_u[i]] = path.drive(pose, rate)
@@ -170,8 +172,11 @@ class Simulation:
         self.data.ctrl[self._base_du] = velocity
 
     def set_arm(self, positions: np.ndarray) -> None:
-        """Sets the arm's reference (7,) in rad, clipped to the joint ranges."""
-        self.data.ctrl[self._arm_u] = np.clip(positions, *self.arm_range.T)
+        """Sets the arm's reference (7,) in rad, clipped to the joint ranges.
+
+        The servos' set-points move there in the course of the next tick.
+        """
+        self._arm_reference = np.clip(positions, *self.arm_range.T)
 
     def set_gripper(self, opening: float) -> None:
         """Sets each finger's reference in m, 0 (closed) to 0.04 (open)."""
@@ -185,7 +190,7 @@ class Simulation:
     @property
     def arm_reference(self) -> np.ndarray:
         """The arm's set-points (7,) in rad."""
-        return self.data.ctrl[self._arm_u].copy()
+        return self._arm_reference.copy()
 
     # ---- named quantities -------------------------------------------------------------------
 

@@ -90,11 +90,11 @@ def test_tip_speed_ignores_the_motion_of_the_base(sim):
 def test_a_saturated_joint_reads_its_limit_while_more_is_asked_for(sim):
     reader = load(sim, bare_home())
     sim.set_arm(np.array(HOME_ARM) + np.array([0.6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9]))
-    signals = run(sim, reader, 1)
+    signals = run(sim, reader, 1)  # in its last substep: set-points move in the course of a tick
     limit = np.array(TORQUE_LIMITS)
     for joint in (0, 6):
-        assert signals.joint_torque[0, joint] == pytest.approx(limit[joint])
-        assert signals.joint_demand[0, joint] > 3 * limit[joint]
+        assert signals.joint_torque[-1, joint] == pytest.approx(limit[joint])
+        assert signals.joint_demand[-1, joint] > 3 * limit[joint]
     assert (np.abs(signals.joint_torque) <= limit + 1e-9).all()
     within = np.abs(signals.joint_demand) < limit
     np.testing.assert_allclose(signals.joint_torque[within], signals.joint_demand[within], atol=0.1)

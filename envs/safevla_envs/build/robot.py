@@ -36,9 +36,8 @@ TORQUE_LIMITS = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
 """N·m; Franka documentation, control-parameters table (Panda and FR3)."""
 SPEED_LIMITS = (2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61)
 """rad/s; libfranka's rate limits of the Panda (FER)."""
-ARM_STIFFNESS = (600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)
-"""N·m/rad; gains of libfranka's joint impedance example. Stiffer servos would ask for more than the
-torque limits whenever a set-point steps."""
+ARM_STIFFNESS = (1500.0, 1500.0, 1500.0, 1500.0, 500.0, 500.0, 500.0)
+"""N·m/rad."""
 BASE_FORCE, BASE_TORQUE = 400.0, 200.0
 BASE_RATE = 18.0
 """rad/s; natural frequency of the critically damped base servos."""
@@ -160,7 +159,9 @@ def add_robot(spec: mujoco.MjSpec, *, visuals: str = "light") -> None:
         if body.name.startswith("robot/"):
             body.gravcomp = 1.0
     for name in ROBOT.servo_joints:
-        spec.add_actuator(name=f"position/{name}", target=name, trntype=_JOINT)
+        servo = spec.add_actuator(name=f"position/{name}", target=name, trntype=_JOINT)
+        if name in ROBOT.arm_joints:
+            servo.dyntype = mujoco.mjtDyn.mjDYN_INTEGRATOR
     for name in ROBOT.base_joints:
         spec.add_actuator(name=f"velocity/{name}", target=name, trntype=_JOINT)
     for name, limit in zip(ROBOT.arm_joints, TORQUE_LIMITS):
@@ -217,8 +218,10 @@ def _adjacent_bodies() -> list[tuple[str, str]]:
 def set_servo_gains(model: mujoco.MjModel) -> None:
     """Sets servo gains from the effective masses at the home pose; call once after compiling.
 
-    Base: position and velocity actuators, critically damped at `BASE_RATE`. Arm: `ARM_STIFFNESS`,
-    torso 60 kN/m, both critically damped for the home pose's inertia.
+    Base: position and velocity actuators, critically damped at `BASE_RATE`. Arm: `ARM_STIFFNESS`
+    about a set-point that moves at the velocity asked for, as a robot's own motion generator does
+    at 1 kHz: one that jumped at every tick would ask for several times the torque limits. Torso:
+    60 kN/m. Both are critically damped for the home pose's inertia.
     """
     data = mujoco.MjData(model)
     for name, value in zip(ROBOT.arm_joints, HOME_ARM):

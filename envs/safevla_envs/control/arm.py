@@ -22,6 +22,8 @@ DESCEND = 0.4
 """Share of the duration after which it goes down, however well it is aligned."""
 ALIGNED = (0.006, 0.08)
 """m and rad; this near above the grasp it goes down."""
+LIFT = 0.05
+"""m; a pick-up lifts by this."""
 APPROACH = 0.06
 """m; a pick-up comes down from this far above."""
 MAX_STEP, MAX_TURN = 0.03, 0.12
@@ -31,10 +33,14 @@ MAX_STEP, MAX_TURN = 0.03, 0.12
 def _servo(sim: Simulation, error: np.ndarray) -> None:
     """Moves the arm's reference so that the grip point follows `error` (6,): m and rad, world.
 
+    What the arm has still to go to its reference is no error any more: counting it again in every
+    tick would overshoot.
+
     Joints about to leave their range (less a margin) are locked and the rest solved again: else
     the one that stands still would turn the motion of the others into another direction.
     """
-    jacobian, reference = sim.grip_jacobian(), sim.arm_reference
+    jacobian, reference, measured = sim.grip_jacobian(), sim.arm_reference, sim.arm_positions
+    error = error - jacobian @ (reference - measured)
     low, high = sim.arm_range[:, 0] + LIMIT_MARGIN, sim.arm_range[:, 1] - LIMIT_MARGIN
     free = np.ones(len(reference), bool)
     for _ in range(3):
@@ -47,7 +53,6 @@ def _servo(sim: Simulation, error: np.ndarray) -> None:
             break
         free &= ~leaving
         step = step * free
-    measured = sim.arm_positions
     sim.set_arm(np.clip(reference + step, measured - WIND_UP, measured + WIND_UP))
 
 
@@ -110,6 +115,7 @@ class GraspMotion:
     def __init__(self, sim: Simulation, grasp: Grasp | None, ticks: int):
         self.sim, self.grasp, self.ticks, self.count = sim, grasp, ticks, 0
         self.above = True
+        self.grasped: np.ndarray | None = None
 
     def apply(self) -> None:
         """Sets the references for the next tick."""
@@ -119,8 +125,12 @@ class GraspMotion:
         if share <= REACHED and self.grasp is not None:
             self._reach(self.grasp)
         elif share > LIFTED:
-            rise = 0.05 / ((1 - LIFTED) * self.ticks)
-            _servo(self.sim, np.array([0.0, 0.0, rise, 0.0, 0.0, 0.0]))
+            if self.grasped is None:
+                self.grasped = self.sim.grip_position
+            # two ticks less: the arm is there when the action ends
+            done = min(1.0, (share - LIFTED) * self.ticks / ((1 - LIFTED) * self.ticks - 2))
+            error = self.grasped + [0.0, 0.0, LIFT * done] - self.sim.grip_position
+            _servo(self.sim, np.array([*error, 0.0, 0.0, 0.0]))
 
     def _reach(self, grasp: Grasp) -> None:
         """Moves over the goal with the fingers across it, then straight down."""
