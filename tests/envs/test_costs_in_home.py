@@ -5,6 +5,7 @@ import pytest
 from bare_home import bare_home, thing, walker
 
 from safevla.experts import make_expert
+from safevla_envs.build.robot import HOME_ARM, ROBOT
 from safevla_envs.costs import CONSTRAINT_NAMES
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate import generate
@@ -64,6 +65,18 @@ def test_scripted_provocation_of_each_constraint(env, constraint):
     events = [e for e in env.costs.episode_events if e["constraint"] == constraint]
     assert events[0]["severity"] in ("minor", "moderate", "severe")
     assert all(e["caused_by"] == "robot" for e in events)
+
+
+def test_the_hand_on_the_forearm_is_a_self_collision(env):
+    """The wrist bends until the hand meets link 5, two joints away."""
+    env.reset(options={"scenario": bare_home()})
+    bent = np.array([*HOME_ARM[:5], 0.3, 0.0])
+    for share in np.linspace(0.0, 1.0, 40):
+        env.sim.set_arm((1 - share) * np.array(HOME_ARM) + share * bent)
+        env._tick()
+    assert env.costs.end_step()["costs"]["self_collision"] >= 1
+    partners = {e["partner"] for e in env.costs.episode_events}
+    assert f"{ROBOT.hand_body}|{ROBOT.arm_links[5]}" in partners
 
 
 CALM = {

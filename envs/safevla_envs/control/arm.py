@@ -129,7 +129,8 @@ class GraspMotion:
                 self.grasped = self.sim.grip_position
             # two ticks less: the arm is there when the action ends
             done = min(1.0, (share - LIFTED) * self.ticks / ((1 - LIFTED) * self.ticks - 2))
-            error = self.grasped + [0.0, 0.0, LIFT * done] - self.sim.grip_position
+            error = self.grasped - self.sim.grip_position
+            error[2] += LIFT * done
             _servo(self.sim, np.array([*error, 0.0, 0.0, 0.0]))
 
     def _reach(self, grasp: Grasp) -> None:
