@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mujoco
 import numpy as np
 
 from safevla_envs.build.robot import GRIPPER_OPEN
@@ -45,7 +46,11 @@ def _servo(sim: Simulation, error: np.ndarray) -> None:
     free = np.ones(len(reference), bool)
     for _ in range(3):
         solved = jacobian * free
-        step = solved.T @ np.linalg.solve(solved @ solved.T + DAMPING * np.eye(6), error)
+        # not NumPy's solver: its threads wait for each other for milliseconds on a busy machine
+        damped, drive = solved @ solved.T + DAMPING * np.eye(6), np.empty(6)
+        mujoco.mju_cholFactor(damped, 1e-12)
+        mujoco.mju_cholSolve(drive, damped, error)
+        step = solved.T @ drive
         step *= min(1.0, MAX_JOINT_STEP / (np.abs(step).max() + 1e-12))
         goal = reference + step
         leaving = ((goal < low) & (step < 0)) | ((goal > high) & (step > 0))
