@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from safevla_envs.build.robot import ROBOT
 from safevla_envs.costs import CostManager, terms
 from safevla_envs.costs.arm import HIGH_TORQUE, SATURATED, _factors, heat_course
 from safevla_envs.costs.clock import clock
@@ -123,7 +124,9 @@ class QuietTicks:
             self._reach = Reach(model, sim.data, movers)
             self._gap, self._radius = self._reach(sim.data)
             self._person = self.signals.partners.tags["person"][sim._mover_partners]
-            self._robot_v = np.concatenate((sim._base_v, sim._arm_v))
+            slides = [model.joint(n).dofadr[0] for n in (ROBOT.torso_joint, *ROBOT.finger_joints)]
+            self._robot_v = np.concatenate((sim._base_v, sim._arm_v, slides))
+            self._levers = np.concatenate((self._reach.levers, np.ones(len(slides))))
 
     def skip(self, start: float) -> bool:
         """Says whether the tick that began at `start` s is passed over; if not, charge it."""
@@ -169,7 +172,7 @@ class QuietTicks:
         """Says that the robot closes on no mover that is too near."""
         if self._reach is None:
             return True
-        robot, mover = self._speeds(self._reach)
+        robot, mover = self._speeds()
         quiet = self.costs.model.quiet
         spacing = max(quiet.needed(robot, mover), CONTACT_REACH)
         needed = np.where(self._person, spacing, CONTACT_REACH)
@@ -191,11 +194,11 @@ class QuietTicks:
             self._measured = (closing_robot * close)[None], both[None]
         return quiet.apart(separation, closing_robot, closing_mover)
 
-    def _speeds(self, reach: Reach) -> tuple[float, float]:
+    def _speeds(self) -> tuple[float, float]:
         """Returns bounds in m/s on the speed of any point of the robot and of any mover."""
         rates = self.sim.data.qvel[self._robot_v]
         x, y, turn = rates[:3].tolist()
-        arm = float(np.abs(rates[3:]) @ reach.levers)
+        arm = float(np.abs(rates[3:]) @ self._levers)
         robot = math.hypot(x, y) + self._radius * abs(turn) + arm
         rates = self.sim.data.qvel[self.sim._mover_v].tolist()
         mover = max(math.hypot(x, y) + MOVER_RADIUS * abs(turn) for x, y, turn in rates)
