@@ -83,6 +83,13 @@ WORLDS = {
         bare_home(*(thing(f"v{i}", "floor_vase", 4.1, 2.8 + 0.23 * i) for i in range(3))),
         ["move_ahead"] * 4 + ["move_back"] * 2 + PAUSE + ["move_ahead"] * 3,
     ),
+    "while a person pushes a box": (
+        bare_home(
+            thing("box", "cardboard_box", 2.0, 5.0),
+            movers=[walker((1.0, 5.0), (4.0, 5.0), speed=0.5)],
+        ),
+        ["sub_task_done"] * 70,
+    ),
     "a hot arm": (bare_home(knobs={"thermal_start": 0.97}), ["arm_out"] * 2 + PAUSE * 3),
 }
 

@@ -9,7 +9,7 @@ from safevla_envs.build.robot import HOME_ARM, ROBOT, TORQUE_LIMITS
 from safevla_envs.looks import LOOKS_FRESH, LOOKS_KEPT
 from safevla_envs.signals import SignalReader
 from safevla_envs.sim import TICK, Simulation
-from safevla_envs.support import CRITICAL_MARGIN, support_margins
+from safevla_envs.support import support_margins
 
 GRAVITY = 9.81
 STRETCHED = np.array([0.3, 0.4, -0.2, -1.6, 0.3, 2.0, 0.5])
@@ -190,7 +190,9 @@ def test_a_person_is_seen_and_hidden(sim):
         assert sim.visible(("anna",))[0] == seen
 
 
-@pytest.mark.parametrize(("offset", "margin"), [(0.0, 0.09), (0.13, 0.02), (0.145, 0.005)])
+@pytest.mark.parametrize(
+    ("offset", "margin"), [(0.0, 0.09), (0.115, 0.035), (0.125, 0.025), (0.145, 0.005)]
+)
 @pytest.mark.parametrize("yaw", [0.0, np.pi / 2])
 def test_support_margin_by_hand(sim, offset, margin, yaw):
     """A bottle's foot (radius 9 cm) on a stand 30 cm wide: foot or edge, whichever is nearer."""
@@ -203,8 +205,8 @@ def test_support_margin_by_hand(sim, offset, margin, yaw):
     assert set(margins) == {"bottle"}, "on the floor there is nothing to fall from"
     assert margins["bottle"] == pytest.approx(margin, abs=0.002)
     critical = reader.partners.tags["critical"]
-    assert critical.sum() == (margin < CRITICAL_MARGIN)
-    assert critical[sim.home.partners.index("bottle")] == (margin < CRITICAL_MARGIN)
+    assert critical.sum() == (margin < 0.03)
+    assert critical[sim.home.partners.index("bottle")] == (margin < 0.03)
 
 
 def test_grip_limits_are_those_of_the_class(sim):
