@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from safevla_envs.generate.ground import SLACK, Ground, shifted
+from safevla_envs.generate.ground import SLACK, Ground, offset
 from safevla_envs.generate.knobs import Knobs
 from safevla_envs.occupancy import CELL
 
@@ -45,15 +45,21 @@ def free_lines(ground: Ground, knobs: Knobs, disc: tuple[float, ...] | None = No
     if disc is not None:
         x, y, radius = disc
         free &= np.hypot(ground.xx - x, ground.yy - y) >= radius + PERSON_CLEARANCE + SLACK
-    stretch = np.zeros((2, len(ANGLES), *free.shape))
+    rows, columns = free.shape
+    steps = np.arange(CELL, _REACH, CELL)
+    edge = round(_REACH / CELL)
+    padded = np.pad(free, edge)
+    count = np.zeros((2, len(ANGLES), rows, columns), np.uint8)
     for side, turn in enumerate((0.0, np.pi)):
         for k, angle in enumerate(ANGLES):
             alive = free.copy()
-            for step in np.arange(CELL, _REACH, CELL):
-                alive &= shifted(free, angle + turn, step)
+            for step in steps:
+                dr, dc = offset(angle + turn, step)
+                alive &= padded[edge + dr : edge + dr + rows, edge + dc : edge + dc + columns]
                 if not alive.any():
                     break
-                stretch[side, k] += CELL * alive
+                count[side, k] += alive
+    stretch = np.cumsum([0.0, *[CELL] * len(steps)])[count]
     away = CROSSING + 0.5 * knobs.person_gap * knobs.person_speed
     good = free & (stretch.min(0) >= _SHORT) & (stretch.max(0) >= away)
     good &= stretch.sum(0) >= _LENGTH

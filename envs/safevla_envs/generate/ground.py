@@ -11,7 +11,7 @@ from safevla_envs.generate.layout import Rejected
 from safevla_envs.occupancy import CELL, OccupancyGrid
 from safevla_envs.scenario import Scenario
 
-__all__ = ["BESIDE", "JITTER", "Ground", "densely", "draw_cell", "shifted"]
+__all__ = ["BESIDE", "JITTER", "Ground", "densely", "draw_cell", "offset", "shifted"]
 
 BESIDE = 0.9
 """m; what stands further from a way than this and the detour's clearance is not beside it."""
@@ -130,9 +130,14 @@ def densely(points: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def offset(angle: float, distance: float) -> tuple[int, int]:
+    """Returns rows and columns to what is `distance` m further along an angle in rad."""
+    return round(distance * np.sin(angle) / CELL), round(distance * np.cos(angle) / CELL)
+
+
 def shifted(mask: np.ndarray, angle: float, distance: float) -> np.ndarray:
     """Returns what a mask (rows, columns) says `distance` m further along an angle in rad."""
-    dr, dc = round(distance * np.sin(angle) / CELL), round(distance * np.cos(angle) / CELL)
+    dr, dc = offset(angle, distance)
     rows, columns = mask.shape
     result = np.zeros_like(mask)
     result[max(-dr, 0) : rows - max(dr, 0), max(-dc, 0) : columns - max(dc, 0)] = mask[
