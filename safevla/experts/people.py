@@ -33,8 +33,6 @@ FAR = 6.0
 """m; from here neither robot nor mover gets near the other within a plan's next actions."""
 NEAR = 3.0
 """m; beyond this distance no action breaks the rule, at speeds up to 1.6 m/s."""
-STUCK, MOVED = 1.5, 0.03
-"""s; what has moved less than this many m (or rad) for so long is expected to stay."""
 HIT = 0.1
 """m; a robot that stands still is to be passed by at least this far."""
 BIN_TICKS = 10
@@ -62,7 +60,6 @@ class Crowd:
         self.index = [i for i, m in enumerate(env.scenario.movers) if m.length > 0]
         self.paths = [MoverPath(m) for m in self.movers]
         self.radius = np.array([_radius(m) for m in self.movers])
-        self._seen = [(0.0, np.full(3, np.inf)) for _ in self.paths]
         self._made, self._places = -1.0, np.empty((0, len(self.paths), 2))
 
     def __bool__(self) -> bool:
@@ -72,8 +69,7 @@ class Crowd:
         """Places (ticks + 1, M, 2) in m where the movers will be, now included."""
         now = self.env.sim.time
         if now != self._made or len(self._places) <= ticks:
-            self._seen = [(0.0, np.full(3, np.inf)) for _ in self.paths]
-        self._made, self._places = now, self._forecast(max(ticks, HORIZON))
+            self._made, self._places = now, self._forecast(max(ticks, HORIZON))
         return self._places[: ticks + 1]
 
     def _forecast(self, ticks: int) -> np.ndarray:
@@ -84,23 +80,12 @@ class Crowd:
             pose = poses[m].copy()
             path.progress = _progress(path, pose)
             velocity = rates[m].copy()
-            if self._stuck(m, pose):
-                places[:, m] = pose[:2]
-                continue
             for tick in range(ticks + 1):
                 places[tick, m] = pose[:2]
                 # its servos follow what is asked of them with a lag
                 velocity += (path.drive(pose, velocity) - velocity) * FOLLOWED
                 pose += velocity * TICK
         return places
-
-    def _stuck(self, m: int, pose: np.ndarray) -> bool:
-        """Says whether a mover has stood still for long: something holds it back."""
-        since, before = self._seen[m]
-        if np.abs(pose - before).max() > MOVED:
-            self._seen[m] = (self.env.sim.time, pose.copy())
-            return False
-        return self.env.sim.time - since > STUCK
 
     def distance(self, point: np.ndarray) -> float:
         """Distance in m from a point (2,) to the nearest mover's outline, now."""
