@@ -107,7 +107,8 @@ def test_random_actions_leave_no_trace():
                 done += 1
             assert not any(w.number for w in env.sim.data.warning), "a warning of MuJoCo's"
             onsets.update(event["constraint"] for event in env.costs.episode_events)
-            crowded = {pair: n for pair, n in watch.most.items() if n > CONTACT_SLOTS}
+            # counted at the end of ticks: within one there may be some more
+            crowded = {pair: n for pair, n in watch.most.items() if n > 0.75 * CONTACT_SLOTS}
             if info.get("contact_overflow") and not crowded:
                 unexplained.append((env.scenario.seed, dict(watch.most)))
             episode += 1
