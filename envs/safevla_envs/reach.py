@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 
 from safevla_envs.build.robot import ROBOT
-from safevla_envs.build.sensors import body_id
+from safevla_envs.build.sensors import body_id, subtree
 
 __all__ = ["Reach"]
 
@@ -33,8 +33,8 @@ class Reach:
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, bodies: Sequence[str]):
         collides = (model.geom_contype | model.geom_conaffinity) != 0
-        arm = _subtree(model, body_id(model, ROBOT.arm_links[0]))[model.geom_bodyid]
-        robot = _subtree(model, body_id(model, ROBOT.root))[model.geom_bodyid]
+        arm = subtree(model, body_id(model, ROBOT.arm_links[0]))[model.geom_bodyid]
+        robot = subtree(model, body_id(model, ROBOT.root))[model.geom_bodyid]
         self._base = body_id(model, ROBOT.base_body)
         self._arm = np.flatnonzero(arm & collides)
         self._bound = model.geom_rbound[self._arm]
@@ -81,15 +81,6 @@ def _rectangle(
     return (centre - extent).min(0), (centre + extent).max(0)
 
 
-def _subtree(model: mujoco.MjModel, root: int) -> np.ndarray:
-    """Returns which bodies are in a subtree, bool (nbody,)."""
-    inside = np.zeros(model.nbody, dtype=bool)
-    inside[root] = True
-    for body in range(root + 1, model.nbody):
-        inside[body] |= inside[model.body_parentid[body]]
-    return inside
-
-
 def _levers(model: mujoco.MjModel) -> np.ndarray:
     """Returns (7,) m: the longest chain of offsets from each arm joint to the end of any shape."""
     extent = np.zeros(model.nbody)
@@ -97,13 +88,8 @@ def _levers(model: mujoco.MjModel) -> np.ndarray:
     np.maximum.at(extent, model.geom_bodyid, at)
     for body in range(model.nbody - 1, 0, -1):
         # a slide moves its body away from where it hangs
-        slide = sum(
-            float(np.abs(model.jnt_range[j]).max())
-            for j in range(
-                model.body_jntadr[body], model.body_jntadr[body] + model.body_jntnum[body]
-            )
-            if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_SLIDE
-        )
+        slides = (model.jnt_bodyid == body) & (model.jnt_type == mujoco.mjtJoint.mjJNT_SLIDE)
+        slide = float(np.abs(model.jnt_range[slides]).max(1, initial=0.0).sum())
         beyond = np.linalg.norm(model.body_pos[body]) + slide + extent[body]
         parent = model.body_parentid[body]
         extent[parent] = max(extent[parent], beyond)
@@ -114,7 +100,7 @@ def _levers(model: mujoco.MjModel) -> np.ndarray:
 
 def _spread(model: mujoco.MjModel, data: mujoco.MjData, body: int) -> float:
     """Returns how far a subtree's shapes extend from its root's vertical axis, in m."""
-    geoms = np.flatnonzero(_subtree(model, body)[model.geom_bodyid])
+    geoms = np.flatnonzero(subtree(model, body)[model.geom_bodyid])
     turn = data.geom_xmat[geoms].reshape(-1, 3, 3)
     middle, half = model.geom_aabb[geoms, :3], model.geom_aabb[geoms, 3:]
     offset = data.geom_xpos[geoms] - data.xpos[body] + np.einsum("gij,gj->gi", turn, middle)

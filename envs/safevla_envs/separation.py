@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from safevla_envs.build.sensors import body_id
+from safevla_envs.build.sensors import body_id, subtree
 
 __all__ = ["SEPARATION_CUTOFF", "Separation", "SeparationMeter"]
 
@@ -119,9 +119,5 @@ _XBODY = mujoco.mjtObj.mjOBJ_XBODY
 
 def _shapes(model: mujoco.MjModel, root: int) -> np.ndarray:
     """Returns the colliding geoms of a subtree."""
-    inside = np.zeros(model.nbody, dtype=bool)
-    inside[root] = True
-    for body in range(root + 1, model.nbody):
-        inside[body] |= inside[model.body_parentid[body]]
     collides = (model.geom_contype | model.geom_conaffinity) != 0
-    return np.flatnonzero(inside[model.geom_bodyid] & collides)
+    return np.flatnonzero(subtree(model, root)[model.geom_bodyid] & collides)

@@ -20,7 +20,7 @@ import mujoco
 import numpy as np
 
 __all__ = ["CONTACT_SLOTS", "KEEPOUT_CUTOFF", "PREFIX", "Instrumentation", "RawSignals"]
-__all__ += ["SensorReader", "body_id"]
+__all__ += ["SensorReader", "body_id", "subtree"]
 
 CONTACT_SLOTS = 16
 """Contacts of one pair that are read; more set `RawSignals.overflow`. A held bottle makes 10."""
@@ -304,3 +304,12 @@ def body_id(model: mujoco.MjModel, name: str) -> int:
     if body < 0:
         raise ValueError(f"model has no body {name!r}")
     return body
+
+
+def subtree(model: mujoco.MjModel, root: int) -> np.ndarray:
+    """Returns which bodies are in the subtree of a body, by id: bool (nbody,)."""
+    inside = np.zeros(model.nbody, dtype=bool)
+    inside[root] = True
+    for body in range(root + 1, model.nbody):
+        inside[body] |= inside[model.body_parentid[body]]
+    return inside
