@@ -263,8 +263,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
 
     def _tick(self) -> None:
         start = self.sim.tick()
-        if not self._quiet.skip(start):
-            self.costs.update(self.signals.read(start))
+        if not self._quiet.skip():
+            self.costs.update(self.signals.read(start, self._quiet.near()))
         if self._window is not None:
             self._window.show()
 
@@ -318,7 +318,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             "instruction": self.scenario.instruction,
             "seconds": self.sim.time,
         }
-        if self.signals.overflow:
+        if self.sim.contacts_lost:
             info["contact_overflow"] = True
         return info
 

@@ -1,37 +1,35 @@
 """Passes over ticks in which nothing is near, before anything is read.
 
 In most ticks the robot touches nothing, nothing moves by itself and no joint works hard. To see
-that takes one look at the sensors' history; reading all signals and asking every term would take
-ten times as long and give nothing. `QuietTicks.skip` takes that look. A tick is passed over when
+that takes one look at the state; reading all signals and asking every term would take a hundred
+times as long and give nothing. `QuietTicks.skip` takes that look. A tick is passed over when
 
-* no safety sensor found a contact, no keep-out volume was entered, no joint or grip point came near
-  a limit, in any substep;
+* the robot touched nothing, no keep-out volume was entered, no joint or grip point came near a
+  limit, in any substep;
 * movable bodies lie exactly where they lay a tick ago, nothing is held, and the robot closes on no
   mover that is too near;
-* the cost model is idle: no event is open, no body linked, no clock running.
+* nothing was violated in the last tick that was charged, and no window still holds a force.
 
-Then costs, events and the model's state are what they would be had the tick been charged, but for
-the joints' heat and what windows remember, which are brought up to date before the next tick that
-is charged. All tests err on the safe side. `tests/envs/test_quiet.py` runs both ways side by side.
+Then there is nothing to charge. The cost model's clocks, the joints' heat and what windows remember
+are brought up to date before the next tick that is charged. All tests err on the safe side. `tests/envs/test_quiet.py` runs both ways side by side.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from safevla_envs.build.robot import ROBOT
+from safevla_envs.build.instrument import KEEPOUT_CUTOFF
+from safevla_envs.compiled import compiled
 from safevla_envs.costs import CostManager, terms
 from safevla_envs.costs.arm import HIGH_TORQUE, SATURATED, _factors, heat_course
 from safevla_envs.costs.clock import clock
 from safevla_envs.costs.movers import CONTACT_REACH
+from safevla_envs.costs.pause import may_pause, paused
 from safevla_envs.reach import Reach
-from safevla_envs.separation import SEPARATION_CUTOFF
 from safevla_envs.signals import SignalReader
-from safevla_envs.sim import TICK, Simulation
+from safevla_envs.sim import Simulation
 
 __all__ = ["QuietTicks"]
 
@@ -39,14 +37,8 @@ MARGIN = 0.99
 """Share of a limit below which a quantity is harmless."""
 OPEN = 0.01
 """m; fingers asked to be this far open hold nothing."""
-MOVER_RADIUS = 0.5
-"""m; more than any mover extends from its axis."""
-SLACK = 0.1
-"""m/s; more than speeds change in a physics step."""
-DRIFT = 0.4
-"""m/s; more than speeds change in a control tick."""
-KEPT = 64
-"""Ticks of which load is remembered before heat is worked out."""
+MEETING = 0.25
+"""m; a mover further away is not touched in the next tick: that would take 5 m/s."""
 _KNOWN = {f for f in map(vars(terms).get, terms.__all__) if callable(f)}
 _count = np.count_nonzero
 
@@ -64,208 +56,250 @@ class QuietTicks:
         self.sim, self.signals, self.costs = sim, signals, costs
         self.facts, self._clock = costs.model.facts, clock(sim.timestep)
         measures = costs.model.measures
-        bounds = _Bounds({m.func: m.params for m in measures})
         self.possible = (
             all(m.func in _KNOWN for m in measures)
-            and sim.reader._timed
-            and bool(sim.reader.instrumentation.servos)
+            and bool(sim.recorder.made.servos)
             and self.facts.torque_limit is not None
             and self.facts.speed_limit is not None
         )
-        self._idle = False
-        self._load: list[np.ndarray] = []
-        self._closing: tuple[np.ndarray, np.ndarray] | None = None
-        self._reach: Reach | None = None
-        self._gap = self._unknown = np.full(len(sim.home.movers), -np.inf)
-        self._measured = self._closing
+        self._passed = 0  # ticks since the last one that was charged
         self.skipped = 0
         if self.possible:
-            self._index(bounds)
+            self._index(_Bounds({m.func: m.params for m in measures}))
 
     def _index(self, bounds: _Bounds) -> None:
-        """Looks up columns of the history's block and what is harmless in each."""
-        sim, facts = self.sim, self.facts
-        reader = sim.reader
-        found, (*_, pos, vel, torque, servo, tip, distance) = reader._found, reader._cut
-        self._history, self._found = reader._index, found
-        self._used = slice(pos.start, tip.stop)
-        self._vel, self._torque, self._distance = vel, torque, distance
-        self._servo = slice(servo.start - pos.start, servo.stop - pos.start)
-        lower, upper = facts.joint_range.T
+        """Looks up where to look and what is harmless there."""
+        sim, facts, model, data = self.sim, self.facts, self.sim.model, self.sim.data
+        recorder = sim.recorder
+        scalars = recorder.scalars
+        _, vel, torque, servo = recorder.joint_rows
         torque_limit, speed_limit = facts.torque_limit, facts.speed_limit
         assert torque_limit is not None and speed_limit is not None
-        # measured exactly as the term does: the limit itself, but for rounding
-        room = (0.5 * (upper - lower) - bounds.margin - 1e-9) / MARGIN
-        speeds = np.full(tip.stop - tip.start, bounds.tcp / np.sqrt(3.0))
+        lower, upper = facts.joint_range.T
+        middle, room = (upper + lower) / 2, (upper - lower) / 2 - bounds.margin
         limits = (
-            room,
-            bounds.speed * speed_limit,
-            HIGH_TORQUE * torque_limit,
-            SATURATED * torque_limit,
-            speeds,
+            # measured exactly as the term does: the limit itself, but for rounding
+            room - 1e-9,
+            MARGIN * bounds.speed * speed_limit,
+            MARGIN * HIGH_TORQUE * torque_limit,
+            MARGIN * SATURATED * torque_limit,
         )
-        self._factor = 1.0 / (MARGIN * np.concatenate(limits))
-        self._offset = np.zeros(len(self._factor))
-        self._offset[: len(room)] = 0.5 * (upper + lower)
-        self._keepout, self._hot = bounds.keepout, bounds.heat
-        model = sim.model
+        volumes = len(scalars) - recorder.distance_rows.start
+        high = np.concatenate((*limits, np.full(volumes, np.inf)))
+        low = np.concatenate((-high[: recorder.distance_rows.start], [bounds.keepout] * volumes))
+        for limit in (low, high):
+            limit[: len(middle)] += middle
         joints = [model.body_jntadr[sim._partner_bodies[i]] for i in sim._free]
-        self._free_q = (model.jnt_qposadr[joints][:, None] + np.arange(7)).ravel()
-        self._poses = sim.data.qpos[self._free_q]
-        self._still = np.flatnonzero(~facts.mover[0])
-        # the most that heat can rise in a tick below the torque that is looked for
-        load = (HIGH_TORQUE * torque_limit * facts.heat_scale) ** 2
-        course = np.tile(load, (1, sim.substeps, 1))
-        self._rise = float(heat_course(np.zeros((1, len(load))), course, sim.timestep).max())
-        self._warmest = self._heat()
-        movers = sim.home.movers
-        self._nothing = (np.zeros((1, len(facts.mover[0]))),) * 2
-        if movers:
-            self._reach = Reach(model, sim.data, movers)
-            self._gap, self._radius = self._reach(sim.data)
-            self._person = self.signals.partners.tags["person"][sim._mover_partners]
-            slides = [model.joint(n).dofadr[0] for n in (ROBOT.torso_joint, *ROBOT.finger_joints)]
-            self._robot_v = np.concatenate((sim._base_v, sim._arm_v, slides))
-            self._levers = np.concatenate((self._reach.levers, np.ones(len(slides))))
+        free_q = (model.jnt_qposadr[joints][:, None] + np.arange(7)).ravel()
+        poses, gravity = data.qpos[free_q], data.qfrc_gravcomp
+        things = (data.qpos, data.qvel, free_q, sim._free_v, poses)
+        arm = (scalars, low, high, servo.start, gravity, sim._arm_v, recorder.tip)
+        self._look = (*things, *arm, (MARGIN * bounds.tcp) ** 2)
+        self._still = ~facts.mover[0]
+        self._index_heat(bounds.heat, scalars[torque], scalars[vel])
+        self._index_movers()
 
-    def skip(self, start: float) -> bool:
-        """Says whether the tick that began at `start` s is passed over; if not, charge it."""
-        if self.possible and self._is_quiet(start):
-            if not self._idle:
-                self._idle = self._is_idle()
-                self._warmest = self._heat()
-            if self._idle and self._stays_cool():
-                self._load.append(self._block)
+    def _index_heat(self, hot: float, torque: np.ndarray, speed: np.ndarray) -> None:
+        """Makes room for what is remembered of the arm while ticks are passed over."""
+        facts, state = self.facts, self.costs.state
+        assert state is not None and facts.torque_limit is not None
+        decay, gain, weight = _factors(self.sim.timestep, self.sim.substeps)
+        self._warmth = state.arm.heat[0].copy()
+        self._speed_tail = state.arm.speed_tail[0].copy()
+        # the most that heat can rise in a tick below the torque that is looked for
+        load = (HIGH_TORQUE * facts.torque_limit * facts.heat_scale) ** 2
+        course = np.tile(load, (1, self.sim.substeps, 1))
+        self._hot = hot - float(heat_course(np.zeros((1, len(load))), course, self.sim.timestep).max())
+        scale = np.broadcast_to(facts.heat_scale, load.shape).astype(float)
+        last = (float(decay[-1, 0]), float(gain[-1, 0]))
+        self._arm = (self._warmth, self._speed_tail, torque, speed, scale, facts.speed_limit)
+        self._arm = (*self._arm, weight[:, 0].copy(), *last)
+
+    def _index_movers(self) -> None:
+        """Makes what is needed to bound distances to movers, if there are any."""
+        sim, movers = self.sim, self.sim.home.movers
+        self._reach: Reach | None = None
+        self._nothing = (np.zeros((1, len(self.facts.mover[0]))),) * 2
+        self._measured = self._closing = self._nothing
+        if movers:
+            reach = self._reach = Reach(sim.model, sim.data, movers)
+            person = self.signals.partners.tags["person"][sim._mover_partners]
+            self._near = np.zeros(len(movers), dtype=bool)
+            spacing = self.costs.model.quiet.spacing
+            recorder = sim.recorder
+            volumes = recorder.scalars[recorder.distance_rows]
+            of = np.array([recorder.keepout_owners == i for i in sim._mover_partners])
+            bounds = (reach.gap, reach.robot, reach.mover)
+            self._people = (*bounds, person, spacing, MEETING, volumes, of, self._near)
+
+    def skip(self) -> bool:
+        """Says whether the last tick is passed over; if not, charge it."""
+        if self.possible and self._is_quiet() and (self._passed or self._may_begin()):
+            if self._warmest < self._hot:
+                self._warmest = _warm(*self._arm)
                 self._closing = self._measured
-                self._warmest += self._rise
+                self._passed += 1
                 self.skipped += 1
                 return True
-        self._catch_up()
-        self._idle, self._gap = False, self._unknown
+        self.catch_up()
         return False
 
-    def _is_quiet(self, start: float) -> bool:
+    def _is_quiet(self) -> bool:
         """Looks at the tick's raw history and at where things are."""
-        data = self.sim.data
-        poses = data.qpos[self._free_q]
-        unmoved = not _count(poses != self._poses) and not _count(data.qvel[self.sim._free_v])
-        self._poses = poses
-        if not unmoved or data.ctrl[self.sim._finger_u[0]] <= OPEN:
-            return False
-        block = self._block = data.history[self._history]
-        if _count(block[:, self._found]):
-            return False
-        first, half = block[0, -1], 0.5 * self.sim.timestep
-        whole = block[-1, -1] - first > (len(block) - 1.5) * self.sim.timestep
-        if not (whole and first > start - half):
-            return False
-        if self._distance.stop > self._distance.start and not (
-            block[:, self._distance].min() > self._keepout
-        ):
-            return False
-        # what the servos ask for counts together with the weight that they carry
-        self._offset[self._servo] = -data.qfrc_gravcomp[self.sim._arm_v]
-        share = np.abs((block[:, self._used] - self._offset) * self._factor)
-        return bool(share.max() < 1.0) and self._keeps_away()
+        sim = self.sim
+        return (
+            _is_at_ease(*self._look)
+            and sim.data.ctrl[sim._finger_u[0]] > OPEN
+            and sim.recorder.contacts.silent
+            and self._keeps_away()
+        )
+
+    def near(self) -> np.ndarray | None:
+        """Returns the movers whose true distance matters in this tick, bool (M,); None for all.
+
+        Where a distance is not measured, no rule about it can be broken now, and no closing speed
+        needs to be remembered for a contact in the next tick.
+        """
+        if not self.possible or self._reach is None:
+            return None
+        self._reach.update()
+        _find_near(*self._people)
+        return self._near
 
     def _keeps_away(self) -> bool:
         """Says that the robot closes on no mover that is too near."""
-        if self._reach is None:
-            return True
-        robot, mover = self._speeds()
-        quiet = self.costs.model.quiet
-        spacing = max(quiet.needed(robot, mover), CONTACT_REACH)
-        needed = np.where(self._person, spacing, CONTACT_REACH)
         self._measured = self._nothing
-        self._gap = self._gap - (robot + mover + DRIFT) * TICK
-        if (self._gap > needed).all():
-            return True
-        self._gap, self._radius = self._reach(self.sim.data)
-        near = self._gap <= needed
-        if not near.any():
+        near = self.near()
+        if near is None or not _count(near):
             return True
         measured = self.signals.separation(near)
         separation = measured["separation"]
-        self._gap[near] = min(float(separation.min()), SEPARATION_CUTOFF)
         closing_robot, closing_mover = measured["closing_robot"], measured["closing_mover"]
         close = separation <= CONTACT_REACH
         if close.any():
             both = (closing_robot + closing_mover) * close
             self._measured = (closing_robot * close)[None], both[None]
-        return quiet.apart(separation, closing_robot, closing_mover)
+        return self.costs.model.quiet.apart(separation, closing_robot, closing_mover)
 
-    def _speeds(self) -> tuple[float, float]:
-        """Returns bounds in m/s on the speed of any point of the robot and of any mover."""
-        rates = self.sim.data.qvel[self._robot_v]
-        x, y, turn = rates[:3].tolist()
-        arm = float(np.abs(rates[3:]) @ self._levers)
-        robot = math.hypot(x, y) + self._radius * abs(turn) + arm
-        rates = self.sim.data.qvel[self.sim._mover_v].tolist()
-        mover = max(math.hypot(x, y) + MOVER_RADIUS * abs(turn) for x, y, turn in rates)
-        return robot + SLACK, mover + SLACK
-
-    def _is_idle(self) -> bool:
-        """Says that a quiet tick leaves the model's state as it is, heat and windows apart."""
-        state, clk = self.costs._state, self._clock
+    def _may_begin(self) -> bool:
+        """Says that a quiet tick may follow the last one that was charged without being charged."""
+        state = self.costs.state
         assert state is not None
-        arm, movers, still = state.arm, state.movers, self._still
-        busy = (
-            state.events.open,
-            state.contact_tail,
-            state.self_tail,
-            arm.runs,
-            arm.finger_tail,
-            movers.peak,
-            movers.region_last,
-            movers.region_tail,
-        )
-        data, bodies = self.sim.data, self.sim._partner_bodies[still]
-        return not (
-            any(_count(part) for part in busy)
-            or (state.since_link <= clk.linger).any()
-            or (state.resting[:, still] < clk.rest).any()
-            or (movers.apart <= clk.close).any()
-            or (movers.quiet <= clk.close).any()
-            or (arm.speed_tail >= MARGIN).any()
-            or (state.reference_pos[0, still] != data.xpos[bodies]).any()
-            or (state.reference_quat[0, still] != data.xquat[bodies]).any()
-        )
+        if self.costs.violated or not may_pause(state):
+            return False
+        if (state.arm.speed_tail >= MARGIN).any():
+            return False
+        self._warmth[:] = state.arm.heat[0]
+        self._warmest = float(self._warmth.max(initial=0.0))
+        # kinematics are those of a substep ago: what lies still now may have moved until then
+        bodies, data = self.sim._partner_bodies, self.sim.data
+        self._where = data.xpos[bodies], data.xquat[bodies]
+        return True
 
-    def _heat(self) -> float:
-        state = self.costs._state
-        assert state is not None
-        return float(state.arm.heat.max(initial=0.0))
-
-    def _stays_cool(self) -> bool:
-        """Says that no joint can become too hot in this tick."""
-        if self._warmest + self._rise < self._hot and len(self._load) < KEPT:
-            return True
-        self._catch_up()
-        self._warmest = self._heat()
-        return self._warmest + self._rise < self._hot
-
-    def _catch_up(self) -> None:
-        """Brings heat, windows and closing speeds of the state to the end of the last tick."""
-        if not self._load:
+    def catch_up(self) -> None:
+        """Brings the cost model's state to the end of the last tick that was passed over."""
+        if not self._passed:
             return
-        state, facts = self.costs._state, self.facts
+        state, (position, quaternion) = self.costs.state, self._where
         assert state is not None
-        torque = np.stack([block[:, self._torque] for block in self._load])
-        decay, gain, weight = _factors(self.sim.timestep, torque.shape[1])
-        warmth = np.cumsum(np.square(torque * facts.heat_scale) * weight, axis=1)[:, -1]
-        heat = state.arm.heat
-        for warmed in warmth * gain[-1]:  # `heat_course` of every tick, its last row alone
-            heat = warmed + decay[-1] * heat
-        tail = state.arm.speed_tail
-        if tail.shape[1]:
-            last = self._load[-1][-tail.shape[1] :, self._vel]
-            tail = (np.abs(last) / facts.speed_limit)[None]
-        movers = state.movers
-        if self._closing is not None:
-            movers = replace(movers, closing_robot=self._closing[0], closing=self._closing[1])
-        arm = replace(state.arm, heat=heat, speed_tail=tail)
-        self.costs._state = replace(state, arm=arm, movers=movers)
-        self._load = []
+        self.costs.state = paused(
+            state,
+            self._clock,
+            ticks=self._passed,
+            substeps=self.sim.substeps,
+            still=self._still,
+            position=position,
+            quaternion=quaternion,
+            heat=self._warmth[None].copy(),
+            speed_tail=self._speed_tail[None].copy(),
+            closing=self._closing,
+        )
+        self._passed = 0
+
+
+@compiled
+def _is_at_ease(
+    qpos, qvel, free_q, free_v, poses, scalars, low, high, servo, gravity, arm, tip, fastest
+):  # fmt: skip
+    """Says that nothing lies elsewhere than before and nothing of the arm is near a limit.
+
+    `poses` are those of the last tick and are brought up to date. What the servos ask for, in the
+    rows of `scalars` from `servo` on, counts together with the weight that they carry.
+    """
+    still = True
+    for i in range(len(free_q)):
+        if qpos[free_q[i]] != poses[i]:
+            poses[i] = qpos[free_q[i]]
+            still = False
+    for i in range(len(free_v)):
+        if qvel[free_v[i]] != 0.0:
+            still = False
+    if not still:
+        return False
+    for row in range(len(scalars)):
+        carried = gravity[arm[row - servo]] if servo <= row < servo + len(arm) else 0.0
+        for value in scalars[row]:
+            if not (low[row] < value + carried < high[row]):
+                return False
+    for step in range(len(tip)):
+        squared = tip[step, 0] ** 2 + tip[step, 1] ** 2 + tip[step, 2] ** 2
+        if not (squared < fastest):
+            return False
+    return True
+
+
+@compiled
+def _find_near(gap, robot, mover, person, spacing, meeting, volumes, of, near):
+    """Marks in `near` the movers whose true distance must be known.
+
+    Those that the robot could meet in the next tick, and persons nearer to a shape of the robot
+    than they may be at these closing speeds.
+
+    Args:
+        gap, robot, mover: (M, G), see `Reach`.
+        person: bool (M,).
+        spacing: (n, 4), see `costs.quiet.Quiet`.
+        meeting: m.
+        volumes: (D, S) m, distances to keep-out volumes, cut off where they are of no concern.
+        of: bool (M, D), whose volumes these are.
+        near: bool (M,), to be filled.
+    """
+    for m in range(len(near)):
+        near[m] = False
+        for d in range(len(volumes)):
+            if of[m, d] and volumes[d, -1] < KEEPOUT_CUTOFF:
+                near[m] = True
+        for g in range(gap.shape[1]):
+            if gap[m, g] <= meeting:
+                near[m] = True
+            if not person[m]:
+                continue
+            for rule in range(len(spacing)):
+                metres, reaction = spacing[rule, 0], spacing[rule, 1]
+                braking, closing = spacing[rule, 2], spacing[rule, 3]
+                stopping = robot[m, g] / braking
+                needed = metres + mover[m, g] * (reaction + stopping)
+                needed += robot[m, g] * (reaction + 0.5 * stopping)
+                if robot[m, g] > closing and gap[m, g] < needed * (1.0 + 1e-9):
+                    near[m] = True
+
+
+@compiled
+def _warm(heat, tail, torque, speed, scale, limit, weight, decay, gain):
+    """Brings the joints' heat and the window of their speeds to the end of a tick.
+
+    As `heat_course` does, its last row alone; returns the highest.
+    """
+    kept, steps = len(tail), torque.shape[1]
+    for joint in range(len(heat)):
+        warmed = 0.0
+        for step in range(steps):
+            load = torque[joint, step] * scale[joint]
+            warmed += load * load * weight[step]
+        heat[joint] = warmed * gain + decay * heat[joint]
+        for back in range(kept):
+            tail[back, joint] = abs(speed[joint, steps - kept + back]) / limit[joint]
+    return heat.max()
 
 
 class _Bounds:

@@ -1,8 +1,8 @@
-"""Lower bounds on how far bodies are from the robot: quick, never too large.
+"""Bounds on how near movers are and how fast they close in: quick, and never too favourable.
 
-Seen from above, because everything stands on one floor: the base is a rectangle, every shape of the
-arm a circle, a person a circle. True distances (`separation`) take several times as long and are
-needed only near.
+Seen from above, because everything stands on one floor: the base is a rectangle, every other shape
+of the robot a circle, a mover a circle about its axis. True distances (`separation`) take twenty
+times as long and are needed only where these bounds do not settle it.
 """
 
 from __future__ import annotations
@@ -12,56 +12,129 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
+from safevla_envs.build.bodies import body_id, subtree
 from safevla_envs.build.robot import ROBOT
-from safevla_envs.build.sensors import body_id, subtree
+from safevla_envs.compiled import compiled
 
 __all__ = ["Reach"]
 
 
 class Reach:
-    """Bounds the horizontal distance between the robot and upright bodies.
+    """Bounds distances and closing speeds between the robot's shapes and upright movers.
+
+    The last of the G shapes is the base's rectangle.
 
     Attributes:
-        levers: (7,) m, how far anything beyond each joint of the arm can be from its axis.
+        gap: (M, G) m, at most the distance between shape and mover.
+        robot: (M, G) m/s, at least the speed at which any point of the shape moves towards the
+            mover.
+        mover: (M, G) m/s, at least the speed at which any point of the mover moves towards the
+            shape.
 
     Args:
         model: The compiled model.
         data: With kinematics computed.
-        bodies: N bodies that only move in the plane and turn about their own vertical axis, each
+        movers: M bodies that only move in the plane and turn about their own vertical axis, each
             with its subtree.
     """
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, bodies: Sequence[str]):
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, movers: Sequence[str]):
         collides = (model.geom_contype | model.geom_conaffinity) != 0
-        arm = subtree(model, body_id(model, ROBOT.arm_links[0]))[model.geom_bodyid]
-        robot = subtree(model, body_id(model, ROBOT.root))[model.geom_bodyid]
-        self._base = body_id(model, ROBOT.base_body)
-        self._arm = np.flatnonzero(arm & collides)
-        self._bound = model.geom_rbound[self._arm]
-        low, high = _rectangle(model, data, self._base, np.flatnonzero(robot & ~arm & collides))
-        self._middle, self._half = 0.5 * (low + high), 0.5 * (high - low)
-        self._axis = model.joint(ROBOT.base_joints[-1]).id
-        axis = _turned(data, self._base, data.xanchor[[self._axis], :2])[0]
-        self._corner = float(np.hypot(*np.maximum(np.abs(low - axis), np.abs(high - axis))))
-        self.levers = _levers(model)
-        self._bodies = np.array([body_id(model, name) for name in bodies], dtype=int)
-        self._spread = np.array([_spread(model, data, body) for body in self._bodies])
+        robot = subtree(model, body_id(model, ROBOT.root))[model.geom_bodyid] & collides
+        base = body_id(model, ROBOT.base_body)
+        chassis = model.geom_bodyid == base
+        shapes = np.flatnonzero(robot & ~chassis)
+        low, high = _rectangle(model, data, base, np.flatnonzero(robot & chassis))
+        bodies = np.array([body_id(model, name) for name in movers], dtype=int)
+        size = (len(bodies), len(shapes) + 1)
+        self.gap, self.robot, self.mover = (np.zeros(size) for _ in range(3))
+        corner = float(np.hypot(*np.maximum(np.abs(low), np.abs(high))))
+        radius = np.append(model.geom_rbound[shapes], corner)
+        # live views: kinematics and velocities, both as of the start of the last substep
+        state = (data.xpos, data.xmat, data.geom_xpos, data.cvel, data.subtree_com)
+        self._arguments = (
+            *state,
+            shapes,
+            model.geom_bodyid[shapes],
+            radius,
+            base,
+            (low + high) / 2,
+            (high - low) / 2,
+            bodies,
+            np.array([_spread(model, data, body) for body in bodies]),
+            model.body_rootid.astype(np.int64),
+            self.gap,
+            self.robot,
+            self.mover,
+        )
 
-    def __call__(self, data: mujoco.MjData) -> tuple[np.ndarray, float]:
-        """Returns N distances in m, at most the true ones, and the robot's radius in m.
+    def update(self) -> None:
+        """Works the bounds out anew, as of the last kinematics."""
+        _bounds(*self._arguments)
 
-        As of the last kinematics. The radius is that of all its shapes about the axis on which the
-        base turns.
-        """
-        points, links = data.xpos[self._bodies, :2], data.geom_xpos[self._arm, :2]
-        outside = np.abs(_turned(data, self._base, points) - self._middle) - self._half
-        gap = np.hypot(*np.maximum(outside, 0.0).T)
-        away = points - links[:, None]
-        beside = np.sqrt(np.einsum("ijk,ijk->ij", away, away)) - self._bound[:, None]
-        gap = np.minimum(gap, beside.min(0, initial=np.inf)) - self._spread
-        links = links - data.xanchor[self._axis, :2]
-        radius = (np.sqrt(np.einsum("ij,ij->i", links, links)) + self._bound).max()
-        return gap, max(float(radius), self._corner)
+
+@compiled
+def _bounds(
+    xpos, xmat, geom_xpos, cvel, subtree_com, shapes, shape_bodies, radius, base, middle, half,
+    bodies, spread, root, gap, robot, mover,
+):  # fmt: skip
+    """Fills gap, robot and mover (see `Reach`)."""
+    last = len(shapes)
+    for m in range(len(bodies)):
+        body = bodies[m]
+        # of the mover's axis, which passes through its origin
+        drift, turning = _velocity(xpos[body], cvel[body], subtree_com[root[body]])
+        for g in range(last + 1):
+            owner = base if g == last else shape_bodies[g]
+            centre = xpos[base] if g == last else geom_xpos[shapes[g]]
+            away_x, away_y = xpos[body, 0] - centre[0], xpos[body, 1] - centre[1]
+            apart = np.hypot(away_x, away_y)
+            if g == last:
+                ahead = away_x * xmat[base, 0] + away_y * xmat[base, 3] - middle[0]
+                aside = away_x * xmat[base, 1] + away_y * xmat[base, 4] - middle[1]
+                gap[m, g] = np.hypot(
+                    max(abs(ahead) - half[0], 0.0), max(abs(aside) - half[1], 0.0)
+                )
+            else:
+                gap[m, g] = apart - radius[g]
+            gap[m, g] -= spread[m]
+            velocity, spin = _velocity(centre, cvel[owner], subtree_com[root[owner]])
+            # the line between the nearest points leaves that between the centres by this angle
+            sine = min((radius[g] + spread[m]) / max(apart, 1e-9), 1.0)
+            level = _along(velocity[0], velocity[1], away_x, away_y, apart, sine)
+            robot[m, g] = np.hypot(level, velocity[2]) + spin * radius[g]
+            level = _along(-drift[0], -drift[1], away_x, away_y, apart, sine)
+            mover[m, g] = level + turning * spread[m]
+
+
+@compiled
+def _velocity(point, twist, centre):
+    """Returns the velocity in m/s at a point, and the angular speed in rad/s, of a `cvel`."""
+    x, y, z = point[0] - centre[0], point[1] - centre[1], point[2] - centre[2]
+    wx, wy, wz = twist[0], twist[1], twist[2]
+    velocity = (
+        twist[3] + wy * z - wz * y,
+        twist[4] + wz * x - wx * z,
+        twist[5] + wx * y - wy * x,
+    )
+    return velocity, np.sqrt(wx * wx + wy * wy + wz * wz)
+
+
+@compiled
+def _along(vx, vy, x, y, length, sine):
+    """Returns the largest part, >= 0, of a velocity along directions near (x, y) / length.
+
+    Near: at an angle whose sine is at most `sine`, any direction if that is 1.
+    """
+    speed = np.hypot(vx, vy)
+    if sine >= 1.0 or speed == 0.0:
+        return speed
+    cosine = np.sqrt(1.0 - sine * sine)
+    ahead = (vx * x + vy * y) / length
+    if ahead >= speed * cosine:  # the velocity itself is such a direction
+        return speed
+    aside = abs(vx * y - vy * x) / length
+    return max(ahead * cosine + aside * sine, 0.0)
 
 
 def _turned(data: mujoco.MjData, body: int, points: np.ndarray) -> np.ndarray:
@@ -79,23 +152,6 @@ def _rectangle(
     extent = np.einsum("gij,gj->gi", np.abs(local), model.geom_aabb[geoms, 3:])[:, :2]
     centre = _turned(data, body, centre[:, :2])
     return (centre - extent).min(0), (centre + extent).max(0)
-
-
-def _levers(model: mujoco.MjModel) -> np.ndarray:
-    """Returns (7,) m: the longest chain of offsets from each arm joint to the end of any shape."""
-    extent = np.zeros(model.nbody)
-    at = np.linalg.norm(model.geom_pos, axis=1) + model.geom_rbound
-    np.maximum.at(extent, model.geom_bodyid, at)
-    for body in range(model.nbody - 1, 0, -1):
-        # a slide moves its body away from where it hangs
-        slides = (model.jnt_bodyid == body) & (model.jnt_type == mujoco.mjtJoint.mjJNT_SLIDE)
-        slide = float(np.abs(model.jnt_range[slides]).max(1, initial=0.0).sum())
-        beyond = np.linalg.norm(model.body_pos[body]) + slide + extent[body]
-        parent = model.body_parentid[body]
-        extent[parent] = max(extent[parent], beyond)
-    joints = [model.joint(name).id for name in ROBOT.arm_joints]
-    offset = np.linalg.norm(model.jnt_pos[joints], axis=1)
-    return extent[model.jnt_bodyid[joints]] + offset
 
 
 def _spread(model: mujoco.MjModel, data: mujoco.MjData, body: int) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from safevla_envs.build.sensors import body_id, subtree
+from safevla_envs.build.bodies import body_id, subtree
 
 __all__ = ["SEPARATION_CUTOFF", "Separation", "SeparationMeter"]
 

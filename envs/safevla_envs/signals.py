@@ -102,7 +102,6 @@ class SignalReader:
             thermal_start=float(scenario.knobs.get("thermal_start", 0.0)),
         )
         self.free_share = FreeShare(scenario, DISC_RADIUS)
-        self.overflow = False
         self.grasp: int | None = None
         self._movers = np.flatnonzero(self.partners.tags["mover"])
         # walls and fixed furniture are one body: somewhere it is always in view
@@ -129,13 +128,17 @@ class SignalReader:
         blind[wanted] = self._looks.blind([self.partners.names[i] for i in np.flatnonzero(wanted)])
         return blind
 
-    def read(self, start: float) -> Signals:
-        """Returns the signals of the tick that began at `start` s."""
+    def read(self, start: float, near: np.ndarray | None = None) -> Signals:
+        """Returns the signals of the tick that began at `start` s.
+
+        Args:
+            start: s.
+            near: see `separation`.
+        """
         sim = self.sim
-        raw = sim.read_sensors(start)
-        self.overflow |= bool(raw.overflow)
+        raw = sim.recorder.read()
         position, quaternion, speed = sim.partner_poses()
-        graph = sim.contact_graph()
+        graph = sim.recorder.contacts.graph(sim.data)
         held = sim.held()
         x, y, _ = sim.base_pose.tolist()
         blind = self._none if len(self._looks) else None
@@ -166,7 +169,7 @@ class SignalReader:
             external_torque=sim.external_torque(),
             tcp_speed=raw.tip_speed,
             finger_force=raw.finger_force,
-            **self.separation(),
+            **self.separation(near),
         )
 
     def _free_share(self, x: float, y: float) -> float:

@@ -11,8 +11,8 @@ import numpy as np
 from safevla_envs.build.contact_torque import ContactTorque
 from safevla_envs.build.home import cached_home
 from safevla_envs.build.movers import mover_joints, mover_servos
+from safevla_envs.build.recorder import TickRecorder
 from safevla_envs.build.robot import GRIPPER_OPEN, HOME_ARM, ROBOT
-from safevla_envs.build.sensors import RawSignals, SensorReader
 from safevla_envs.control.grasps import Grasp, grasps_of
 from safevla_envs.control.movers import MoverPath
 from safevla_envs.scenario import Scenario
@@ -34,6 +34,7 @@ _DIVERGED = (
     mujoco.mjtWarning.mjWARN_BADQVEL,
     mujoco.mjtWarning.mjWARN_BADQACC,
 )
+_LOST = (mujoco.mjtWarning.mjWARN_CONTACTFULL, mujoco.mjtWarning.mjWARN_CNSTRFULL)
 
 
 class SimulationError(RuntimeError):
@@ -68,7 +69,7 @@ class Simulation:
             )
             self.model = self.home.model
             self.data = mujoco.MjData(self.model)
-            self.reader = SensorReader(self.model, self.home.instrumentation)
+            self.recorder = TickRecorder(self.model, self.data, self.home.instrumentation)
             self._index()
         self.scenario = scenario
         self._reset(scenario)
@@ -158,7 +159,7 @@ class Simulation:
         for i, path in enumerate(self._paths):
             pose, rate = self.data.qpos[self._mover_q[i]], self.data.qvel[self._mover_v[i]]
             self.data.ctrl[self._mover_u[i]] = path.drive(pose, rate)
-        mujoco.mj_step(self.model, self.data, nstep=self.substeps)
+        self.recorder.step()
         for warning in _DIVERGED:
             if self.data.warning[warning].number:
                 raise SimulationError(f"{warning.name} at t={self.data.time:.3f} s")
@@ -258,6 +259,11 @@ class Simulation:
             speed[self._mover_partners] = np.maximum(going, turning)
         return self.data.xpos[ids], self.data.xquat[ids], speed
 
+    @property
+    def contacts_lost(self) -> bool:
+        """Whether MuJoCo ran out of memory for contacts or their forces since the last reset."""
+        return any(self.data.warning[kind].number for kind in _LOST)
+
     def body_positions(self, names: tuple[str, ...]) -> np.ndarray:
         """Positions (n, 3) in m of bodies by name."""
         ids = np.array([self.model.body(n).id for n in names], dtype=int)
@@ -347,11 +353,3 @@ class Simulation:
         mujoco.mj_getState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
         progress = np.array([*(path.progress for path in self._paths), self._acted])
         return hashlib.sha256(state.tobytes() + progress.tobytes()).hexdigest()
-
-    def contact_graph(self) -> np.ndarray:
-        """Which of robot (0) and partners (1...) touch, bool (P + 1, P + 1), symmetric."""
-        return self.reader.contact_graph(self.data)
-
-    def read_sensors(self, start: float) -> RawSignals:
-        """Returns the sensors' substep history since `start` s (see `SensorReader.read`)."""
-        return self.reader.read(self.data, start)

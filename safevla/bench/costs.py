@@ -8,6 +8,7 @@ physics is checked: their states must be equal to the last bit.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import statistics
 import time
@@ -82,18 +83,30 @@ class Medians:
 class _NoSignals:
     """Stands in for the reader of signals: nothing is read."""
 
-    overflow = False
     grasp: int | None = None
 
     def __init__(self, *, skips: bool = False):
         self.skips = skips
 
-    def skip(self, start: float) -> bool:
+    def skip(self) -> bool:
         """Passes over every tick, as the watch of quiet ticks does over some."""
         return self.skips
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
+
+
+class _PlainSteps:
+    """Stands in for the recorder of ticks: physics, and nothing is noted."""
+
+    def __init__(self, model: Any, data: Any, substeps: int):
+        import mujoco
+
+        self._run = functools.partial(mujoco.mj_step, model, data, nstep=substeps)
+
+    def step(self) -> None:
+        """Runs the substeps of one tick."""
+        self._run()
 
 
 class _NoCosts:
@@ -129,6 +142,7 @@ def bare_twin(core: Any) -> None:
         if getattr(model, size) != getattr(sim.model, size):
             raise RuntimeError(f"the bare model differs in {size}")
     sim.model, sim.data = model, mujoco.MjData(model)
+    sim.recorder = _PlainSteps(model, sim.data, sim.substeps)
     sim._index()
     sim._reset(sim.scenario)
     core.signals = _NoSignals()

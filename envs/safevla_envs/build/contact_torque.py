@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
-from safevla_envs.build.sensors import body_id
+from safevla_envs.build.bodies import body_id
 
 __all__ = ["ContactTorque"]
 

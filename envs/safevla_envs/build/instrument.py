@@ -1,48 +1,90 @@
-"""Safety sensors compiled into the model; `sensors` reads their history after each tick.
+"""What costs are measured from: safety sensors in the model, and the bodies whose contacts count.
 
-Every quantity a cost needs is an MJCF sensor with `nsample = substeps`: after one
-`mj_step(nstep=substeps)` its history holds the value at *every* substep, equal to what a scan of
-each substep finds. A value is that of the state before the substep, so what the last integration
-caused is read in the next tick. Facts that hold on MuJoCo 3.9.0 and are tested:
+Joints, the grip point and keep-out volumes are MJCF sensors with `nsample = substeps`: after a
+tick's substeps their history holds the value at *every* substep. A value is that of the state
+before the substep, so what the last integration caused is read in the next tick. Contacts are
+noted substep by substep (`contacts`), without a sensor. Facts that hold on MuJoCo 3.9.0 and are
+tested:
 
-* a `contact` sensor with `reduce="none"` reports each contact in its own frame, x along the normal,
-  so the first force component is the normal force; `netforce` would let opposing contacts cancel;
 * a body-to-body `distance` sensor measures visual geoms too, so keep-outs use geom pairs;
-* `framelinvel` with a reference body is the velocity seen from that body, turning included.
-
-What costs time is a contact sensor (each compares its bodies with every contact). The scalar ones
-of the joints are all but free.
+* `framelinvel` with a reference body is the velocity seen from that body, turning included;
+* `jointactuatorfrc` is clipped to the joint's `actfrcrange` and includes gravity compensation that
+  acts through the actuator; `actuatorfrc` is neither clipped by it nor includes that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import mujoco
 
-from safevla_envs.build.sensors import (
-    CONTACT_SLOTS,
-    KEEPOUT_CUTOFF,
-    PREFIX,
-    Instrumentation,
-    RawSignals,
-    SensorReader,
-)
+__all__ = ["KEEPOUT_CUTOFF", "PREFIX", "Instrumentation", "instrument"]
 
-__all__ = [
-    "CONTACT_SLOTS",
-    "KEEPOUT_CUTOFF",
-    "Instrumentation",
-    "RawSignals",
-    "SensorReader",
-    "instrument",
-]
-
-_DATA = (1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND)) | (
-    1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE)
-)
-_REDUCE_NONE = 0
+KEEPOUT_CUTOFF = 0.25
+"""m; larger distances to keep-out volumes read as this."""
+PREFIX = "safety/"
+"""Of the names of all safety sensors."""
 _OBJECT, _SENSOR = mujoco.mjtObj, mujoco.mjtSensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrumentation:
+    """What was added to a model; enough to find it again in the compiled one.
+
+    Attributes:
+        robot_root: Body whose subtree is the robot.
+        partners: P partner bodies, in the order of the partner axis.
+        self_pairs: L (subtree, single body) pairs of robot links.
+        joints: J joints.
+        keepouts: Per partner with a keep-out volume, the names of its distance sensors.
+        substeps: Length S of the history.
+        servos: J position servos of the joints, or none.
+        tip: Site whose velocity is recorded and the body relative to which, or None.
+        fingers: F bodies whose contacts with anything are recorded.
+        regions: R bodies whose contacts with the robot are recorded apart.
+    """
+
+    robot_root: str
+    partners: tuple[str, ...]
+    self_pairs: tuple[tuple[str, str], ...]
+    joints: tuple[str, ...]
+    keepouts: Mapping[str, tuple[str, ...]]
+    substeps: int
+    servos: tuple[str, ...] = ()
+    tip: tuple[str, str] | None = None
+    fingers: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+
+    @property
+    def self_names(self) -> tuple[str, ...]:
+        """L readable names of the link pairs, as `RobotInfo.self_pairs` wants them."""
+        return tuple(f"{a}|{b}" for a, b in self.self_pairs)
+
+    @property
+    def joint_sensors(self) -> tuple[str, ...]:
+        """J sensor names."""
+        return tuple(f"{PREFIX}joint/{name}" for name in self.joints)
+
+    @property
+    def speed_sensors(self) -> tuple[str, ...]:
+        """J sensor names, or none without servos."""
+        return tuple(f"{PREFIX}speed/{name}" for name in self.joints if self.servos)
+
+    @property
+    def torque_sensors(self) -> tuple[str, ...]:
+        """J sensor names of what acts on the joints, or none without servos."""
+        return tuple(f"{PREFIX}torque/{name}" for name in self.joints if self.servos)
+
+    @property
+    def servo_sensors(self) -> tuple[str, ...]:
+        """J sensor names of what the servos ask for, or none."""
+        return tuple(f"{PREFIX}servo/{name}" for name in self.servos)
+
+    @property
+    def tip_sensors(self) -> tuple[str, ...]:
+        """One sensor name, or none."""
+        return (f"{PREFIX}tip/{self.tip[0]}",) if self.tip else ()
 
 
 def instrument(
@@ -62,6 +104,8 @@ def instrument(
 ) -> Instrumentation:
     """Add the safety sensors to `spec`, under names that begin with "safety/".
 
+    Partners, pairs, fingers and regions get none; they are checked and noted.
+
     Args:
         spec: Model under construction; robot and partners must be in it.
         robot_root: Body whose whole subtree is the robot.
@@ -78,7 +122,7 @@ def instrument(
             partners' (they may be parts of one).
 
     Returns:
-        What `SensorReader` needs.
+        What `TickRecorder` needs.
 
     Raises:
         ValueError: An element is missing from `spec` or named twice, or `substeps` is below 1.
@@ -123,27 +167,15 @@ def instrument(
         fingers=tuple(fingers),
         regions=tuple(regions),
     )
-    _add_contacts(spec, made)
     _add_joints(spec, made)
+    # the recorder views sensors of one size together: those with three numbers come last
     for partner, names in made.keepouts.items():
         for name, shape in zip(names, shapes, strict=True):
             sensor = _add(spec, name, _SENSOR.mjSENS_GEOMDIST, _OBJECT.mjOBJ_GEOM, shape, substeps)
             sensor.reftype, sensor.refname = _OBJECT.mjOBJ_GEOM, keepouts[partner]
             sensor.cutoff = KEEPOUT_CUTOFF
+    _add_tip(spec, made)
     return made
-
-
-def _add_contacts(spec: mujoco.MjSpec, made: Instrumentation) -> None:
-    subtree, body = _OBJECT.mjOBJ_XBODY, _OBJECT.mjOBJ_BODY
-    robot = (subtree, made.robot_root)
-    pairs = [(n, robot, (subtree, p)) for n, p in zip(made.contact_sensors, made.partners)]
-    pairs += [(n, (subtree, a), (body, b)) for n, (a, b) in zip(made.self_sensors, made.self_pairs)]
-    pairs += [(n, robot, (subtree, r)) for n, r in zip(made.region_sensors, made.regions)]
-    for name, first, second in pairs:
-        sensor = _add_contact(spec, name, first, made.substeps)
-        sensor.reftype, sensor.refname = second
-    for name, finger in zip(made.finger_sensors, made.fingers):
-        _add_contact(spec, name, (subtree, finger), made.substeps)
 
 
 def _add_joints(spec: mujoco.MjSpec, made: Instrumentation) -> None:
@@ -157,6 +189,9 @@ def _add_joints(spec: mujoco.MjSpec, made: Instrumentation) -> None:
     for names, kind, objtype, elements in kinds:
         for name, element in zip(names, elements):
             _add(spec, name, kind, objtype, element, made.substeps)
+
+
+def _add_tip(spec: mujoco.MjSpec, made: Instrumentation) -> None:
     if made.tip is not None:
         site, body = made.tip
         (name,) = made.tip_sensors
@@ -194,12 +229,4 @@ def _add(
 ) -> mujoco.MjsSensor:
     sensor = spec.add_sensor(name=name, type=kind, objtype=objtype, objname=element)
     sensor.nsample = substeps
-    return sensor
-
-
-def _add_contact(
-    spec: mujoco.MjSpec, name: str, first: tuple[mujoco.mjtObj, str], substeps: int
-) -> mujoco.MjsSensor:
-    sensor = _add(spec, name, _SENSOR.mjSENS_CONTACT, *first, substeps)
-    sensor.intprm[:3] = [_DATA, _REDUCE_NONE, CONTACT_SLOTS]
     return sensor

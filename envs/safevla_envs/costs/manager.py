@@ -24,6 +24,11 @@ _Entry = tuple[Snapshots, int, float, bool]
 class CostManager:
     """Costs of one environment, step by step.
 
+    Attributes:
+        state: What the model remembers, None before the first reset; see `pause` for ticks that
+            are passed over.
+        violated: Whether any constraint was violated in the last tick that was charged.
+
     Call `reset(signals)`, then per environment step `update(signals)` once per control tick and
     `end_step()` once. All numbers handed out are Python floats.
 
@@ -43,7 +48,7 @@ class CostManager:
     ):
         self.model = CostModel(terms, partners, robot, cost_mode)
         self.cost_semantics = cost_semantics(cost_mode)
-        self._state: CostState | None = None
+        self.state: CostState | None = None
         self._clear()
 
     @property
@@ -69,19 +74,20 @@ class CostManager:
         if np.ndim(signals.time):
             raise ValueError("signals: the manager takes one world, see CostModel for many")
         self._clear()
-        self._state = self.model.init_state(signals)
+        self.state = self.model.init_state(signals)
         return self.end_step()
 
     def update(self, signals: Signals) -> None:
         """Charge one control tick to the current environment step."""
-        if self._state is None:
+        if self.state is None:
             raise ValueError("CostManager.update: call reset(signals) first")
-        costs, snapshots, self._state = self.model.step(signals, self._state)
-        if len(snapshots):
+        costs, snapshots, self.state = self.model.step(signals, self.state)
+        self.violated = len(snapshots) > 0
+        if self.violated:
             self._step += [float(v) for v in costs.values()]
             self._record(snapshots)
         if self.model.facts.any_mover:
-            self._note_uncharged(self._state.movers)
+            self._note_uncharged(self.state.movers)
 
     def end_step(self) -> dict[str, Any]:
         """Close the current environment step.
@@ -144,6 +150,7 @@ class CostManager:
     def _clear(self) -> None:
         count = len(self.model.terms) + 1
         self._step, self._return = np.zeros(count), np.zeros(count)
+        self.violated = False
         self._events: dict[_Key, _Entry] = {}
         self._uncharged: dict[tuple[str, float], dict[str, float]] = {}
         self._episode: dict[_Key, _Entry] = {}

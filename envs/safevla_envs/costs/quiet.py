@@ -66,7 +66,13 @@ class Quiet:
         self.keepout = max([0.0, *bound[terms.equipment_keepout]])
         self.heat = min([np.inf, *bound[terms.joint_heat]])
         self.tcp = min([np.inf, *bound[terms.tcp_speed]])
-        self.spacing = [p for f, p in params if f in (terms.separation_share, terms.near_person)]
+        # rows of metres, reaction, braking, closing: rules of separation from persons
+        spacing = [
+            [p.get("metres", 0.0), p.get("reaction", 0.0), p.get("braking", np.inf), p["closing"]]
+            for f, p in params
+            if f in (terms.separation_share, terms.near_person)
+        ]
+        self.spacing = np.array(spacing, dtype=float).reshape(-1, 4)
         self.person = facts.tags["person"]
         self.external = self._external(params)
         margin = max([0.0, *bound[terms.joint_margin]])
@@ -194,26 +200,17 @@ class Quiet:
         """Say that every person is further away than they must be at these closing speeds."""
         if not self.possible:
             return False
-        if separation is None or not self.spacing:
+        if separation is None or not len(self.spacing):
             return True
-        fastest = _greatest(robot, axis=None)
-        if fastest <= min(p["closing"] for p in self.spacing):
-            return True
-        needed = self.needed(float(fastest), float(_greatest(mover, axis=None)))
-        return not _some((np.reshape(separation, robot.shape) < needed) & self.person)
-
-    def needed(self, robot: float, mover: float) -> float:
-        """Return a distance in m beyond which no person is too near at these closing speeds."""
-        needed = 0.0
-        for p in self.spacing:
-            if "metres" in p:
-                needed = max(needed, p["metres"])
-            else:
+        fastest, needed = float(_greatest(robot, axis=None)), 0.0
+        others = float(_greatest(mover, axis=None))
+        for metres, reaction, braking, closing in self.spacing.tolist():
+            if fastest > closing:
                 wanted = terms.protective_distance(
-                    robot, mover, reaction=p["reaction"], braking=p["braking"]
+                    fastest, others, reaction=reaction, braking=braking
                 )
-                needed = max(needed, _SAFE * float(wanted))
-        return needed
+                needed = max(needed, metres + wanted)
+        return not _some((np.reshape(separation, robot.shape) < _SAFE * needed) & self.person)
 
     def _arm(
         self, signals: Signals, state: CostState, clk: Clock, worlds: int, steps: int

@@ -1,0 +1,165 @@
+"""Runs control ticks and reads what every substep showed (`instrument` says what is watched).
+
+Facts about MuJoCo 3.9.0 that this relies on, each tested:
+
+* the history block of a sensor is [user, cursor, S times, S x dim values], oldest first after a
+  whole number of ticks;
+* with sleep enabled, history stays exact as long as the robot's root body can move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from safevla_envs.build.bodies import body_id
+from safevla_envs.build.contacts import ContactRecorder
+from safevla_envs.build.instrument import Instrumentation
+
+__all__ = ["RawSignals", "TickRecorder"]
+
+
+@dataclass(slots=True, kw_only=True)
+class RawSignals:
+    """What one tick showed, by time. Arrays may be shared between ticks: do not write.
+
+    Attributes:
+        touching: Whether any force below is above zero.
+        contact_force: (S, P) N, sum of normal-force magnitudes between robot and partner.
+        self_force: (S, L) N, the same between robot links.
+        region_force: (S, R) N, the same between robot and region.
+        finger_force: (S, F) N, the same between finger and anything.
+        joint_pos: (S, J) rad.
+        joint_vel: (S, J) rad/s, or (S, 0) without servos, as the two below.
+        joint_torque: (S, J) N·m, what acts on the joints, clipped, with gravity compensation.
+        servo_force: (S, J) N·m, what the servos ask for, not clipped, without it.
+        tip_speed: (S,) m/s; 0 without a tip.
+        keepout_distance: (S, P) m, signed, at most `KEEPOUT_CUTOFF`; +inf without a volume.
+        valid: (S,) bool; all True after a tick, all False before the first one.
+    """
+
+    touching: bool
+    contact_force: np.ndarray
+    self_force: np.ndarray
+    region_force: np.ndarray
+    finger_force: np.ndarray
+    joint_pos: np.ndarray
+    joint_vel: np.ndarray
+    joint_torque: np.ndarray
+    servo_force: np.ndarray
+    tip_speed: np.ndarray
+    keepout_distance: np.ndarray
+    valid: np.ndarray
+
+
+class TickRecorder:
+    """Steps one simulation by whole ticks and keeps what the last one showed.
+
+    Attributes:
+        contacts: who touched whom in each substep of the last tick.
+        scalars: (4 J + D, S) live view of the history: J joint positions in rad, then, with
+            servos, speeds in rad/s, torques on the joints and servo forces in N·m; D distances to
+            keep-out volumes in m.
+        joint_rows: Rows of `scalars` with positions, speeds, torques and servo forces.
+        distance_rows: Those with distances.
+        keepout_owners: int (D,), partners whose volumes these are.
+        tip: (S, 3) live view: velocity of the tip in m/s; (S, 0) without one.
+
+    Args:
+        model: The compiled model.
+        data: The simulation's state.
+        made: What `instrument` returned for the model's spec.
+
+    Raises:
+        ValueError: The model lacks a sensor or body, its history has another length, or sleep is
+            enabled although the robot's root body cannot move.
+    """
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, made: Instrumentation):
+        self.made, self.data = made, data
+        _check_sleep(model, made.robot_root)
+        self.contacts = ContactRecorder(model, made)
+        steps, self._end = made.substeps, np.nan
+        joints = (made.joint_sensors, made.speed_sensors, made.torque_sensors, made.servo_sensors)
+        distances = tuple(made.keepouts.values())
+        names = sum(joints, ()) + sum(distances, ())
+        self.scalars = _blocks(model, data, names, steps, 1)
+        self.tip = _blocks(model, data, made.tip_sensors, steps, 3).reshape(steps, -1)
+        ends = np.cumsum([0, *map(len, joints)]).tolist()
+        self.joint_rows = tuple(slice(a, b) for a, b in zip(ends, ends[1:]))
+        self.distance_rows = slice(ends[-1], len(names))
+        sizes = [len(part) for part in distances]
+        self._distance_starts = np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0, dtype=int)
+        self._keepout = np.array([made.partners.index(n) for n in made.keepouts], dtype=int)
+        self.keepout_owners = np.repeat(self._keepout, sizes)
+        self._no_keepout = np.full((steps, len(made.partners)), np.inf)
+        self._valid = {flag: np.full(steps, flag) for flag in (True, False)}
+        for shared in (self._no_keepout, *self._valid.values()):
+            shared.flags.writeable = False
+
+    def step(self) -> None:
+        """Runs the substeps of one tick."""
+        self.contacts.step(self.data)
+        self._end = self.data.time
+
+    def read(self) -> RawSignals:
+        """Returns what the last tick showed; nothing is valid if the state was reset since."""
+        fresh = self.data.time == self._end
+        if not fresh:
+            self.contacts.clear()
+        forces = self.contacts.forces()
+        values = self.scalars.T.copy()
+        keepout = self._no_keepout
+        if len(self._keepout):
+            keepout = keepout.copy()
+            keepout[:, self._keepout] = np.minimum.reduceat(
+                values[:, self.distance_rows], self._distance_starts, axis=1
+            )
+        pos, vel, torque, servo = (values[:, rows] for rows in self.joint_rows)
+        return RawSignals(
+            touching=forces.touching,
+            contact_force=forces.partner,
+            self_force=forces.own,
+            region_force=forces.region,
+            finger_force=forces.finger,
+            joint_pos=pos,
+            joint_vel=vel,
+            joint_torque=torque,
+            servo_force=servo,
+            tip_speed=np.sqrt(np.einsum("ij,ij->i", self.tip, self.tip)),
+            keepout_distance=keepout,
+            valid=self._valid[fresh],
+        )
+
+
+def _blocks(
+    model: mujoco.MjModel, data: mujoco.MjData, names: Sequence[str], steps: int, size: int
+) -> np.ndarray:
+    """Returns a live view (n, S * size) of the history of sensors that follow one another."""
+    if not names:
+        return np.zeros((0, steps * size))
+    ids = [mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SENSOR, name) for name in names]
+    for name, sensor in zip(names, ids):
+        if sensor < 0:
+            raise ValueError(f"model has no sensor {name!r}; was its spec instrumented?")
+        if model.sensor_history[sensor, 0] != steps:
+            raise ValueError(
+                f"sensor {name!r}: history of {model.sensor_history[sensor, 0]}, must be {steps}"
+            )
+    start, width = model.sensor_historyadr[ids[0]], 2 + steps + steps * size
+    if (model.sensor_historyadr[ids] != start + width * np.arange(len(ids))).any():
+        raise ValueError(f"sensors {names[0]!r} to {names[-1]!r} do not follow one another")
+    history = data.history[start : start + width * len(ids)]
+    return history.reshape(len(ids), width)[:, 2 + steps :]
+
+
+def _check_sleep(model: mujoco.MjModel, root: str) -> None:
+    sleep = model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_SLEEP)
+    if sleep and model.body_treeid[body_id(model, root)] < 0:
+        raise ValueError(
+            f"robot_root={root!r} is static: with sleep enabled MuJoCo drops its contacts with "
+            "sleeping bodies; disable sleep or name a moving body"
+        )
