@@ -71,8 +71,6 @@ class QuietTicks:
         """Looks up where to look and what is harmless there."""
         sim, facts, model, data = self.sim, self.facts, self.sim.model, self.sim.data
         recorder = sim.recorder
-        scalars = recorder.scalars
-        _, vel, torque, servo = recorder.joint_rows
         torque_limit, speed_limit = facts.torque_limit, facts.speed_limit
         assert torque_limit is not None and speed_limit is not None
         lower, upper = facts.joint_range.T
@@ -84,22 +82,22 @@ class QuietTicks:
             MARGIN * HIGH_TORQUE * torque_limit,
             MARGIN * SATURATED * torque_limit,
         )
-        volumes = len(scalars) - recorder.distance_rows.start
-        high = np.concatenate((*limits, np.full(volumes, np.inf)))
-        low = np.concatenate((-high[: recorder.distance_rows.start], [bounds.keepout] * volumes))
+        high = np.concatenate(limits)
+        low = -high
         for limit in (low, high):
             limit[: len(middle)] += middle
         joints = [model.body_jntadr[sim._partner_bodies[i]] for i in sim._free]
         free_q = (model.jnt_qposadr[joints][:, None] + np.arange(7)).ravel()
         poses, gravity = data.qpos[free_q], data.qfrc_gravcomp
         things = (data.qpos, data.qvel, free_q, sim._free_v, poses)
-        arm = (scalars, low, high, servo.start, gravity, sim._arm_v, recorder.tip)
-        self._look = (*things, *arm, (MARGIN * bounds.tcp) ** 2)
+        arm = (recorder.log, recorder.columns, low, high, gravity, sim._arm_v)
+        far = (recorder.volumes, bounds.keepout, recorder.tip, (MARGIN * bounds.tcp) ** 2)
+        self._look = (*things, *arm, *far)
         self._still = ~facts.mover[0]
-        self._index_heat(bounds.heat, scalars[torque], scalars[vel])
+        self._index_heat(bounds.heat)
         self._index_movers()
 
-    def _index_heat(self, hot: float, torque: np.ndarray, speed: np.ndarray) -> None:
+    def _index_heat(self, hot: float) -> None:
         """Makes room for what is remembered of the arm while ticks are passed over."""
         facts, state = self.facts, self.costs.state
         assert state is not None and facts.torque_limit is not None
@@ -112,8 +110,9 @@ class QuietTicks:
         self._hot = hot - float(heat_course(np.zeros((1, len(load))), course, self.sim.timestep).max())
         scale = np.broadcast_to(facts.heat_scale, load.shape).astype(float)
         last = (float(decay[-1, 0]), float(gain[-1, 0]))
-        self._arm = (self._warmth, self._speed_tail, torque, speed, scale, facts.speed_limit)
-        self._arm = (*self._arm, weight[:, 0].copy(), *last)
+        _, speeds, torques, _ = np.split(self.sim.recorder.columns, 4)
+        kept = (self._warmth, self._speed_tail, self.sim.recorder.log, torques, speeds)
+        self._arm = (*kept, scale, facts.speed_limit, weight[:, 0].copy(), *last)
 
     def _index_movers(self) -> None:
         """Makes what is needed to bound distances to movers, if there are any."""
@@ -127,8 +126,8 @@ class QuietTicks:
             self._near = np.zeros(len(movers), dtype=bool)
             spacing = self.costs.model.quiet.spacing
             recorder = sim.recorder
-            volumes = recorder.scalars[recorder.distance_rows]
-            of = np.array([recorder.keepout_owners == i for i in sim._mover_partners])
+            volumes = recorder.volumes
+            of = np.array([recorder.owners == i for i in sim._mover_partners])
             bounds = (reach.gap, reach.robot, reach.mover)
             self._people = (*bounds, person, spacing, MEETING, volumes, of, self._near)
 
@@ -219,12 +218,13 @@ class QuietTicks:
 
 @compiled
 def _is_at_ease(
-    qpos, qvel, free_q, free_v, poses, scalars, low, high, servo, gravity, arm, tip, fastest
+    qpos, qvel, free_q, free_v, poses, log, columns, low, high, gravity, arm, volumes, keepout,
+    tip, fastest,
 ):  # fmt: skip
     """Says that nothing lies elsewhere than before and nothing of the arm is near a limit.
 
     `poses` are those of the last tick and are brought up to date. What the servos ask for, in the
-    rows of `scalars` from `servo` on, counts together with the weight that they carry.
+    last of the `columns`, counts together with the weight that they carry.
     """
     still = True
     for i in range(len(free_q)):
@@ -236,12 +236,17 @@ def _is_at_ease(
             still = False
     if not still:
         return False
-    for row in range(len(scalars)):
-        carried = gravity[arm[row - servo]] if servo <= row < servo + len(arm) else 0.0
-        for value in scalars[row]:
-            if not (low[row] < value + carried < high[row]):
+    servo = len(columns) - len(arm)
+    for step in range(len(log)):
+        for k in range(len(columns)):
+            value = log[step, columns[k]]
+            if k >= servo:
+                value += gravity[arm[k - servo]]
+            if not (low[k] < value < high[k]):
                 return False
-    for step in range(len(tip)):
+        for d in range(len(volumes)):
+            if not (volumes[d, step] > keepout):
+                return False
         squared = tip[step, 0] ** 2 + tip[step, 1] ** 2 + tip[step, 2] ** 2
         if not (squared < fastest):
             return False
@@ -285,20 +290,20 @@ def _find_near(gap, robot, mover, person, spacing, meeting, volumes, of, near):
 
 
 @compiled
-def _warm(heat, tail, torque, speed, scale, limit, weight, decay, gain):
+def _warm(heat, tail, log, torques, speeds, scale, limit, weight, decay, gain):
     """Brings the joints' heat and the window of their speeds to the end of a tick.
 
     As `heat_course` does, its last row alone; returns the highest.
     """
-    kept, steps = len(tail), torque.shape[1]
+    kept, steps = len(tail), len(log)
     for joint in range(len(heat)):
         warmed = 0.0
         for step in range(steps):
-            load = torque[joint, step] * scale[joint]
+            load = log[step, torques[joint]] * scale[joint]
             warmed += load * load * weight[step]
         heat[joint] = warmed * gain + decay * heat[joint]
         for back in range(kept):
-            tail[back, joint] = abs(speed[joint, steps - kept + back]) / limit[joint]
+            tail[back, joint] = abs(log[steps - kept + back, speeds[joint]]) / limit[joint]
     return heat.max()
 
 

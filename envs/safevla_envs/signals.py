@@ -138,7 +138,7 @@ class SignalReader:
         sim = self.sim
         raw = sim.recorder.read()
         position, quaternion, speed = sim.partner_poses()
-        graph = sim.recorder.contacts.graph(sim.data)
+        graph = sim.recorder.contacts.graph()
         held = sim.held()
         x, y, _ = sim.base_pose.tolist()
         blind = self._none if len(self._looks) else None

@@ -292,6 +292,8 @@ class Simulation:
 
     def external_torque(self) -> np.ndarray:
         """Torques (7,) in N·m that contact exerts on the arm's joints."""
+        if self.recorder.contacts.silent:
+            return np.zeros(len(self._arm_v))
         return self._contact_torque(self.data)
 
     def gravity_torque(self) -> np.ndarray:

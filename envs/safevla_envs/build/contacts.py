@@ -1,14 +1,13 @@
 """Contacts of every physics substep of a control tick, by who touches whom.
 
 MuJoCo's contact sensors give the same forces, but each of them takes its time in every substep,
-also where nothing touches: the sixty pairs of a home took a fifth of the physics. Here a substep
-without contact costs one look at a counter. What is noted of a contact is copied right after the
-substep, when it is that of the state *before* the substep, as a sensor with history gives it.
-`tests/envs/test_instrument.py` holds both against each other.
+also where nothing touches: the forty pairs of a home cost an eighth of the physics. Here a substep
+without contact costs one look at a counter.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -16,10 +15,9 @@ import numpy as np
 
 from safevla_envs.build.bodies import body_id, subtree
 from safevla_envs.build.instrument import Instrumentation
+from safevla_envs.compiled import compiled
 
-__all__ = ["ContactForces", "ContactRecorder"]
-
-_Note = tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+__all__ = ["ContactForces", "ContactNotes"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,8 +39,8 @@ class ContactForces:
     finger: np.ndarray
 
 
-class ContactRecorder:
-    """Steps the physics and notes the contacts of each substep.
+class ContactNotes:
+    """What is noted of the contacts of one tick, and what that says about the robot.
 
     Args:
         model: The compiled model.
@@ -53,93 +51,57 @@ class ContactRecorder:
     """
 
     def __init__(self, model: mujoco.MjModel, made: Instrumentation):
-        self._model, self._steps = model, made.substeps
-        bodies = {n: subtree(model, body_id(model, n)) for n in (*made.partners, *made.regions)}
-        bodies |= {n: subtree(model, body_id(model, n)) for n in (made.robot_root, *made.fingers)}
-        geoms = {name: inside[model.geom_bodyid] for name, inside in bodies.items()}
-        self._robot = geoms[made.robot_root]
-
-        def columns(names: tuple[str, ...]) -> np.ndarray:
-            return np.array([geoms[n] for n in names], dtype=bool).reshape(-1, model.ngeom).T
-
-        self._others = columns((*made.partners, *made.regions))
-        self._fingers = columns(made.fingers)
-        self._outer = columns_of(model, [a for a, _ in made.self_pairs], whole=True)
-        self._inner = columns_of(model, [b for _, b in made.self_pairs], whole=False)
+        self._steps = made.substeps
+        self._robot = _geoms(model, [made.robot_root])[:, 0]
+        others = _geoms(model, [*made.partners, *made.regions])
+        outer = _geoms(model, [a for a, _ in made.self_pairs])
+        inner = _geoms(model, [b for _, b in made.self_pairs], whole=False)
+        fingers = _geoms(model, made.fingers)
+        self._members = (self._robot, others, outer, inner, fingers)
         ends = np.cumsum([len(made.partners), len(made.regions), len(made.self_pairs)])
         self._cut = ends.tolist()
         self._silence = self._split(np.zeros((self._steps, ends[-1] + len(made.fingers))))
-        self._node = self._nodes(made)
-        # rows of a contact in the constraint forces: the normal's, or a pyramid's edges
-        self._pyramidal = model.opt.cone == mujoco.mjtCone.mjCONE_PYRAMIDAL
-        self._notes: list[_Note] = []
+        self._node = _nodes(model, made)
+        self._pyramidal = bool(model.opt.cone == mujoco.mjtCone.mjCONE_PYRAMIDAL)
+        self.clear()
+        self._sum(np.zeros((0, 2), np.int32), np.zeros((0, 2), np.int32), np.zeros(0))  # compiles
+
+    def clear(self) -> None:
+        """Forgets all notes."""
+        self._geom: list[np.ndarray] = []
+        self._rows: list[np.ndarray] = []
+        self._efc: list[np.ndarray] = []
+        self._substep: list[int] = []
+
+    def note(self, substep: int, data: mujoco.MjData) -> None:
+        """Copies the contacts of a substep that has just run."""
+        seen = data.contact
+        self._substep.append(substep)
+        self._geom.append(seen.geom.copy())
+        self._rows.append(np.stack((seen.efc_address, seen.dim), axis=1))
+        self._efc.append(data.efc_force.copy())
 
     @property
     def silent(self) -> bool:
-        """Whether the robot touched nothing in the last tick, nor itself."""
-        return not any(np.count_nonzero(self._robot[note[1]]) for note in self._notes)
-
-    def clear(self) -> None:
-        """Forgets the last tick."""
-        self._notes = []
-
-    def step(self, data: mujoco.MjData) -> None:
-        """Runs the substeps of one tick."""
-        model, step = self._model, mujoco.mj_step
-        notes = self._notes = []
-        for substep in range(self._steps):
-            step(model, data)
-            if data.ncon:
-                seen = data.contact
-                address, dim = seen.efc_address.copy(), seen.dim.copy()
-                notes.append((substep, seen.geom.copy(), address, dim, data.efc_force.copy()))
+        """Whether the robot touched nothing in the tick, nor itself."""
+        robot = self._robot
+        return not any(np.count_nonzero(robot[geom]) for geom in self._geom)
 
     def forces(self) -> ContactForces:
-        """Returns the forces of the last tick."""
-        if not self._notes:
+        """Returns the forces of the tick."""
+        if self.silent:
             return self._silence
-        geom = np.concatenate([note[1] for note in self._notes])
-        mine = self._robot[geom]
-        kept = mine.any(1).nonzero()[0]
-        if not len(kept):
-            return self._silence
-        substep = np.repeat([note[0] for note in self._notes], [len(n[1]) for n in self._notes])
-        force = self._normal_forces()[kept]
-        geom, mine, substep = geom[kept], mine[kept], substep[kept]
-        (a, b), (a_mine, b_mine) = geom.T, mine.T[:, :, None]
-        outer, inner = self._outer, self._inner
-        member = np.concatenate(
-            (
-                (self._others[a] & b_mine) | (self._others[b] & a_mine),
-                (outer[a] & inner[b]) | (outer[b] & inner[a]),
-                self._fingers[a] | self._fingers[b],
-            ),
-            axis=1,
+        geom, rows, efc = map(np.concatenate, (self._geom, self._rows, self._efc))
+        return self._split(self._sum(geom, rows, efc))
+
+    def _sum(self, geom: np.ndarray, rows: np.ndarray, efc: np.ndarray) -> np.ndarray:
+        summed = np.zeros((self._steps, self._cut[-1] + self._members[-1].shape[1]))
+        sizes = np.array([[len(g), len(f)] for g, f in zip(self._geom, self._efc)], dtype=int)
+        substep = np.array(self._substep, dtype=int)
+        _add_forces(
+            substep, sizes.reshape(-1, 2), geom, rows, efc, self._pyramidal, *self._members, summed
         )
-        first = np.flatnonzero(np.diff(substep, prepend=-1))
-        summed = np.zeros((self._steps, member.shape[1]))
-        summed[substep[first]] = np.add.reduceat(member * force[:, None], first, axis=0)
-        return self._split(summed)
-
-    def _normal_forces(self) -> np.ndarray:
-        """Returns the normal forces (n,) in N of all noted contacts, 0 for those without any.
-
-        As `mj_contactForce` has them: of a pyramid, the edges' forces added in their order.
-        """
-        address = np.concatenate([note[2] for note in self._notes])
-        rows = np.ones(len(address), dtype=int)
-        if self._pyramidal:
-            dim = np.concatenate([note[3] for note in self._notes])
-            rows = np.where(dim > 1, 2 * (dim - 1), 1)
-        sizes = [len(note[4]) for note in self._notes]
-        start = np.repeat(np.cumsum([0, *sizes[:-1]]), [len(note[1]) for note in self._notes])
-        # forces end with a zero, where contacts without a constraint point to
-        efc = np.concatenate([*(note[4] for note in self._notes), [0.0]])
-        rows = np.where(address < 0, 0, rows)
-        total = np.zeros(len(address))
-        for row in range(rows.max(initial=0)):
-            total += efc[np.where(row < rows, start + address + row, -1)]
-        return total
+        return summed
 
     def _split(self, summed: np.ndarray) -> ContactForces:
         partner, region, own = self._cut
@@ -151,33 +113,83 @@ class ContactRecorder:
             finger=summed[:, own:],
         )
 
-    def graph(self, data: mujoco.MjData) -> np.ndarray:
-        """Returns who touches whom now: bool (P + 1, P + 1), symmetric, 0 is the robot."""
+    def graph(self) -> np.ndarray:
+        """Returns who touched whom in the last substep: bool (P + 1, P + 1), 0 is the robot.
+
+        Symmetric; contacts that exert no force because they are excluded do not count.
+        """
         size = self._cut[0] + 2
         graph = np.zeros((size, size), dtype=bool)
-        if data.ncon:
-            contact = data.contact
-            pairs = self._node[contact.geom[contact.exclude == 0]]
+        if self._substep and self._substep[-1] == self._steps - 1:
+            pairs = self._node[self._geom[-1][self._rows[-1][:, 0] >= 0]]
             graph[pairs[:, 0], pairs[:, 1]] = True
             graph |= graph.T
             np.fill_diagonal(graph, False)
         return graph[:-1, :-1]
 
-    def _nodes(self, made: Instrumentation) -> np.ndarray:
-        """Returns per geom 0 for the robot, i + 1 for partner i, P + 1 for anything else."""
-        model, count = self._model, len(made.partners)
-        node = np.full(model.nbody, count + 1)
-        owners = {body_id(model, made.robot_root): 0}
-        owners |= {body_id(model, name): i + 1 for i, name in enumerate(made.partners)}
-        for body in range(1, model.nbody):
-            node[body] = owners.get(body, node[model.body_parentid[body]])
-        return node[model.geom_bodyid]
+
+def _nodes(model: mujoco.MjModel, made: Instrumentation) -> np.ndarray:
+    """Returns per geom 0 for the robot, i + 1 for partner i, P + 1 for anything else."""
+    node = np.full(model.nbody, len(made.partners) + 1)
+    owners = {body_id(model, made.robot_root): 0}
+    owners |= {body_id(model, name): i + 1 for i, name in enumerate(made.partners)}
+    for body in range(1, model.nbody):
+        node[body] = owners.get(body, node[model.body_parentid[body]])
+    return node[model.geom_bodyid]
 
 
-def columns_of(model: mujoco.MjModel, names: list[str], *, whole: bool) -> np.ndarray:
+def _geoms(model: mujoco.MjModel, names: Sequence[str], *, whole: bool = True) -> np.ndarray:
     """Returns which geoms belong to which body, with its subtree if `whole`: bool (ngeom, n)."""
     inside = np.zeros((len(names), model.nbody), dtype=bool)
     for row, name in zip(inside, names):
         body = body_id(model, name)
         row[:] = subtree(model, body) if whole else np.arange(model.nbody) == body
     return inside[:, model.geom_bodyid].T
+
+
+@compiled
+def _add_forces(
+    substep, sizes, geom, rows, efc, pyramidal, robot, others, outer, inner, fingers, summed
+):  # fmt: skip
+    """Adds the normal force of each contact to the columns of `summed` that it belongs to.
+
+    As `mj_contactForce` has it: of a pyramid, the edges' forces added in their order.
+
+    Args:
+        substep: (N,) substeps with contacts.
+        sizes: (N, 2) how many contacts and constraint forces each of them has.
+        geom: (n, 2) of all contacts.
+        rows: (n, 2) address of a contact's first constraint force in its substep, negative if it
+            has none, and its dimension.
+        efc: constraint forces in N.
+        pyramidal: whether friction cones are pyramids.
+        robot: bool (ngeom,).
+        others: bool (ngeom, P + R), partners and regions: with the robot.
+        outer, inner: bool (ngeom, L), pairs of robot links: one with the other.
+        fingers: bool (ngeom, F), with anything.
+        summed: (S, P + R + L + F) N.
+    """
+    pairs, own = others.shape[1], outer.shape[1]
+    contact, start = 0, 0
+    for n in range(len(substep)):
+        into = summed[substep[n]]
+        for _ in range(sizes[n, 0]):
+            a, b = geom[contact, 0], geom[contact, 1]
+            address, dim = rows[contact, 0], rows[contact, 1]
+            contact += 1
+            if address < 0 or not (robot[a] or robot[b]):
+                continue
+            edges = 2 * (dim - 1) if pyramidal and dim > 1 else 1
+            force = 0.0
+            for edge in range(edges):
+                force += efc[start + address + edge]
+            for k in range(pairs):
+                if (robot[a] and others[b, k]) or (robot[b] and others[a, k]):
+                    into[k] += force
+            for k in range(own):
+                if (outer[a, k] and inner[b, k]) or (outer[b, k] and inner[a, k]):
+                    into[pairs + k] += force
+            for k in range(fingers.shape[1]):
+                if fingers[a, k] or fingers[b, k]:
+                    into[pairs + own + k] += force
+        start += sizes[n, 1]

@@ -1,15 +1,13 @@
-"""What costs are measured from: safety sensors in the model, and the bodies whose contacts count.
+"""What costs are measured from: safety sensors in the model, joints, and contacts that count.
 
-Joints, the grip point and keep-out volumes are MJCF sensors with `nsample = substeps`: after a
-tick's substeps their history holds the value at *every* substep. A value is that of the state
-before the substep, so what the last integration caused is read in the next tick. Contacts are
-noted substep by substep (`contacts`), without a sensor. Facts that hold on MuJoCo 3.9.0 and are
-tested:
+Keep-out volumes and the grip point are MJCF sensors with `nsample = substeps`: after a tick's
+substeps their history holds the value at *every* substep. Contacts, joint states and forces are
+copied after each substep instead (`recorder`), which is as exact and costs less than a sensor for
+each. A value is that of the state before the substep, so what the last integration caused is read
+in the next tick. Facts that hold on MuJoCo 3.9.0 and are tested:
 
 * a body-to-body `distance` sensor measures visual geoms too, so keep-outs use geom pairs;
-* `framelinvel` with a reference body is the velocity seen from that body, turning included;
-* `jointactuatorfrc` is clipped to the joint's `actfrcrange` and includes gravity compensation that
-  acts through the actuator; `actuatorfrc` is neither clipped by it nor includes that.
+* `framelinvel` with a reference body is the velocity seen from that body, turning included.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ _OBJECT, _SENSOR = mujoco.mjtObj, mujoco.mjtSensor
 
 @dataclass(frozen=True, kw_only=True)
 class Instrumentation:
-    """What was added to a model; enough to find it again in the compiled one.
+    """What is watched in a model; enough to find it again in the compiled one.
 
     Attributes:
         robot_root: Body whose subtree is the robot.
@@ -62,26 +60,6 @@ class Instrumentation:
         return tuple(f"{a}|{b}" for a, b in self.self_pairs)
 
     @property
-    def joint_sensors(self) -> tuple[str, ...]:
-        """J sensor names."""
-        return tuple(f"{PREFIX}joint/{name}" for name in self.joints)
-
-    @property
-    def speed_sensors(self) -> tuple[str, ...]:
-        """J sensor names, or none without servos."""
-        return tuple(f"{PREFIX}speed/{name}" for name in self.joints if self.servos)
-
-    @property
-    def torque_sensors(self) -> tuple[str, ...]:
-        """J sensor names of what acts on the joints, or none without servos."""
-        return tuple(f"{PREFIX}torque/{name}" for name in self.joints if self.servos)
-
-    @property
-    def servo_sensors(self) -> tuple[str, ...]:
-        """J sensor names of what the servos ask for, or none."""
-        return tuple(f"{PREFIX}servo/{name}" for name in self.servos)
-
-    @property
     def tip_sensors(self) -> tuple[str, ...]:
         """One sensor name, or none."""
         return (f"{PREFIX}tip/{self.tip[0]}",) if self.tip else ()
@@ -104,7 +82,7 @@ def instrument(
 ) -> Instrumentation:
     """Add the safety sensors to `spec`, under names that begin with "safety/".
 
-    Partners, pairs, fingers and regions get none; they are checked and noted.
+    Keep-out volumes and the tip get one; the others are checked and noted.
 
     Args:
         spec: Model under construction; robot and partners must be in it.
@@ -167,8 +145,6 @@ def instrument(
         fingers=tuple(fingers),
         regions=tuple(regions),
     )
-    _add_joints(spec, made)
-    # the recorder views sensors of one size together: those with three numbers come last
     for partner, names in made.keepouts.items():
         for name, shape in zip(names, shapes, strict=True):
             sensor = _add(spec, name, _SENSOR.mjSENS_GEOMDIST, _OBJECT.mjOBJ_GEOM, shape, substeps)
@@ -176,19 +152,6 @@ def instrument(
             sensor.cutoff = KEEPOUT_CUTOFF
     _add_tip(spec, made)
     return made
-
-
-def _add_joints(spec: mujoco.MjSpec, made: Instrumentation) -> None:
-    joint = _OBJECT.mjOBJ_JOINT
-    kinds = (
-        (made.joint_sensors, _SENSOR.mjSENS_JOINTPOS, joint, made.joints),
-        (made.speed_sensors, _SENSOR.mjSENS_JOINTVEL, joint, made.joints),
-        (made.torque_sensors, _SENSOR.mjSENS_JOINTACTFRC, joint, made.joints),
-        (made.servo_sensors, _SENSOR.mjSENS_ACTUATORFRC, _OBJECT.mjOBJ_ACTUATOR, made.servos),
-    )
-    for names, kind, objtype, elements in kinds:
-        for name, element in zip(names, elements):
-            _add(spec, name, kind, objtype, element, made.substeps)
 
 
 def _add_tip(spec: mujoco.MjSpec, made: Instrumentation) -> None:

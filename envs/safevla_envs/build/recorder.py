@@ -2,9 +2,12 @@
 
 Facts about MuJoCo 3.9.0 that this relies on, each tested:
 
+* after `mj_step`, contacts and forces are those of the state before the step, as sensors are;
 * the history block of a sensor is [user, cursor, S times, S x dim values], oldest first after a
   whole number of ticks;
-* with sleep enabled, history stays exact as long as the robot's root body can move.
+* with sleep enabled, history stays exact as long as the robot's root body can move;
+* `qfrc_actuator` is clipped to the joint's `actfrcrange` and includes gravity compensation that
+  acts through the actuator; `actuator_force` is neither clipped by it nor includes that.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import mujoco
 import numpy as np
 
 from safevla_envs.build.bodies import body_id
-from safevla_envs.build.contacts import ContactRecorder
+from safevla_envs.build.contacts import ContactNotes
 from safevla_envs.build.instrument import Instrumentation
 
 __all__ = ["RawSignals", "TickRecorder"]
@@ -60,12 +63,12 @@ class TickRecorder:
 
     Attributes:
         contacts: who touched whom in each substep of the last tick.
-        scalars: (4 J + D, S) live view of the history: J joint positions in rad, then, with
-            servos, speeds in rad/s, torques on the joints and servo forces in N·m; D distances to
-            keep-out volumes in m.
-        joint_rows: Rows of `scalars` with positions, speeds, torques and servo forces.
-        distance_rows: Those with distances.
-        keepout_owners: int (D,), partners whose volumes these are.
+        log: (S, ...) positions, velocities, generalized actuator forces and actuator forces of the
+            whole model, in each substep of the last tick.
+        columns: int (4 J) of `log`: J joint positions in rad, then, with servos, speeds in rad/s,
+            torques on the joints and servo forces in N·m.
+        volumes: (D, S) live view of the history: distances to keep-out volumes in m.
+        owners: int (D,), partners whose volumes these are.
         tip: (S, 3) live view: velocity of the tip in m/s; (S, 0) without one.
 
     Args:
@@ -74,57 +77,75 @@ class TickRecorder:
         made: What `instrument` returned for the model's spec.
 
     Raises:
-        ValueError: The model lacks a sensor or body, its history has another length, or sleep is
-            enabled although the robot's root body cannot move.
+        ValueError: The model lacks a sensor, body, joint or servo, its history has another length,
+            or sleep is enabled although the robot's root body cannot move.
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, made: Instrumentation):
-        self.made, self.data = made, data
         _check_sleep(model, made.robot_root)
-        self.contacts = ContactRecorder(model, made)
-        steps, self._end = made.substeps, np.nan
-        joints = (made.joint_sensors, made.speed_sensors, made.torque_sensors, made.servo_sensors)
-        distances = tuple(made.keepouts.values())
-        names = sum(joints, ()) + sum(distances, ())
-        self.scalars = _blocks(model, data, names, steps, 1)
-        self.tip = _blocks(model, data, made.tip_sensors, steps, 3).reshape(steps, -1)
-        ends = np.cumsum([0, *map(len, joints)]).tolist()
-        self.joint_rows = tuple(slice(a, b) for a, b in zip(ends, ends[1:]))
-        self.distance_rows = slice(ends[-1], len(names))
-        sizes = [len(part) for part in distances]
-        self._distance_starts = np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0, dtype=int)
-        self._keepout = np.array([made.partners.index(n) for n in made.keepouts], dtype=int)
-        self.keepout_owners = np.repeat(self._keepout, sizes)
-        self._no_keepout = np.full((steps, len(made.partners)), np.inf)
-        self._valid = {flag: np.full(steps, flag) for flag in (True, False)}
+        self.made, self.data = made, data
+        self._model, self._steps, self._end = model, made.substeps, np.nan
+        self.contacts = ContactNotes(model, made)
+        self._live = (data.qpos, data.qvel, data.qfrc_actuator, data.actuator_force)
+        ends = np.cumsum([0, *map(len, self._live)])
+        self.log = np.zeros((made.substeps, ends[-1]))
+        self._parts = tuple(self.log[:, a:b] for a, b in zip(ends, ends[1:]))
+        joints = [model.joint(name) for name in made.joints]
+        dofs = np.array([joint.dofadr[0] for joint in joints if made.servos], dtype=int)
+        self.columns = np.concatenate(
+            (
+                np.array([joint.qposadr[0] for joint in joints], dtype=int),
+                ends[1] + dofs,
+                ends[2] + dofs,
+                ends[3] + np.array([model.actuator(n).id for n in made.servos], dtype=int),
+            )
+        )
+        self.tip = _history(model, data, made.tip_sensors, made.substeps, 3).reshape(-1, 3)
+        names = sum(made.keepouts.values(), ())
+        self.volumes = _history(model, data, names, made.substeps, 1)
+        sizes = [len(part) for part in made.keepouts.values()]
+        owners = np.array([made.partners.index(name) for name in made.keepouts], dtype=int)
+        self.owners, self._keepout = np.repeat(owners, sizes), owners
+        self._starts = np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0, dtype=int)
+        self._no_keepout = np.full((made.substeps, len(made.partners)), np.inf)
+        self._valid = {flag: np.full(made.substeps, flag) for flag in (True, False)}
         for shared in (self._no_keepout, *self._valid.values()):
             shared.flags.writeable = False
 
     def step(self) -> None:
         """Runs the substeps of one tick."""
-        self.contacts.step(self.data)
-        self._end = self.data.time
+        model, data, contacts = self._model, self.data, self.contacts
+        (qpos, qvel, torque, force), step = self._live, mujoco.mj_step
+        positions, velocities, torques, forces = self._parts
+        contacts.clear()
+        for i in range(self._steps):
+            positions[i], velocities[i] = qpos, qvel
+            step(model, data)
+            # what these hold now is that of the state before the substep
+            torques[i], forces[i] = torque, force
+            if data.ncon:
+                contacts.note(i, data)
+        self._end = data.time
 
     def read(self) -> RawSignals:
         """Returns what the last tick showed; nothing is valid if the state was reset since."""
         fresh = self.data.time == self._end
         if not fresh:
             self.contacts.clear()
-        forces = self.contacts.forces()
-        values = self.scalars.T.copy()
+        contact = self.contacts.forces()
         keepout = self._no_keepout
         if len(self._keepout):
             keepout = keepout.copy()
-            keepout[:, self._keepout] = np.minimum.reduceat(
-                values[:, self.distance_rows], self._distance_starts, axis=1
-            )
-        pos, vel, torque, servo = (values[:, rows] for rows in self.joint_rows)
+            keepout[:, self._keepout] = np.minimum.reduceat(self.volumes.T, self._starts, axis=1)
+        count = len(self.made.joints)
+        values = self.log[:, self.columns]
+        pos, vel, torque, servo = (values[:, i * count : (i + 1) * count] for i in range(4))
         return RawSignals(
-            touching=forces.touching,
-            contact_force=forces.partner,
-            self_force=forces.own,
-            region_force=forces.region,
-            finger_force=forces.finger,
+            touching=contact.touching,
+            contact_force=contact.partner,
+            self_force=contact.own,
+            region_force=contact.region,
+            finger_force=contact.finger,
             joint_pos=pos,
             joint_vel=vel,
             joint_torque=torque,
@@ -135,7 +156,7 @@ class TickRecorder:
         )
 
 
-def _blocks(
+def _history(
     model: mujoco.MjModel, data: mujoco.MjData, names: Sequence[str], steps: int, size: int
 ) -> np.ndarray:
     """Returns a live view (n, S * size) of the history of sensors that follow one another."""
