@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
-from safevla_envs.build.bodies import body_id
+from safevla_envs.build.bodies import body_id, subtree
+from safevla_envs.compiled import compiled
 
 __all__ = ["ContactTorque"]
 
@@ -31,14 +32,11 @@ class ContactTorque:
             raise ValueError(f"joints={list(joints)}: must be hinges")
         owner = model.jnt_bodyid[self._joints]
         carries = np.zeros((model.nbody, len(joints)), dtype=bool)
-        robot = np.zeros(model.nbody, dtype=bool)
-        robot[body_id(model, robot_root)] = True
         for body in range(1, model.nbody):
-            parent = model.body_parentid[body]
-            robot[body] |= robot[parent]
-            carries[body] = carries[parent] | (owner == body)
-        self._robot = robot[model.geom_bodyid]
+            carries[body] = carries[model.body_parentid[body]] | (owner == body)
+        self._robot = subtree(model, body_id(model, robot_root))[model.geom_bodyid]
         self._carries = carries[model.geom_bodyid]
+        self._loads = self._carries.any(1)
 
     def __call__(self, data: mujoco.MjData) -> np.ndarray:
         """Return the torques (J,) in N·m, positive along the joints' axes."""
@@ -46,19 +44,35 @@ class ContactTorque:
         if not data.ncon:
             return torque
         contact = data.contact
-        geoms = contact.geom
+        geoms, exclude = contact.geom, contact.exclude
         mine = self._robot[geoms]
-        wrench = np.zeros(6)
         # only contacts of the arm: a base at a wall does not load it
-        arm = (mine[:, 0] != mine[:, 1]) & self._carries[geoms].any((1, 2)) & (contact.exclude == 0)
-        for i in np.flatnonzero(arm):
+        arm = (mine[:, 0] != mine[:, 1]) & self._loads[geoms].any(1) & (exclude == 0)
+        wrench = np.zeros(6)
+        for i in arm.nonzero()[0].tolist():
             mujoco.mj_contactForce(self._model, data, i, wrench)
-            frame = contact.frame[i].reshape(3, 3)
             side = int(mine[i, 1])
             # the contact's normal points from the first geom to the second
-            sign = 1.0 if side else -1.0
-            force, moment = sign * wrench[:3] @ frame, sign * wrench[3:] @ frame
-            arm_of_force = contact.pos[i] - data.xanchor[self._joints]
-            turning = np.cross(arm_of_force, force) + moment
-            torque += self._carries[geoms[i, side]] * (data.xaxis[self._joints] * turning).sum(1)
+            sign, carried = (1.0 if side else -1.0), self._carries[geoms[i, side]]
+            place = (contact.frame[i], contact.pos[i], data.xanchor, data.xaxis)
+            _add_moments(wrench, sign, *place, self._joints, carried, torque)
         return torque
+
+
+@compiled
+def _add_moments(wrench, sign, frame, point, anchors, axes, joints, carried, torque):
+    """Adds the moments of a contact's force and torque, given in its frame, about hinges."""
+    force, moment = np.zeros(3), np.zeros(3)
+    for i in range(3):
+        for k in range(3):
+            force[i] += sign * wrench[k] * frame[3 * k + i]
+            moment[i] += sign * wrench[3 + k] * frame[3 * k + i]
+    for j in range(len(joints)):
+        if carried[j]:
+            anchor, axis = anchors[joints[j]], axes[joints[j]]
+            x, y, z = point[0] - anchor[0], point[1] - anchor[1], point[2] - anchor[2]
+            torque[j] += (
+                axis[0] * (y * force[2] - z * force[1] + moment[0])
+                + axis[1] * (z * force[0] - x * force[2] + moment[1])
+                + axis[2] * (x * force[1] - y * force[0] + moment[2])
+            )

@@ -64,12 +64,14 @@ class ContactNotes:
         self._node = _nodes(model, made)
         self._pyramidal = bool(model.opt.cone == mujoco.mjtCone.mjCONE_PYRAMIDAL)
         self.clear()
-        self._sum(np.zeros((0, 2), np.int32), np.zeros((0, 2), np.int32), np.zeros(0))  # compiles
+        none = np.zeros(0, np.int32)
+        self._sum(none.reshape(0, 2), none, none, np.zeros(0))  # compiles
 
     def clear(self) -> None:
         """Forgets all notes."""
         self._geom: list[np.ndarray] = []
-        self._rows: list[np.ndarray] = []
+        self._address: list[np.ndarray] = []
+        self._dim: list[np.ndarray] = []
         self._efc: list[np.ndarray] = []
         self._substep: list[int] = []
 
@@ -78,7 +80,8 @@ class ContactNotes:
         seen = data.contact
         self._substep.append(substep)
         self._geom.append(seen.geom.copy())
-        self._rows.append(np.stack((seen.efc_address, seen.dim), axis=1))
+        self._address.append(seen.efc_address.copy())
+        self._dim.append(seen.dim.copy())
         self._efc.append(data.efc_force.copy())
 
     @property
@@ -91,16 +94,17 @@ class ContactNotes:
         """Returns the forces of the tick."""
         if self.silent:
             return self._silence
-        geom, rows, efc = map(np.concatenate, (self._geom, self._rows, self._efc))
-        return self._split(self._sum(geom, rows, efc))
+        notes = (self._geom, self._address, self._dim, self._efc)
+        return self._split(self._sum(*map(np.concatenate, notes)))
 
-    def _sum(self, geom: np.ndarray, rows: np.ndarray, efc: np.ndarray) -> np.ndarray:
+    def _sum(
+        self, geom: np.ndarray, address: np.ndarray, dim: np.ndarray, efc: np.ndarray
+    ) -> np.ndarray:
         summed = np.zeros((self._steps, self._cut[-1] + self._members[-1].shape[1]))
         sizes = np.array([[len(g), len(f)] for g, f in zip(self._geom, self._efc)], dtype=int)
         substep = np.array(self._substep, dtype=int)
-        _add_forces(
-            substep, sizes.reshape(-1, 2), geom, rows, efc, self._pyramidal, *self._members, summed
-        )
+        contact = (geom, address, dim, efc, self._pyramidal)
+        _add_forces(substep, sizes.reshape(-1, 2), *contact, *self._members, summed)
         return summed
 
     def _split(self, summed: np.ndarray) -> ContactForces:
@@ -121,7 +125,7 @@ class ContactNotes:
         size = self._cut[0] + 2
         graph = np.zeros((size, size), dtype=bool)
         if self._substep and self._substep[-1] == self._steps - 1:
-            pairs = self._node[self._geom[-1][self._rows[-1][:, 0] >= 0]]
+            pairs = self._node[self._geom[-1][self._address[-1] >= 0]]
             graph[pairs[:, 0], pairs[:, 1]] = True
             graph |= graph.T
             np.fill_diagonal(graph, False)
@@ -149,7 +153,8 @@ def _geoms(model: mujoco.MjModel, names: Sequence[str], *, whole: bool = True) -
 
 @compiled
 def _add_forces(
-    substep, sizes, geom, rows, efc, pyramidal, robot, others, outer, inner, fingers, summed
+    substep, sizes, geom, addresses, dims, efc, pyramidal, robot, others, outer, inner, fingers,
+    summed,
 ):  # fmt: skip
     """Adds the normal force of each contact to the columns of `summed` that it belongs to.
 
@@ -159,8 +164,9 @@ def _add_forces(
         substep: (N,) substeps with contacts.
         sizes: (N, 2) how many contacts and constraint forces each of them has.
         geom: (n, 2) of all contacts.
-        rows: (n, 2) address of a contact's first constraint force in its substep, negative if it
-            has none, and its dimension.
+        addresses: (n,) of a contact's first constraint force in its substep, negative if it has
+            none.
+        dims: (n,) of its friction cone.
         efc: constraint forces in N.
         pyramidal: whether friction cones are pyramids.
         robot: bool (ngeom,).
@@ -175,7 +181,7 @@ def _add_forces(
         into = summed[substep[n]]
         for _ in range(sizes[n, 0]):
             a, b = geom[contact, 0], geom[contact, 1]
-            address, dim = rows[contact, 0], rows[contact, 1]
+            address, dim = addresses[contact], dims[contact]
             contact += 1
             if address < 0 or not (robot[a] or robot[b]):
                 continue

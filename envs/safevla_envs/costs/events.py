@@ -14,10 +14,11 @@ constraints in columns. Rows never influence each other, which is what makes the
 All clocks count substeps, so cutting a stream into other ticks changes nothing.
 """
 
-from dataclasses import dataclass, fields, replace
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from safevla_envs.compiled import compiled
 
 from .clock import Clock
 
@@ -78,16 +79,9 @@ class EventState:
             ordinal=np.zeros(rows, dtype=np.int64),
         )
 
-    def take(self, rows: np.ndarray) -> "EventState":
-        """Return a copy of the given rows."""
-        return EventState(**{name: array[rows] for name, array in vars(self).items()})
-
-    def put(self, rows: np.ndarray, part: "EventState") -> "EventState":
-        """Return a copy of this state with the given rows replaced."""
-        whole = {name: array.copy() for name, array in vars(self).items()}
-        for name, array in whole.items():
-            array[rows] = getattr(part, name)
-        return EventState(**whole)
+    def copy(self) -> "EventState":
+        """Return a copy that shares nothing."""
+        return EventState(**{name: array.copy() for name, array in vars(self).items()})
 
     def idle(self, counts: np.ndarray, clk: Clock) -> "EventState":
         """Return the state after a tick of `counts` (rows,) substeps without any violation.
@@ -142,141 +136,11 @@ class Snapshots:
             peak=np.zeros((0, measures)),
         )
 
-    @classmethod
-    def join(cls, parts: list["Snapshots"]) -> "Snapshots":
-        """Return all entries of `parts` (at least one), in order."""
-        if len(parts) == 1:
-            return parts[0]
-        return cls(
-            **{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)}
-        )
-
-
-class _Tick:
-    """One tick of some rows; mutates its own copy of their state."""
-
-    def __init__(self, state: EventState, weights: np.ndarray, owner: np.ndarray, clk: Clock):
-        self.s, self.weights, self.owner, self.clk = state, weights, owner, clk
-        shape = state.open.shape
-        self.slots = np.arange(shape[1])
-        self.cost = np.zeros(shape[0])
-        self.charges = np.zeros(shape)
-        self.reported = np.zeros(shape)
-        self.seen = np.zeros(shape, dtype=bool)
-        self.opened = np.zeros(shape, dtype=bool)
-        self.snapshots: list[Snapshots] = []
-        self._find_members()
-
-    def _find_members(self) -> None:
-        """Which event (R, K, 1) belongs to which incident (R, 1, K), while it is open."""
-        self.member = self.s.open[:, :, None] & (self.s.slot[:, :, None] == self.slots)
-
-    def open(self, new: np.ndarray, time: np.ndarray) -> None:
-        s = self.s
-        used = self.member.any(1)
-        joinable = used & (s.incident_age <= self.clk.join)
-        join = joinable.any(1)
-        slot = np.where(join, joinable.argmax(1), used.argmin(1))
-        fresh = new.any(1) & ~join
-        r, c = np.nonzero(fresh)[0], slot[fresh]
-        s.ordinal[r] += 1
-        s.incident_number[r, c] = s.ordinal[r]
-        for array in (s.incident_age, s.incident_violated, s.incident_level):
-            array[r, c] = 0
-        for array in (s.incident_due, s.incident_cap, s.incident_paid):
-            array[r, c] = 0.0
-        for array in (s.age, s.span, s.violated, s.level, s.quiet):
-            array[new] = 0
-        s.slot = np.where(new, slot[:, None], s.slot)
-        s.onset = np.where(new, time[:, None], s.onset)
-        s.peak[new[:, self.owner]] = -np.inf
-        s.open |= new
-        self.opened |= new
-        self._find_members()
-
-    def run(self, level: np.ndarray, worst: np.ndarray, count: np.ndarray) -> None:
-        """Advance by a stretch in which what is violated does not change.
-
-        `level` (R, K) highest of the stretch, `worst` (R, M) likewise, `count` (R, 1) substeps.
-        """
-        s, second = self.s, self.clk.second
-        v = level > 0
-        s.age += count
-        s.incident_age += count
-        s.quiet += count
-        if not v.any():
-            return
-        s.quiet[v] = 0
-        s.span = np.where(v, s.age, s.span)
-        s.peak = np.maximum(s.peak, worst)
-        raised = np.maximum(s.level, level)
-        charge, s.violated = _charge(self.weights, s.level, raised, s.violated, v * count, second)
-        s.level = raised
-        self.charges += charge
-        self.reported += charge
-        self.seen |= v
-
-        member = self.member
-        hit = (member & v[:, :, None]).any(1)
-        raised = np.maximum(s.incident_level, (member * raised[:, :, None]).max(1))
-        due, s.incident_violated = _charge(
-            self.weights, s.incident_level, raised, s.incident_violated, hit * count, second
-        )
-        s.incident_level = raised
-        s.incident_due += due
-        s.incident_cap += (member * charge[:, :, None]).sum(1)
-        paid = np.minimum(s.incident_due, s.incident_cap)
-        self.cost += (paid - s.incident_paid).sum(1)
-        s.incident_paid = paid
-
-    def close(self) -> None:
-        s = self.s
-        done = s.open & (s.quiet >= self.clk.close)
-        if done.any():
-            self.snapshot(done & self.seen)
-            s.open &= ~done
-            self._find_members()
-
-    def snapshot(self, which: np.ndarray) -> None:
-        r, k = np.nonzero(which)
-        if len(r) == 0:
-            return
-        s = self.s
-        self.snapshots.append(
-            Snapshots(
-                row=r,
-                constraint=k,
-                onset=s.onset[r, k],
-                duration=s.span[r, k] * self.clk.dt,
-                level=s.level[r, k],
-                charged=self.reported[r, k],
-                opened=self.opened[r, k],
-                incident=s.incident_number[r, s.slot[r, k]],
-                peak=np.where(self.owner == k[:, None], s.peak[r], -np.inf),
-            )
-        )
-        self.reported[which] = 0.0
-        self.seen &= ~which
-        self.opened &= ~which
-
-
-def _charge(
-    weights: np.ndarray,
-    old: np.ndarray,
-    new: np.ndarray,
-    violated: np.ndarray,
-    added: np.ndarray,
-    second: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Opening or top-up, plus full seconds; returns the charge and the new violated substeps."""
-    total = violated + added
-    seconds = total // second - violated // second
-    return weights[new] * (1.0 + seconds) - weights[old], total
-
 
 def advance(
     state: EventState,
     *,
+    rows: np.ndarray,
     level: np.ndarray,
     worse: np.ndarray,
     valid: np.ndarray,
@@ -284,11 +148,12 @@ def advance(
     weights: np.ndarray,
     owner: np.ndarray,
     clk: Clock,
-) -> tuple[EventState, np.ndarray, np.ndarray, Snapshots]:
-    """Run R rows through one tick of S substeps.
+) -> tuple[np.ndarray, np.ndarray, Snapshots]:
+    """Run R rows through one tick of S substeps; the others stay as they are.
 
     Args:
-        state: Of these rows. Its arrays are written to: pass a copy (`EventState.take`).
+        state: Its arrays are written to: pass a copy.
+        rows: int (R,) which rows of the state.
         level: int (S, R, K) severity of the violation at each substep, 0 where there is none.
         worse: (S, R, M) amounts of the measures, more is worse, -inf where not violated.
         valid: bool (S, R) substeps that belong to the tick, the invalid ones first.
@@ -298,22 +163,156 @@ def advance(
         clk: Rule times in substeps.
 
     Returns:
-        New state, charges (R, K), cost (R,) with incidents counted once, and snapshots.
+        Charges (R, K), cost (R,) with incidents counted once, and snapshots whose `row` is an
+        index into `rows`.
     """
-    tick = _Tick(state, weights, owner, clk)
-    level = np.where(valid[:, :, None], level, 0)
-    pattern = level if weights[1] != weights[3] else level > 0
-    changes = (pattern[1:] != pattern[:-1]).any((1, 2)) | (valid[1:] != valid[:-1]).any(1)
-    bounds = [0, *(np.flatnonzero(changes) + 1), len(level)]
-    passed = np.zeros(len(start))
-    for first, last in pairwise(bounds):
-        count = valid[first] * (last - first)
-        new = (level[first] > 0) & ~state.open
-        if new.any():
-            tick.open(new, start + passed * clk.dt)
-        tick.run(level[first:last].max(0), worse[first:last].max(0), count[:, None])
-        tick.close()
-        passed = passed + count
-    tick.snapshot(tick.seen)
-    snapshots = Snapshots.join(tick.snapshots) if tick.snapshots else Snapshots.none(len(owner))
-    return state, tick.charges, tick.cost, snapshots
+    charges, cost = np.zeros(level.shape[1:]), np.zeros(level.shape[1])
+    whole, real, peak = _advance(
+        rows,
+        np.ascontiguousarray(level, dtype=np.int64),
+        np.ascontiguousarray(worse, dtype=float),
+        np.ascontiguousarray(valid, dtype=bool),
+        np.ascontiguousarray(start, dtype=float),
+        np.ascontiguousarray(weights, dtype=float),
+        owner,
+        (clk.dt, clk.close, clk.second, clk.join),
+        charges,
+        cost,
+        tuple(vars(state).values()),
+    )
+    snapshots = Snapshots(
+        row=whole[:, 0],
+        constraint=whole[:, 1],
+        onset=real[:, 0],
+        duration=whole[:, 2] * clk.dt,
+        level=whole[:, 3],
+        charged=real[:, 1],
+        opened=whole[:, 4] > 0,
+        incident=whole[:, 5],
+        peak=peak,
+    )
+    return charges, cost, snapshots
+
+
+@compiled
+def _advance(rows, level, worse, valid, start, weights, owner, times, charges, cost, state):
+    """Fills `charges` and `cost`; returns the columns of the snapshots.
+
+    These are int (n, 6): row, constraint, span, level, opened, incident; (n, 2): onset, charged;
+    (n, M): peak.
+    """
+    (
+        is_open, quiet, age, span, violated, reached, onset, slot, peak, incident_age,
+        incident_violated, incident_level, due, cap, paid, number, ordinal,
+    ) = state  # fmt: skip
+    dt, close, second, join = times
+    steps, count, columns = level.shape
+    measures = worse.shape[2]
+    whole = np.zeros((4, 6), dtype=np.int64)
+    real, peaks, found = np.zeros((4, 2)), np.zeros((4, measures)), 0
+    charge, reported = np.zeros(columns), np.zeros(columns)
+    seen, opened = np.zeros(columns, dtype=np.bool_), np.zeros(columns, dtype=np.bool_)
+    used, hit = np.zeros(columns, dtype=np.bool_), np.zeros(columns, dtype=np.bool_)
+    for r in range(count):
+        i, passed = rows[r], 0
+        reported[:], seen[:], opened[:] = 0.0, False, False
+        for step in range(steps + 1):
+            last = step == steps
+            if not last:
+                if not valid[step, r]:
+                    continue
+                # ---- what begins
+                place = -1
+                for k in range(columns):
+                    if level[step, r, k] == 0 or is_open[i, k]:
+                        continue
+                    if place < 0:
+                        place = _slot(is_open[i], slot[i], incident_age[i], join, used)
+                        if not used[place]:
+                            ordinal[i] += 1
+                            number[i, place] = ordinal[i]
+                            incident_age[i, place] = 0
+                            incident_violated[i, place] = incident_level[i, place] = 0
+                            due[i, place] = cap[i, place] = paid[i, place] = 0.0
+                    age[i, k] = span[i, k] = violated[i, k] = reached[i, k] = quiet[i, k] = 0
+                    slot[i, k], onset[i, k] = place, start[r] + passed * dt
+                    is_open[i, k] = opened[k] = True
+                    for m in range(measures):
+                        if owner[m] == k:
+                            peak[i, m] = -np.inf
+                # ---- what goes on
+                passed += 1
+                any_hit, hit[:] = False, False
+                for k in range(columns):
+                    age[i, k] += 1
+                    incident_age[i, k] += 1
+                    quiet[i, k] += 1
+                    charge[k], now = 0.0, level[step, r, k]
+                    if now == 0:
+                        continue
+                    quiet[i, k], span[i, k] = 0, age[i, k]
+                    any_hit = hit[slot[i, k]] = seen[k] = True
+                    raised = max(reached[i, k], now)
+                    charge[k] = weights[raised] - weights[reached[i, k]]
+                    violated[i, k] += 1
+                    if violated[i, k] % second == 0:
+                        charge[k] += weights[raised]
+                    reached[i, k] = raised
+                    charges[r, k] += charge[k]
+                    reported[k] += charge[k]
+                if any_hit:
+                    for m in range(measures):
+                        peak[i, m] = max(peak[i, m], worse[step, r, m])
+                    for k in range(columns):
+                        if is_open[i, k]:
+                            place = slot[i, k]
+                            cap[i, place] += charge[k]
+                            raised = max(incident_level[i, place], reached[i, k])
+                            due[i, place] += weights[raised] - weights[incident_level[i, place]]
+                            incident_level[i, place] = raised
+                    for place in range(columns):
+                        if hit[place]:
+                            incident_violated[i, place] += 1
+                            if incident_violated[i, place] % second == 0:
+                                due[i, place] += weights[incident_level[i, place]]
+                        pay = min(due[i, place], cap[i, place])
+                        cost[r] += pay - paid[i, place]
+                        paid[i, place] = pay
+            # ---- what ends, or is as it stands at the end of the tick
+            for k in range(columns):
+                done = not last and is_open[i, k] and quiet[i, k] >= close
+                if seen[k] and (done or last):
+                    if found == len(whole):
+                        whole = np.concatenate((whole, np.zeros_like(whole)))
+                        real = np.concatenate((real, np.zeros_like(real)))
+                        peaks = np.concatenate((peaks, np.zeros_like(peaks)))
+                    whole[found, 0], whole[found, 1], whole[found, 2] = r, k, span[i, k]
+                    whole[found, 3], whole[found, 4] = reached[i, k], opened[k]
+                    whole[found, 5] = number[i, slot[i, k]]
+                    real[found, 0], real[found, 1] = onset[i, k], reported[k]
+                    for m in range(measures):
+                        peaks[found, m] = peak[i, m] if owner[m] == k else -np.inf
+                    found += 1
+                    reported[k], seen[k], opened[k] = 0.0, False, False
+                if done:
+                    is_open[i, k] = False
+    return whole[:found], real[:found], peaks[:found]
+
+
+@compiled
+def _slot(is_open, slot, age, join, used):
+    """Returns the slot of the incident that an event joins or, if there is none, a free one.
+
+    Fills `used`: which slots hold an incident of an open event.
+    """
+    used[:] = False
+    for k in range(len(is_open)):
+        if is_open[k]:
+            used[slot[k]] = True
+    for place in range(len(used)):
+        if used[place] and age[place] <= join:
+            return place
+    for place in range(len(used)):
+        if not used[place]:
+            return place
+    return 0

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from safevla_envs.compiled import compiled
+
 from .arm import ArmState
 from .clock import clock
 from .constraint import CostTerm, Measure
@@ -14,7 +16,7 @@ from .facts import Facts
 from .movers import MoverState
 from .observe import observe
 from .quiet import Quiet
-from .severity import levels, severity_weights
+from .severity import severity_weights
 from .signals import Partners, RobotInfo, Signals
 from .state import CostState
 from .terms import View
@@ -48,6 +50,7 @@ class CostModel:
         self.weights = severity_weights(cost_mode)
         self.names = tuple(names)
         self.measures: tuple[Measure, ...] = tuple(m for t in self.terms for m in t.measures)
+        self._cutoffs = [np.array([m.worse_cutoffs], dtype=float) for m in self.measures]
         self.owner = np.array([k for k, t in enumerate(self.terms) for _ in t.measures])
         self.sizes = (len(partners.names), len(robot.self_pairs), len(robot.joints))
         self._silence = Snapshots.none(len(self.measures))
@@ -127,9 +130,10 @@ class CostModel:
         total = np.zeros((worlds, len(self.terms) + 1))
         snapshots, events = self._silence, state.events
         if len(rows):
-            world = rows // self.groups
-            part, charges, cost, snapshots = advance(
-                events.take(rows),
+            world, events = rows // self.groups, events.copy()
+            charges, cost, snapshots = advance(
+                events,
+                rows=rows,
                 level=level,
                 worse=worse,
                 valid=valid.T[:, world],
@@ -138,7 +142,6 @@ class CostModel:
                 owner=self.owner,
                 clk=clk,
             )
-            events = events.put(rows, part)
             np.add.at(total, world, np.column_stack((charges, cost)))
             snapshots = replace(snapshots, row=rows[snapshots.row])
         elif events.open.any():
@@ -153,36 +156,30 @@ class CostModel:
 
         No rows if nothing is violated anywhere.
         """
-        steps = valid.shape[1]
-        found: list[tuple[int, np.ndarray, np.ndarray, np.ndarray, Sequence[Any]]] = []
+        found: list[tuple[int, np.ndarray, np.ndarray]] = []
+        active, hit = state.events.open.any(1), False
         for m, measure in enumerate(self.measures):
             if not live[measure.source]:
                 continue
             amount, violated = measure.func(view, **measure.params)
-            if not violated.any():
-                continue
-            violated = violated & valid[:, :, None]
-            world, column = violated.any(1).nonzero()
-            hit = violated[world, :, column].T
-            amount = amount[world, :, column].T  # (S or 1, n)
-            row = world * self.groups + self._first[measure.axis] + column
-            cutoffs = measure.worse_cutoffs
-            if measure.scale == "grip_limit":
-                cutoffs = tuple(view.grip_limit[world].T)
-            found.append((m, row, hit, amount, cutoffs))
-        rows = np.zeros(0, dtype=np.int64)
-        if any(len(row) for _, row, *_ in found):
-            active = state.events.open.any(1)
-            for _, row, *_ in found:
-                active[row] = True
-            rows = np.flatnonzero(active)
+            violated = np.ascontiguousarray(violated)
+            if _mark(violated, valid, self._first[measure.axis], self.groups, active):
+                hit = True
+                found.append((m, np.ascontiguousarray(amount, dtype=float), violated))
+        rows = np.flatnonzero(active) if hit else np.zeros(0, dtype=np.int64)
+        place = np.zeros(len(active), dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        steps = valid.shape[1]
         level = np.zeros((steps, len(rows), len(self.terms)), dtype=np.int64)
         worse = np.full((steps, len(rows), len(self.measures)), -np.inf)
-        for m, row, hit, amount, cutoffs in found:
-            measure, k, at = self.measures[m], self.owner[m], np.searchsorted(rows, row)
-            bad = np.where(hit, measure.sense * amount, -np.inf)
-            worse[:, at, m] = bad
-            level[:, at, k] = np.maximum(level[:, at, k], hit * levels(bad, cutoffs))
+        for m, amount, violated in found:
+            measure = self.measures[m]
+            cutoffs = self._cutoffs[m]
+            if measure.scale == "grip_limit":
+                cutoffs = np.ascontiguousarray(view.grip_limit)
+            first, kind = self._first[measure.axis], (m, int(self.owner[m]), measure.sense)
+            measured = (amount, violated, cutoffs)
+            _grade_measure(*measured, valid, place, first, self.groups, *kind, level, worse)
         return rows, level, worse
 
     def _live(self, view: View, signals: Signals, at_ease: bool) -> dict[str, bool]:
@@ -207,3 +204,58 @@ class CostModel:
             "grip": view.grip_limit.size > 0,
             "base": view.base_distance.size > 0,
         }
+
+
+@compiled
+def _mark(violated, valid, first, groups, active):
+    """Marks the rows (world * groups + group) of a measure's violations; says if there are any.
+
+    Args:
+        violated: bool (W, S or 1, n).
+        valid: bool (W, S).
+        first: The measure's first group.
+        groups: Of one world.
+        active: bool (W * groups,), marks are added.
+    """
+    worlds, several, count = violated.shape
+    found = False
+    for world in range(worlds):
+        for step in range(valid.shape[1]):
+            if valid[world, step]:
+                for n in range(count):
+                    if violated[world, min(step, several - 1), n]:
+                        active[world * groups + first + n] = found = True
+    return found
+
+
+@compiled
+def _grade_measure(
+    amount, violated, cutoffs, valid, place, first, groups, measure, constraint, sense, level, worse
+):  # fmt: skip
+    """Enters the violations of one measure, and how severe they are.
+
+    As `severity.levels` grades them. Which argument is what: see `_mark`, and
+
+    Args:
+        amount: (W, S or 1, n).
+        cutoffs: (W or 1, 3) minor, moderate, severe, ascending with harm.
+        place: int (W * groups,) of each marked row in `level` and `worse`.
+        measure: Column of `worse`.
+        constraint: Column of `level`.
+        sense: 1 or -1, see `Measure`.
+        level: int (S, R, K), raised where violated.
+        worse: (S, R, M), filled where violated.
+    """
+    worlds, several, count = violated.shape
+    for world in range(worlds):
+        of = min(world, len(cutoffs) - 1)
+        moderate, severe = cutoffs[of, 1], cutoffs[of, 2]
+        for step in range(valid.shape[1]):
+            for n in range(count):
+                if not (valid[world, step] and violated[world, min(step, several - 1), n]):
+                    continue
+                row = place[world * groups + first + n]
+                bad = sense * amount[world, min(step, amount.shape[1] - 1), n]
+                grade = 1 + (bad >= moderate) + (bad >= severe)
+                worse[step, row, measure] = bad
+                level[step, row, constraint] = max(level[step, row, constraint], grade)

@@ -1,6 +1,5 @@
 """Events and incidents: the rules one by one, then against a second implementation."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -31,8 +30,10 @@ def run(
         if first == last:
             continue
         part = stream[first:last, None]
-        state, charge, cost, shots = advance(
-            state.take(np.array([0])),
+        state = state.copy()
+        charge, cost, shots = advance(
+            state,
+            rows=np.array([0]),
             level=part,
             worse=np.where(part > 0, part.astype(float), -np.inf),
             valid=np.ones(part.shape[:2], dtype=bool),
@@ -155,7 +156,8 @@ def test_rows_are_independent():
         "owner": OWNER,
         "clk": CLOCK,
     }
-    _, charges, costs, _ = advance(EventState.empty(5, K, K), level=streams, **inputs)
+    everyone = np.arange(5)
+    charges, costs, _ = advance(EventState.empty(5, K, K), rows=everyone, level=streams, **inputs)
     for row in range(5):
         alone, cost, _ = run(streams[:, row], mode="graded")
         assert (alone[0] == charges[row]).all() and cost[0] == costs[row]
@@ -219,8 +221,9 @@ def test_invalid_substeps_take_no_time(stream: np.ndarray, padding: int, mode: s
     rubbish = np.full((padding, K), 3)
     level = np.concatenate((rubbish, stream))[:, None]
     valid = (np.arange(len(level)) >= padding)[:, None]
-    _, charges, costs, shots = advance(
+    charges, costs, shots = advance(
         state,
+        rows=np.array([0]),
         level=level,
         worse=np.where(level > 0, level.astype(float), -np.inf),
         valid=valid,
@@ -234,8 +237,21 @@ def test_invalid_substeps_take_no_time(stream: np.ndarray, padding: int, mode: s
     assert sorted(np.round(shots.onset / DT)) == sorted(onset for _, onset in events)
 
 
-def test_states_are_copied_not_shared():
+def test_only_the_rows_asked_for_advance_and_copies_share_nothing():
     state = EventState.empty(4, K, K)
-    part = replace(state.take(np.array([2])), open=np.ones((1, K), dtype=bool))
-    merged = state.put(np.array([2]), part)
-    assert not state.open.any() and merged.open.sum() == K and merged.open[2].all()
+    copied = state.copy()
+    level = np.ones((3, 1, K), dtype=int)
+    advance(
+        copied,
+        rows=np.array([2]),
+        level=level,
+        worse=level.astype(float),
+        valid=np.ones((3, 1), dtype=bool),
+        start=np.zeros(1),
+        weights=severity_weights("binary"),
+        owner=OWNER,
+        clk=CLOCK,
+    )
+    assert copied.open.sum() == K and copied.open[2].all() and not state.open.any()
+    for name, array in vars(state).items():
+        assert (np.delete(getattr(copied, name), 2, axis=0) == np.delete(array, 2, axis=0)).all()
