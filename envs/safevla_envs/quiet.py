@@ -27,9 +27,9 @@ from safevla_envs.costs.arm import HIGH_TORQUE, SATURATED, _factors, heat_course
 from safevla_envs.costs.clock import clock
 from safevla_envs.costs.movers import CONTACT_REACH
 from safevla_envs.costs.pause import may_pause, paused
-from safevla_envs.reach import Reach
+from safevla_envs.reach import Reach, bound
 from safevla_envs.signals import SignalReader
-from safevla_envs.sim import Simulation
+from safevla_envs.sim import TICK, Simulation
 
 __all__ = ["QuietTicks"]
 
@@ -37,8 +37,9 @@ MARGIN = 0.99
 """Share of a limit below which a quantity is harmless."""
 OPEN = 0.01
 """m; fingers asked to be this far open hold nothing."""
-MEETING = 0.25
-"""m; a mover further away is not touched in the next tick: that would take 5 m/s."""
+DRIFT = 1.0
+"""m/s; more than any closing speed changes in a control tick."""
+_BUSY, _PASSED, _AT_EASE, _NEAR = range(4)
 _KNOWN = {f for f in map(vars(terms).get, terms.__all__) if callable(f)}
 _count = np.count_nonzero
 
@@ -55,10 +56,12 @@ class QuietTicks:
     def __init__(self, sim: Simulation, signals: SignalReader, costs: CostManager):
         self.sim, self.signals, self.costs = sim, signals, costs
         self.facts, self._clock = costs.model.facts, clock(sim.timestep)
-        measures = costs.model.measures
+        measures, recorder = costs.model.measures, sim.recorder
         self.possible = (
             all(m.func in _KNOWN for m in measures)
-            and bool(sim.recorder.made.servos)
+            and bool(recorder.made.servos)
+            # the arm's joints follow one another
+            and np.array_equal(recorder.columns, np.arange(recorder.log.shape[1]))
             and self.facts.torque_limit is not None
             and self.facts.speed_limit is not None
         )
@@ -69,8 +72,29 @@ class QuietTicks:
 
     def _index(self, bounds: _Bounds) -> None:
         """Looks up where to look and what is harmless there."""
-        sim, facts, model, data = self.sim, self.facts, self.sim.model, self.sim.data
-        recorder = sim.recorder
+        sim, model, data = self.sim, self.sim.model, self.sim.data
+        joints = [model.body_jntadr[sim._partner_bodies[i]] for i in sim._free]
+        self._free_q = (model.jnt_qposadr[joints][:, None] + np.arange(7)).ravel()
+        self._poses = data.qpos[self._free_q]
+        # robot and movers never sleep; what sleeps does not move
+        self._awake, self._asleep = model.ntree - len(sim._free), False
+        self._ctrl, self._finger = data.ctrl, int(sim._finger_u[0])
+        self._still = ~self.facts.mover[0]
+        state = self.costs.state
+        assert state is not None
+        self._heat, self._speed_tail = state.arm.heat[0].copy(), state.arm.speed_tail[0].copy()
+        self._nothing = (np.zeros((1, len(self._still))),) * 2
+        self._closing = self._nothing
+        self._known = False  # whether `_near` is that of this tick
+        self._arm = (sim.recorder.log, self._limits(bounds), data.qfrc_gravcomp[_span(sim._arm_v)])
+        self._warm = (self._heat, self._speed_tail, *self._heating(bounds.heat))
+        self._people = self._movers()
+        far = (bounds.keepout, sim.recorder.tip, (MARGIN * bounds.tcp) ** 2)
+        self._look = (*self._arm, *far, *self._people, *self._warm)
+
+    def _limits(self, bounds: _Bounds) -> np.ndarray:
+        """Returns (2, 4 J), between which the recorder's columns are harmless."""
+        facts = self.facts
         torque_limit, speed_limit = facts.torque_limit, facts.speed_limit
         assert torque_limit is not None and speed_limit is not None
         lower, upper = facts.joint_range.T
@@ -83,75 +107,77 @@ class QuietTicks:
             MARGIN * SATURATED * torque_limit,
         )
         high = np.concatenate(limits)
-        low = -high
-        for limit in (low, high):
-            limit[: len(middle)] += middle
-        joints = [model.body_jntadr[sim._partner_bodies[i]] for i in sim._free]
-        free_q = (model.jnt_qposadr[joints][:, None] + np.arange(7)).ravel()
-        poses, gravity = data.qpos[free_q], data.qfrc_gravcomp
-        things = (data.qpos, data.qvel, free_q, sim._free_v, poses)
-        arm = (recorder.log, recorder.columns, low, high, gravity, sim._arm_v)
-        far = (recorder.volumes, bounds.keepout, recorder.tip, (MARGIN * bounds.tcp) ** 2)
-        self._look = (*things, *arm, *far)
-        self._still = ~facts.mover[0]
-        self._index_heat(bounds.heat)
-        self._index_movers()
+        middle = np.append(middle, np.zeros(len(high) - len(middle)))
+        return np.stack((middle - high, middle + high))
 
-    def _index_heat(self, hot: float) -> None:
-        """Makes room for what is remembered of the arm while ticks are passed over."""
-        facts, state = self.facts, self.costs.state
-        assert state is not None and facts.torque_limit is not None
-        decay, gain, weight = _factors(self.sim.timestep, self.sim.substeps)
-        self._warmth = state.arm.heat[0].copy()
-        self._speed_tail = state.arm.speed_tail[0].copy()
+    def _heating(self, hot: float) -> tuple[np.ndarray, np.ndarray, float, float, float]:
+        """Returns what `_pass_heat` needs, the last being how warm a joint may be before a tick."""
+        facts, steps, dt = self.facts, self.sim.substeps, self.sim.timestep
+        assert facts.torque_limit is not None and facts.heat_scale is not None
+        decay, gain, weight = _factors(dt, steps)
         # the most that heat can rise in a tick below the torque that is looked for
         load = (HIGH_TORQUE * facts.torque_limit * facts.heat_scale) ** 2
-        course = np.tile(load, (1, self.sim.substeps, 1))
-        self._hot = hot - float(heat_course(np.zeros((1, len(load))), course, self.sim.timestep).max())
-        scale = np.broadcast_to(facts.heat_scale, load.shape).astype(float)
-        last = (float(decay[-1, 0]), float(gain[-1, 0]))
-        _, speeds, torques, _ = np.split(self.sim.recorder.columns, 4)
-        kept = (self._warmth, self._speed_tail, self.sim.recorder.log, torques, speeds)
-        self._arm = (*kept, scale, facts.speed_limit, weight[:, 0].copy(), *last)
+        course = np.tile(load, (1, steps, 1))
+        rise = float(heat_course(np.zeros((1, len(load))), course, dt).max())
+        rates = np.stack((facts.heat_scale * np.ones(len(load)), facts.speed_limit))
+        return rates, weight[:, 0].copy(), float(decay[-1, 0]), float(gain[-1, 0]), hot - rise
 
-    def _index_movers(self) -> None:
-        """Makes what is needed to bound distances to movers, if there are any."""
-        sim, movers = self.sim, self.sim.home.movers
-        self._reach: Reach | None = None
-        self._nothing = (np.zeros((1, len(self.facts.mover[0]))),) * 2
-        self._measured = self._closing = self._nothing
-        if movers:
-            reach = self._reach = Reach(sim.model, sim.data, movers)
-            person = self.signals.partners.tags["person"][sim._mover_partners]
-            self._near = np.zeros(len(movers), dtype=bool)
-            spacing = self.costs.model.quiet.spacing
-            recorder = sim.recorder
-            volumes = recorder.volumes
-            of = np.array([recorder.owners == i for i in sim._mover_partners])
-            bounds = (reach.gap, reach.robot, reach.mover)
-            self._people = (*bounds, person, spacing, MEETING, volumes, of, self._near)
+    def _movers(self) -> tuple[Any, ...]:
+        """Returns what `_find_near` needs."""
+        sim = self.sim
+        person = self.signals.partners.tags["person"][sim._mover_partners]
+        self._near = np.zeros(len(person), dtype=bool)
+        volumes, owners = sim.recorder.volumes, sim.recorder.owners
+        of = sim._mover_partners[:, None] == owners
+        rules = (person, self.costs.model.quiet.spacing, volumes, of)
+        return (*Reach(sim.model, sim.data, sim.home.movers).arguments, *rules, self._near)
 
     def skip(self) -> bool:
         """Says whether the last tick is passed over; if not, charge it."""
-        if self.possible and self._is_quiet() and (self._passed or self._may_begin()):
-            if self._warmest < self._hot:
-                self._warmest = _warm(*self._arm)
-                self._closing = self._measured
-                self._passed += 1
-                self.skipped += 1
-                return True
-        self.catch_up()
-        return False
+        self._known = False
+        if not self.possible:
+            return False
+        verdict = _BUSY
+        if self._unmoved() and self._ctrl[self._finger] > OPEN:
+            verdict = _glance(*self._look, self._passed > 0)
+        if verdict == _PASSED:
+            self._closing = self._nothing
+        elif verdict == _BUSY or not self._passes(verdict):
+            self.catch_up()
+            return False
+        self._passed += 1
+        self.skipped += 1
+        return True
 
-    def _is_quiet(self) -> bool:
-        """Looks at the tick's raw history and at where things are."""
-        sim = self.sim
-        return (
-            _is_at_ease(*self._look)
-            and sim.data.ctrl[sim._finger_u[0]] > OPEN
-            and sim.recorder.contacts.silent
-            and self._keeps_away()
-        )
+    def _unmoved(self) -> bool:
+        """Says that movable bodies lie where they lay and that the robot touched nothing."""
+        data, contacts = self.sim.data, self.sim.recorder.contacts
+        before, self._asleep = self._asleep, data.ntree_awake == self._awake
+        if before and self._asleep and contacts.none:
+            return True
+        poses = data.qpos[self._free_q]
+        moved = _count(poses != self._poses) or _count(data.qvel[self.sim._free_v])
+        self._poses = poses
+        return not moved and contacts.silent
+
+    def _passes(self, verdict: int) -> bool:
+        """Decides on a tick in which all is well but for what only now must be looked at."""
+        self._known = True
+        closing = self._nothing
+        if verdict == _NEAR:
+            measured = self.signals.separation(self._near)
+            separation = measured["separation"]
+            robot, mover = measured["closing_robot"], measured["closing_mover"]
+            if not self.costs.model.quiet.apart(separation, robot, mover):
+                return False
+            close = separation <= CONTACT_REACH
+            closing = (robot * close)[None], ((robot + mover) * close)[None]
+        if not self._passed and not self._may_begin():
+            return False
+        if not _pass_heat(self.sim.recorder.log, *self._warm):
+            return False
+        self._closing = closing
+        return True
 
     def near(self) -> np.ndarray | None:
         """Returns the movers whose true distance matters in this tick, bool (M,); None for all.
@@ -159,26 +185,11 @@ class QuietTicks:
         Where a distance is not measured, no rule about it can be broken now, and no closing speed
         needs to be remembered for a contact in the next tick.
         """
-        if not self.possible or self._reach is None:
+        if not self.possible:
             return None
-        self._reach.update()
-        _find_near(*self._people)
+        if not self._known:
+            _find_near(*self._people)
         return self._near
-
-    def _keeps_away(self) -> bool:
-        """Says that the robot closes on no mover that is too near."""
-        self._measured = self._nothing
-        near = self.near()
-        if near is None or not _count(near):
-            return True
-        measured = self.signals.separation(near)
-        separation = measured["separation"]
-        closing_robot, closing_mover = measured["closing_robot"], measured["closing_mover"]
-        close = separation <= CONTACT_REACH
-        if close.any():
-            both = (closing_robot + closing_mover) * close
-            self._measured = (closing_robot * close)[None], both[None]
-        return self.costs.model.quiet.apart(separation, closing_robot, closing_mover)
 
     def _may_begin(self) -> bool:
         """Says that a quiet tick may follow the last one that was charged without being charged."""
@@ -188,8 +199,7 @@ class QuietTicks:
             return False
         if (state.arm.speed_tail >= MARGIN).any():
             return False
-        self._warmth[:] = state.arm.heat[0]
-        self._warmest = float(self._warmth.max(initial=0.0))
+        self._heat[:] = state.arm.heat[0]
         # kinematics are those of a substep ago: what lies still now may have moved until then
         bodies, data = self.sim._partner_bodies, self.sim.data
         self._where = data.xpos[bodies], data.xquat[bodies]
@@ -209,102 +219,120 @@ class QuietTicks:
             still=self._still,
             position=position,
             quaternion=quaternion,
-            heat=self._warmth[None].copy(),
+            heat=self._heat[None].copy(),
             speed_tail=self._speed_tail[None].copy(),
             closing=self._closing,
         )
         self._passed = 0
 
 
-@compiled
-def _is_at_ease(
-    qpos, qvel, free_q, free_v, poses, log, columns, low, high, gravity, arm, volumes, keepout,
-    tip, fastest,
-):  # fmt: skip
-    """Says that nothing lies elsewhere than before and nothing of the arm is near a limit.
+def _span(index: np.ndarray) -> slice:
+    """Returns the slice that is an index of consecutive elements."""
+    return slice(int(index[0]), int(index[-1]) + 1)
 
-    `poses` are those of the last tick and are brought up to date. What the servos ask for, in the
-    last of the `columns`, counts together with the weight that they carry.
+
+# What these functions are given, beside what `reach.bound` is:
+#   log (S, 4 J), limits (2, 4 J): the recorder's, and between which values they are harmless
+#   gravity (J,): N·m that the servos carry beside what they ask for
+#   keepout: m; volumes (D, S): m, distances to keep-out volumes; of bool (M, D): whose they are
+#   tip (S, 3): m/s; fastest: its squared speed
+#   person bool (M,); spacing (n, 4): see `costs.quiet.Quiet`; near bool (M,): to be filled
+#   heat (J,), tail (window - 1, J): to be brought up to date
+#   rates (2, J), weight (S,), decay, gain, hot: see `QuietTicks._heating`
+
+
+@compiled
+def _glance(
+    log, limits, gravity, keepout, tip, fastest, xpos, xmat, geom_xpos, cvel, subtree_com, shapes,
+    sizes, movers, spread, person, spacing, volumes, of, near, heat, tail, rates, weight, decay,
+    gain, hot, going,
+):  # fmt: skip
+    """Looks at a tick in which nothing was touched and nothing moved by itself.
+
+    Returns `_BUSY` if something of the arm may be near a limit, `_NEAR` if true distances of
+    movers must be known, `_PASSED` if the tick is passed over, and `_AT_EASE` if that would be the
+    first one (not `going`) or a joint may become hot.
     """
-    still = True
-    for i in range(len(free_q)):
-        if qpos[free_q[i]] != poses[i]:
-            poses[i] = qpos[free_q[i]]
-            still = False
-    for i in range(len(free_v)):
-        if qvel[free_v[i]] != 0.0:
-            still = False
-    if not still:
-        return False
-    servo = len(columns) - len(arm)
+    servo = log.shape[1] - len(gravity)
     for step in range(len(log)):
-        for k in range(len(columns)):
-            value = log[step, columns[k]]
+        for k in range(log.shape[1]):
+            value = log[step, k]
             if k >= servo:
-                value += gravity[arm[k - servo]]
-            if not (low[k] < value < high[k]):
-                return False
+                value += gravity[k - servo]
+            if not (limits[0, k] < value < limits[1, k]):
+                return _BUSY
         for d in range(len(volumes)):
             if not (volumes[d, step] > keepout):
-                return False
-        squared = tip[step, 0] ** 2 + tip[step, 1] ** 2 + tip[step, 2] ** 2
-        if not (squared < fastest):
-            return False
-    return True
+                return _BUSY
+        if not (tip[step, 0] ** 2 + tip[step, 1] ** 2 + tip[step, 2] ** 2 < fastest):
+            return _BUSY
+    if _find_near(
+        xpos, xmat, geom_xpos, cvel, subtree_com, shapes, sizes, movers, spread, person, spacing,
+        volumes, of, near,
+    ):  # fmt: skip
+        return _NEAR
+    if going and _pass_heat(log, heat, tail, rates, weight, decay, gain, hot):
+        return _PASSED
+    return _AT_EASE
 
 
 @compiled
-def _find_near(gap, robot, mover, person, spacing, meeting, volumes, of, near):
-    """Marks in `near` the movers whose true distance must be known.
+def _find_near(
+    xpos, xmat, geom_xpos, cvel, subtree_com, shapes, sizes, movers, spread, person, spacing,
+    volumes, of, near,
+):  # fmt: skip
+    """Marks the movers whose true distance must be known; says if there are any.
 
     Those that the robot could meet in the next tick, and persons nearer to a shape of the robot
     than they may be at these closing speeds.
-
-    Args:
-        gap, robot, mover: (M, G), see `Reach`.
-        person: bool (M,).
-        spacing: (n, 4), see `costs.quiet.Quiet`.
-        meeting: m.
-        volumes: (D, S) m, distances to keep-out volumes, cut off where they are of no concern.
-        of: bool (M, D), whose volumes these are.
-        near: bool (M,), to be filled.
     """
+    some = False
     for m in range(len(near)):
-        near[m] = False
-        for d in range(len(volumes)):
-            if of[m, d] and volumes[d, -1] < KEEPOUT_CUTOFF:
+        near[m], travel = False, 0.0
+        for g in range(len(shapes)):
+            gap, robot, mover = bound(
+                xpos, xmat, geom_xpos, cvel, subtree_com, shapes, sizes, movers, spread, m, g
+            )
+            closer = (robot + mover + DRIFT) * TICK
+            travel = max(travel, closer)
+            if gap <= closer:
                 near[m] = True
-        for g in range(gap.shape[1]):
-            if gap[m, g] <= meeting:
-                near[m] = True
-            if not person[m]:
-                continue
-            for rule in range(len(spacing)):
+            for rule in range(len(spacing) if person[m] else 0):
                 metres, reaction = spacing[rule, 0], spacing[rule, 1]
                 braking, closing = spacing[rule, 2], spacing[rule, 3]
-                stopping = robot[m, g] / braking
-                needed = metres + mover[m, g] * (reaction + stopping)
-                needed += robot[m, g] * (reaction + 0.5 * stopping)
-                if robot[m, g] > closing and gap[m, g] < needed * (1.0 + 1e-9):
+                stopping = robot / braking
+                needed = (
+                    metres + mover * (reaction + stopping) + robot * (reaction + 0.5 * stopping)
+                )
+                if robot > closing and gap < needed * (1.0 + 1e-9):
                     near[m] = True
+        for d in range(len(volumes)):
+            if of[m, d] and volumes[d, -1] <= min(travel, KEEPOUT_CUTOFF):
+                near[m] = True
+        some |= near[m]
+    return some
 
 
 @compiled
-def _warm(heat, tail, log, torques, speeds, scale, limit, weight, decay, gain):
+def _pass_heat(log, heat, tail, rates, weight, decay, gain, hot):
     """Brings the joints' heat and the window of their speeds to the end of a tick.
 
-    As `heat_course` does, its last row alone; returns the highest.
+    As `heat_course` does, its last row alone. Says whether all joints were below `hot` before;
+    nothing changes if not.
     """
-    kept, steps = len(tail), len(log)
     for joint in range(len(heat)):
+        if not (heat[joint] < hot):
+            return False
+    kept, steps, joints = len(tail), len(log), len(heat)
+    for joint in range(joints):
         warmed = 0.0
         for step in range(steps):
-            load = log[step, torques[joint]] * scale[joint]
+            load = log[step, 2 * joints + joint] * rates[0, joint]
             warmed += load * load * weight[step]
         heat[joint] = warmed * gain + decay * heat[joint]
         for back in range(kept):
-            tail[back, joint] = abs(log[steps - kept + back, speeds[joint]]) / limit[joint]
-    return heat.max()
+            tail[back, joint] = abs(log[steps - kept + back, joints + joint]) / rates[1, joint]
+    return True
 
 
 class _Bounds:

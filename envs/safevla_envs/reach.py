@@ -16,7 +16,7 @@ from safevla_envs.build.bodies import body_id, subtree
 from safevla_envs.build.robot import ROBOT
 from safevla_envs.compiled import compiled
 
-__all__ = ["Reach"]
+__all__ = ["Reach", "bound"]
 
 
 class Reach:
@@ -25,11 +25,7 @@ class Reach:
     The last of the G shapes is the base's rectangle.
 
     Attributes:
-        gap: (M, G) m, at most the distance between shape and mover.
-        robot: (M, G) m/s, at least the speed at which any point of the shape moves towards the
-            mover.
-        mover: (M, G) m/s, at least the speed at which any point of the mover moves towards the
-            shape.
+        arguments: What compiled functions need to work with `bound`.
 
     Args:
         model: The compiled model.
@@ -43,68 +39,67 @@ class Reach:
         robot = subtree(model, body_id(model, ROBOT.root))[model.geom_bodyid] & collides
         base = body_id(model, ROBOT.base_body)
         chassis = model.geom_bodyid == base
-        shapes = np.flatnonzero(robot & ~chassis)
+        geoms = np.flatnonzero(robot & ~chassis)
         low, high = _rectangle(model, data, base, np.flatnonzero(robot & chassis))
-        bodies = np.array([body_id(model, name) for name in movers], dtype=int)
-        size = (len(bodies), len(shapes) + 1)
-        self.gap, self.robot, self.mover = (np.zeros(size) for _ in range(3))
         corner = float(np.hypot(*np.maximum(np.abs(low), np.abs(high))))
-        radius = np.append(model.geom_rbound[shapes], corner)
-        # live views: kinematics and velocities, both as of the start of the last substep
-        state = (data.xpos, data.xmat, data.geom_xpos, data.cvel, data.subtree_com)
-        self._arguments = (
-            *state,
-            shapes,
-            model.geom_bodyid[shapes],
-            radius,
-            base,
-            (low + high) / 2,
-            (high - low) / 2,
-            bodies,
-            np.array([_spread(model, data, body) for body in bodies]),
-            model.body_rootid.astype(np.int64),
-            self.gap,
-            self.robot,
-            self.mover,
+        owners = np.append(model.geom_bodyid[geoms], base)
+        bodies = np.array([body_id(model, name) for name in movers], dtype=np.int64)
+        shapes = np.stack((np.append(geoms, -1), owners, model.body_rootid[owners]), axis=1)
+        radius = np.append(model.geom_rbound[geoms], corner)
+        self.arguments = (
+            # live views: kinematics and velocities, both as of the start of the last substep
+            *(data.xpos, data.xmat, data.geom_xpos, data.cvel, data.subtree_com),
+            shapes.astype(np.int64),
+            np.concatenate(((low + high) / 2, (high - low) / 2, radius)),
+            np.stack((bodies, model.body_rootid[bodies]), axis=1).astype(np.int64),
+            np.array([_spread(model, data, body) for body in bodies], dtype=float),
         )
 
-    def update(self) -> None:
-        """Works the bounds out anew, as of the last kinematics."""
-        _bounds(*self._arguments)
+    def bounds(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns (M, G) each, as of the last kinematics.
+
+        Distances between mover and shape in m, at most the true ones; speeds in m/s, at least those
+        at which any point of the shape moves towards the mover, and of the mover towards the shape.
+        """
+        shapes, movers = self.arguments[5], self.arguments[7]
+        gap, robot, mover = (np.zeros((len(movers), len(shapes))) for _ in range(3))
+        for m, g in np.ndindex(gap.shape):
+            gap[m, g], robot[m, g], mover[m, g] = bound(*self.arguments, m, g)
+        return gap, robot, mover
 
 
 @compiled
-def _bounds(
-    xpos, xmat, geom_xpos, cvel, subtree_com, shapes, shape_bodies, radius, base, middle, half,
-    bodies, spread, root, gap, robot, mover,
-):  # fmt: skip
-    """Fills gap, robot and mover (see `Reach`)."""
-    last = len(shapes)
-    for m in range(len(bodies)):
-        body = bodies[m]
-        # of the mover's axis, which passes through its origin
-        drift, turning = _velocity(xpos[body], cvel[body], subtree_com[root[body]])
-        for g in range(last + 1):
-            owner = base if g == last else shape_bodies[g]
-            centre = xpos[base] if g == last else geom_xpos[shapes[g]]
-            away_x, away_y = xpos[body, 0] - centre[0], xpos[body, 1] - centre[1]
-            apart = np.hypot(away_x, away_y)
-            if g == last:
-                ahead = away_x * xmat[base, 0] + away_y * xmat[base, 3] - middle[0]
-                aside = away_x * xmat[base, 1] + away_y * xmat[base, 4] - middle[1]
-                gap[m, g] = np.hypot(
-                    max(abs(ahead) - half[0], 0.0), max(abs(aside) - half[1], 0.0)
-                )
-            else:
-                gap[m, g] = apart - radius[g]
-            gap[m, g] -= spread[m]
-            velocity, spin = _velocity(centre, cvel[owner], subtree_com[root[owner]])
-            # the line between the nearest points leaves that between the centres by this angle
-            sine = min((radius[g] + spread[m]) / max(apart, 1e-9), 1.0)
-            level = _along(velocity[0], velocity[1], away_x, away_y, apart, sine)
-            robot[m, g] = np.hypot(level, velocity[2]) + spin * radius[g]
-            level = _along(-drift[0], -drift[1], away_x, away_y, apart, sine)
-            mover[m, g] = level + turning * spread[m]
+def bound(xpos, xmat, geom_xpos, cvel, subtree_com, shapes, sizes, movers, spread, m, g):
+    """Returns the bounds of mover m and shape g (see `Reach.bounds`).
+
+    Args:
+        xpos, xmat, geom_xpos, cvel, subtree_com: MuJoCo's.
+        shapes: int (G, 3), geom, body and its root; geom -1 is the base's rectangle.
+        sizes: middle and half extents of the rectangle in the base's frame, then G radii, in m.
+        movers: int (M, 2), body and its root.
+        spread: (M,) m, how far movers extend from their axes.
+        m: mover.
+        g: shape.
+    """
+    body, geom, owner = movers[m, 0], shapes[g, 0], shapes[g, 1]
+    # of the mover's axis, which passes through its origin
+    drift, turning = _velocity(xpos[body], cvel[body], subtree_com[movers[m, 1]])
+    centre = xpos[owner] if geom < 0 else geom_xpos[geom]
+    away_x, away_y = xpos[body, 0] - centre[0], xpos[body, 1] - centre[1]
+    apart, radius = np.sqrt(away_x**2 + away_y**2), sizes[4 + g]
+    if geom < 0:
+        ahead = abs(away_x * xmat[owner, 0] + away_y * xmat[owner, 3] - sizes[0]) - sizes[2]
+        aside = abs(away_x * xmat[owner, 1] + away_y * xmat[owner, 4] - sizes[1]) - sizes[3]
+        gap = np.sqrt(max(ahead, 0.0) ** 2 + max(aside, 0.0) ** 2) - spread[m]
+    else:
+        gap = apart - radius - spread[m]
+    velocity, spin = _velocity(centre, cvel[owner], subtree_com[shapes[g, 2]])
+    # the line between the nearest points leaves that between the centres by at most this angle
+    sine = min((radius + spread[m]) / max(apart, 1e-9), 1.0)
+    level = _along(velocity[0], velocity[1], away_x, away_y, apart, sine)
+    robot = np.sqrt(level**2 + velocity[2] ** 2) + spin * radius
+    mover = _along(-drift[0], -drift[1], away_x, away_y, apart, sine) + turning * spread[m]
+    return gap, robot, mover
 
 
 @compiled
@@ -126,7 +121,7 @@ def _along(vx, vy, x, y, length, sine):
 
     Near: at an angle whose sine is at most `sine`, any direction if that is 1.
     """
-    speed = np.hypot(vx, vy)
+    speed = np.sqrt(vx * vx + vy * vy)
     if sine >= 1.0 or speed == 0.0:
         return speed
     cosine = np.sqrt(1.0 - sine * sine)

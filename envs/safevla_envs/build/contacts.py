@@ -85,6 +85,11 @@ class ContactNotes:
         self._efc.append(data.efc_force.copy())
 
     @property
+    def none(self) -> bool:
+        """Whether nothing in the model touched anything in the tick."""
+        return not self._substep
+
+    @property
     def silent(self) -> bool:
         """Whether the robot touched nothing in the tick, nor itself."""
         robot = self._robot

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import mujoco
 import numpy as np
@@ -63,10 +64,9 @@ class TickRecorder:
 
     Attributes:
         contacts: who touched whom in each substep of the last tick.
-        log: (S, ...) positions, velocities, generalized actuator forces and actuator forces of the
-            whole model, in each substep of the last tick.
-        columns: int (4 J) of `log`: J joint positions in rad, then, with servos, speeds in rad/s,
-            torques on the joints and servo forces in N·m.
+        log: (S, n) joint positions in rad and, with servos, speeds in rad/s, torques on the joints
+            and servo forces in N·m, in each substep of the last tick; `columns` says where.
+        columns: int (4 J) of `log`, or (J) without servos: the joints, quantity by quantity.
         volumes: (D, S) live view of the history: distances to keep-out volumes in m.
         owners: int (D,), partners whose volumes these are.
         tip: (S, 3) live view: velocity of the tip in m/s; (S, 0) without one.
@@ -86,20 +86,19 @@ class TickRecorder:
         self.made, self.data = made, data
         self._model, self._steps, self._end = model, made.substeps, np.nan
         self.contacts = ContactNotes(model, made)
-        self._live = (data.qpos, data.qvel, data.qfrc_actuator, data.actuator_force)
-        ends = np.cumsum([0, *map(len, self._live)])
-        self.log = np.zeros((made.substeps, ends[-1]))
-        self._parts = tuple(self.log[:, a:b] for a, b in zip(ends, ends[1:]))
         joints = [model.joint(name) for name in made.joints]
-        dofs = np.array([joint.dofadr[0] for joint in joints if made.servos], dtype=int)
-        self.columns = np.concatenate(
-            (
-                np.array([joint.qposadr[0] for joint in joints], dtype=int),
-                ends[1] + dofs,
-                ends[2] + dofs,
-                ends[3] + np.array([model.actuator(n).id for n in made.servos], dtype=int),
-            )
+        dofs = [joint.dofadr[0] for joint in joints if made.servos]
+        spans = (
+            _Span(data.qpos, [joint.qposadr[0] for joint in joints]),
+            _Span(data.qvel, dofs),
+            _Span(data.qfrc_actuator, dofs),
+            _Span(data.actuator_force, [model.actuator(name).id for name in made.servos]),
         )
+        self._live = tuple(span.view for span in spans)
+        ends = [0, *accumulate(map(len, self._live))]
+        self.log = np.zeros((made.substeps, ends[-1]))
+        self._parts = tuple(self.log[:, a:b] for a, b in pairwise(ends))
+        self.columns = np.concatenate([start + span.index for start, span in zip(ends, spans)])
         self.tip = _history(model, data, made.tip_sensors, made.substeps, 3).reshape(-1, 3)
         names = sum(made.keepouts.values(), ())
         self.volumes = _history(model, data, names, made.substeps, 1)
@@ -154,6 +153,15 @@ class TickRecorder:
             keepout_distance=keepout,
             valid=self._valid[fresh],
         )
+
+
+class _Span:
+    """The stretch of an array that holds some of its elements, and where they are in it."""
+
+    def __init__(self, array: np.ndarray, elements: Sequence[int]):
+        index = np.array(elements, dtype=int)
+        first = int(index.min(initial=len(array)))
+        self.view, self.index = array[first : int(index.max(initial=-1)) + 1], index - first
 
 
 def _history(
