@@ -11,7 +11,8 @@ times as long and give nothing. `QuietTicks.skip` takes that look. A tick is pas
 * nothing was violated in the last tick that was charged, and no window still holds a force.
 
 Then there is nothing to charge. The cost model's clocks, the joints' heat and what windows remember
-are brought up to date before the next tick that is charged. All tests err on the safe side. `tests/envs/test_quiet.py` runs both ways side by side.
+are brought up to date before the next tick that is charged.
+All tests err on the safe side. `tests/envs/test_quiet.py` runs both ways side by side.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ class QuietTicks:
         state = self.costs.state
         assert state is not None
         self._heat, self._speed_tail = state.arm.heat[0].copy(), state.arm.speed_tail[0].copy()
-        self._nothing = (np.zeros((1, len(self._still))),) * 2
+        none = np.zeros((1, len(self._still)))
+        self._nothing = none, none
         self._closing = self._nothing
         self._known = False  # whether `_near` is that of this tick
         self._arm = (sim.recorder.log, self._limits(bounds), data.qfrc_gravcomp[_span(sim._arm_v)])
@@ -113,13 +115,14 @@ class QuietTicks:
     def _heating(self, hot: float) -> tuple[np.ndarray, np.ndarray, float, float, float]:
         """Returns what `_pass_heat` needs, the last being how warm a joint may be before a tick."""
         facts, steps, dt = self.facts, self.sim.substeps, self.sim.timestep
-        assert facts.torque_limit is not None and facts.heat_scale is not None
+        assert facts.torque_limit is not None and facts.speed_limit is not None
+        assert facts.heat_scale is not None
         decay, gain, weight = _factors(dt, steps)
         # the most that heat can rise in a tick below the torque that is looked for
         load = (HIGH_TORQUE * facts.torque_limit * facts.heat_scale) ** 2
         course = np.tile(load, (1, steps, 1))
         rise = float(heat_course(np.zeros((1, len(load))), course, dt).max())
-        rates = np.stack((facts.heat_scale * np.ones(len(load)), facts.speed_limit))
+        rates = np.stack((facts.heat_scale, facts.speed_limit))
         return rates, weight[:, 0].copy(), float(decay[-1, 0]), float(gain[-1, 0]), hot - rise
 
     def _movers(self) -> tuple[Any, ...]:

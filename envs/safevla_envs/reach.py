@@ -73,7 +73,11 @@ def bound(xpos, xmat, geom_xpos, cvel, subtree_com, shapes, sizes, movers, sprea
     """Returns the bounds of mover m and shape g (see `Reach.bounds`).
 
     Args:
-        xpos, xmat, geom_xpos, cvel, subtree_com: MuJoCo's.
+        xpos: MuJoCo's, as the next four.
+        xmat: see there.
+        geom_xpos: see there.
+        cvel: see there.
+        subtree_com: see there.
         shapes: int (G, 3), geom, body and its root; geom -1 is the base's rectangle.
         sizes: middle and half extents of the rectangle in the base's frame, then G radii, in m.
         movers: int (M, 2), body and its root.

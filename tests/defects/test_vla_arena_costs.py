@@ -384,7 +384,7 @@ def test_every_part_of_the_robot_can_touch(env):
         and (model.geom_contype[g] or model.geom_conaffinity[g])
     ]
     assert len(colliding) > 10
-    nodes = env.sim.reader._node
+    nodes = env.sim.recorder.contacts._node
     assert {int(nodes[g]) for g in colliding} == {0}
 
 

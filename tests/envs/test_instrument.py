@@ -1,4 +1,4 @@
-"""Sensors that mean what they say: forces, distances and history against first principles."""
+"""Signals that mean what they say: forces, distances and joints against first principles."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from safevla_envs.build.instrument import (
-    CONTACT_SLOTS,
-    KEEPOUT_CUTOFF,
-    Instrumentation,
-    RawSignals,
-    SensorReader,
-    instrument,
-)
+from safevla_envs.build.instrument import KEEPOUT_CUTOFF, Instrumentation, instrument
+from safevla_envs.build.recorder import RawSignals, TickRecorder
 
 STEPS = 25
 GRAVITY = 9.81
@@ -27,8 +21,11 @@ def build(
     joints: tuple[str, ...] = (),
     keepouts: dict[str, str] | None = None,
     shapes: tuple[str, ...] = (),
+    servos: tuple[str, ...] = (),
+    fingers: tuple[str, ...] = (),
+    regions: tuple[str, ...] = (),
     steps: int = STEPS,
-) -> tuple[mujoco.MjModel, mujoco.MjData, SensorReader]:
+) -> tuple[mujoco.MjModel, mujoco.MjData, TickRecorder]:
     spec = mujoco.MjSpec.from_string(xml)
     made = instrument(
         spec,
@@ -39,17 +36,18 @@ def build(
         keepouts=keepouts or {},
         robot_keepout_bodies=shapes,
         substeps=steps,
+        servos=servos,
+        fingers=fingers,
+        regions=regions,
     )
     model = spec.compile()
-    return model, mujoco.MjData(model), SensorReader(model, made)
+    data = mujoco.MjData(model)
+    return model, data, TickRecorder(model, data, made)
 
 
-def tick(
-    model: mujoco.MjModel, data: mujoco.MjData, reader: SensorReader, *, steps: int = STEPS
-) -> RawSignals:
-    start = data.time
-    mujoco.mj_step(model, data, nstep=steps)
-    return reader.read(data, start)
+def tick(recorder: TickRecorder) -> RawSignals:
+    recorder.step()
+    return recorder.read()
 
 
 PLATE = """
@@ -66,10 +64,10 @@ PLATE = """
 
 
 def test_a_box_at_rest_on_the_robot_reads_its_weight():
-    model, data, reader = build(PLATE, partners=("floor", "box", "other"))
+    _, _, recorder = build(PLATE, partners=("floor", "box", "other"))
     for _ in range(20):
-        raw = tick(model, data, reader)
-    assert raw.contact_force.shape == (STEPS, 3) and raw.valid.all() and not raw.overflow
+        raw = tick(recorder)
+    assert raw.contact_force.shape == (STEPS, 3) and raw.valid.all()
     np.testing.assert_allclose(raw.contact_force[:, 1], 3 * GRAVITY, rtol=0.02)
     assert not raw.contact_force[:, [0, 2]].any()
 
@@ -91,10 +89,10 @@ SQUEEZE = """
 
 @pytest.mark.parametrize("force", [2.0, 15.0, 80.0])
 def test_a_box_squeezed_with_f_from_two_sides_reads_2f(force: float):
-    model, data, reader = build(SQUEEZE, partners=("box",))
+    _, data, recorder = build(SQUEEZE, partners=("box",))
     data.ctrl[:] = force, -force
     for _ in range(20):
-        raw = tick(model, data, reader)
+        raw = tick(recorder)
     np.testing.assert_allclose(raw.contact_force[:, 0], 2 * force, rtol=0.02)
 
 
@@ -109,12 +107,12 @@ BOUNCE = """
 
 def test_a_20_ms_touch_inside_one_tick_is_caught():
     """The last substep of the tick and the state after it show no contact any more."""
-    model, data, reader = build(BOUNCE, partners=("wall",))
+    _, data, recorder = build(BOUNCE, partners=("wall",))
     data.qvel[:] = 0.5
-    raw = tick(model, data, reader)
+    raw = tick(recorder)
     touching = np.flatnonzero(raw.contact_force[:, 0])
     assert 8 <= len(touching) <= 12 and touching[0] > 2 and touching[-1] < STEPS - 2
-    assert data.ncon == 0 and not reader.contact_graph(data).any()
+    assert data.ncon == 0 and not recorder.contacts.graph().any()
     impulse = raw.contact_force.sum() * 0.002
     assert impulse == pytest.approx(1.0 * (0.5 - data.qvel[0]), rel=0.01)
 
@@ -130,29 +128,26 @@ KEEPOUT = """
     <geom name="stove/keepout" type="box" size=".2 .2 .2" contype="0" conaffinity="0"/></body>
   <body name="chair" pos="5 5 0"><geom type="box" size=".1 .1 .1"/></body>
 </worldbody></mujoco>"""
+KEEPOUT_PARTS = {"keepouts": {"stove": "stove/keepout"}, "shapes": ("robot",)}
 
 
 @pytest.mark.parametrize("gap", [0.2, 0.05, 0.0, -0.03, -0.09])
 def test_keepout_distance_is_the_known_gap(gap: float):
     """Of the colliding shape nearest to the volume: the visual skin would be 0.25 m nearer."""
-    model, data, reader = build(
-        KEEPOUT, partners=("chair", "stove"), keepouts={"stove": "stove/keepout"}, shapes=("robot",)
-    )
+    _, data, recorder = build(KEEPOUT, partners=("chair", "stove"), **KEEPOUT_PARTS)
     data.qpos[0] = 1 - 0.2 - 0.05 - gap
-    raw = tick(model, data, reader)
+    raw = tick(recorder)
     np.testing.assert_allclose(raw.keepout_distance[:, 1], gap, atol=1e-6)
     assert np.isposinf(raw.keepout_distance[:, 0]).all()
     assert not raw.contact_force.any()
 
 
 def test_keepout_distance_takes_the_nearest_shape_and_is_cut_off():
-    model, data, reader = build(
-        KEEPOUT, partners=("stove",), keepouts={"stove": "stove/keepout"}, shapes=("robot",)
-    )
-    assert (tick(model, data, reader).keepout_distance == KEEPOUT_CUTOFF).all()
+    model, data, recorder = build(KEEPOUT, partners=("stove",), **KEEPOUT_PARTS)
+    assert (tick(recorder).keepout_distance == KEEPOUT_CUTOFF).all()
     model.geom_pos[1] = [0.5, 0, 0]  # the second sphere, now ahead of the first
     data.qpos[0] = 0.2
-    np.testing.assert_allclose(tick(model, data, reader).keepout_distance, 0.08, atol=1e-6)
+    np.testing.assert_allclose(tick(recorder).keepout_distance, 0.08, atol=1e-6)
 
 
 ARM = """
@@ -177,18 +172,22 @@ ARM = """
   <body name="cup" pos=".45 -.45 .53"><freejoint/>
     <geom type="box" size=".05 .05 .06" mass=".3"/></body>
 </worldbody>
-<actuator><position joint="j1" kp="300" kv="15"/><position joint="j2" kp="300" kv="15"/>
-  <position joint="j3" kp="200" kv="6"/><position joint="base" kp="100000" kv="2000"/></actuator>
+<actuator><position name="s1" joint="j1" kp="300" kv="15"/><position joint="j2" kp="300" kv="15"/>
+  <position name="s3" joint="j3" kp="200" kv="6"/>
+  <position joint="base" kp="100000" kv="2000"/></actuator>
 </mujoco>"""
 ARM_PARTS = {
     "partners": ("floor", "room", "can", "cup"),
     "pairs": (("fore", "robot"), ("hand", "upper")),
     "joints": ("j3", "j1"),
+    "servos": ("s3", "s1"),
+    "fingers": ("hand",),
+    "regions": ("can", "room"),
 }
 
 
 def scan(model: mujoco.MjModel, data: mujoco.MjData, made: Instrumentation) -> list[np.ndarray]:
-    """Forces (P,), (L,) and joints (J,) of the last substep, contact by contact."""
+    """Forces (P,), (L,), (R,) and (F,) of the last substep, contact by contact."""
 
     def within(geom: int, root: str) -> bool:
         body, wanted = model.geom_bodyid[geom], model.body(root).id
@@ -213,16 +212,57 @@ def scan(model: mujoco.MjModel, data: mujoco.MjData, made: Instrumentation) -> l
     own = [
         total(lambda g, a=a: within(g, a), lambda g, b=b: single(g, b)) for a, b in made.self_pairs
     ]
-    return [np.array(contact), np.array(own)]
+    region = [total(robot, lambda g, p=p: within(g, p)) for p in made.regions]
+    finger = [total(lambda g, f=f: within(g, f), lambda _: True) for f in made.fingers]
+    return [np.array(found) for found in (contact, own, region, finger)]
 
 
+def add_oracle(spec: mujoco.MjSpec, made: Instrumentation) -> None:
+    """Adds MuJoCo's own sensors for what the recorder notes by itself, without history."""
+    kinds, subtree, body = mujoco.mjtSensor, mujoco.mjtObj.mjOBJ_XBODY, mujoco.mjtObj.mjOBJ_BODY
+    robot = (subtree, made.robot_root)
+    pairs = [(robot, (subtree, name)) for name in made.partners]
+    pairs += [((subtree, a), (body, b)) for a, b in made.self_pairs]
+    pairs += [(robot, (subtree, name)) for name in made.regions]
+    pairs += [((subtree, name), None) for name in made.fingers]
+    for n, (first, second) in enumerate(pairs):
+        sensor = spec.add_sensor(name=f"oracle{n}", type=kinds.mjSENS_CONTACT)
+        sensor.objtype, sensor.objname = first
+        if second is not None:
+            sensor.reftype, sensor.refname = second
+        sensor.intprm[:3] = [0b11, 0, 50]  # number and force of each contact, none merged
+    joint, actuator = mujoco.mjtObj.mjOBJ_JOINT, mujoco.mjtObj.mjOBJ_ACTUATOR
+    for name, servo in zip(made.joints, made.servos, strict=True):
+        of = {"objtype": joint, "objname": name}
+        spec.add_sensor(name=f"pos/{name}", type=kinds.mjSENS_JOINTPOS, **of)
+        spec.add_sensor(name=f"vel/{name}", type=kinds.mjSENS_JOINTVEL, **of)
+        spec.add_sensor(name=f"torque/{name}", type=kinds.mjSENS_JOINTACTFRC, **of)
+        of = {"objtype": actuator, "objname": servo}
+        spec.add_sensor(name=f"servo/{name}", type=kinds.mjSENS_ACTUATORFRC, **of)
+
+
+def consult(data: mujoco.MjData, made: Instrumentation) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what those sensors read now: forces, and (4, J) of the joints."""
+    joints = [[data.sensor(f"{q}/{n}").data[0] for n in made.joints] for q in QUANTITIES]
+    contacts = [s for s in range(data.model.nsensor) if data.model.sensor(s).name[:6] == "oracle"]
+    forces = [np.abs(data.sensor(s).data.reshape(-1, 4)[:, 1]).sum() for s in contacts]
+    return np.array(forces), np.array(joints)
+
+
+QUANTITIES = ("pos", "vel", "torque", "servo")
+
+
+@pytest.mark.parametrize("cone", ["pyramidal", "elliptic"])
 @pytest.mark.parametrize("sleep", ["disable", "enable"])
-def test_history_equals_a_scan_of_every_substep(sleep: str):
-    """One model stepped by ticks, its twin substep by substep, through bumps and self-contact."""
-    xml = ARM.replace('timestep="0.002"/>', f'timestep="0.002"><flag sleep="{sleep}"/></option>')
-    model, data, reader = build(xml, **ARM_PARTS)
-    twin = mujoco.MjData(model)
-    joints = [model.joint(j).qposadr[0] for j in ("j3", "j1")]
+def test_every_substep_is_recorded(sleep: str, cone: str):
+    """Against a twin that stops after each substep, is scanned, and asks MuJoCo's own sensors."""
+    option = f'timestep="0.002" cone="{cone}"><flag sleep="{sleep}"/></option>'
+    xml = ARM.replace('timestep="0.002"/>', option)
+    model, data, recorder = build(xml, **ARM_PARTS)
+    made, spec = recorder.made, mujoco.MjSpec.from_string(xml)
+    add_oracle(spec, made)
+    watched = spec.compile()
+    twin = mujoco.MjData(watched)
     path = {  # where the arm is sent, and in how many ticks it gets there
         (-1.4, 0.1, 0.0): 1,
         (-0.05, 0.1, 0.0): 14,  # past the cup to the post of the room
@@ -240,78 +280,75 @@ def test_history_equals_a_scan_of_every_substep(sleep: str):
     ticks = np.cumsum(list(path.values()))
     targets = [[np.interp(k, ticks, p) for p in points.T] for k in range(ticks[-1] + 5)]
     data.joint("j1").qpos = twin.joint("j1").qpos = -1.4
-    touched, asleep = np.zeros(6), 0
+    touched, asleep = np.zeros(9), 0
     for target in targets:
         data.ctrl[:3] = twin.ctrl[:3] = target
-        raw = tick(model, data, reader)
+        raw = tick(recorder)
         asleep += model.ntree - data.ntree_awake
-        assert raw.valid.all() and not raw.overflow
+        assert raw.valid.all()
+        recorded = (raw.contact_force, raw.self_force, raw.region_force, raw.finger_force)
+        joints = (raw.joint_pos, raw.joint_vel, raw.joint_torque, raw.servo_force)
         for step in range(STEPS):
-            position = twin.qpos[joints].copy()
-            mujoco.mj_step(model, twin)
-            contact, own = scan(model, twin, reader.instrumentation)
-            np.testing.assert_allclose(raw.contact_force[step], contact, rtol=1e-12, atol=0)
-            np.testing.assert_allclose(raw.self_force[step], own, rtol=1e-12, atol=0)
-            assert (raw.joint_pos[step] == position).all()
-            touched += np.concatenate((contact, own)) > 0
+            mujoco.mj_step(watched, twin)
+            forces = np.concatenate([of[step] for of in recorded])
+            scanned = np.concatenate(scan(watched, twin, made))
+            read, of_joints = consult(twin, made)
+            np.testing.assert_allclose(forces, scanned, rtol=1e-12, atol=0)
+            np.testing.assert_allclose(forces, read, rtol=1e-12, atol=1e-12)
+            np.testing.assert_array_equal([of[step] for of in joints], of_joints)
+            touched += forces > 0
     assert (touched > 5).all(), touched
     assert (asleep > 0) == (sleep == "enable")
-    assert raw.self_force[-1].any() and not reader.contact_graph(data).diagonal().any()
+    assert raw.self_force[-1].any() and not recorder.contacts.graph().diagonal().any()
     assert (data.qpos == twin.qpos).all()
 
 
 def test_joint_positions_are_those_of_each_substep():
-    model, data, reader = build(ARM, **ARM_PARTS)
+    model, data, recorder = build(ARM, **ARM_PARTS)
     data.qpos[model.joint("j3").qposadr[0]] = 2.96
-    raw = tick(model, data, reader)
+    raw = tick(recorder)
     assert raw.joint_pos.shape == (STEPS, 2) and raw.joint_pos[0, 0] == 2.96
     assert len(np.unique(raw.joint_pos[:, 0])) == STEPS
 
 
-def test_only_slots_of_the_tick_are_valid():
-    model, data, reader = build(ARM, **ARM_PARTS)
+def test_nothing_is_valid_before_the_first_tick_and_after_a_reset():
+    model, data, recorder = build(ARM, **ARM_PARTS)
     mujoco.mj_forward(model, data)
-    assert not reader.read(data, data.time).valid.any()
-    tick(model, data, reader)
-    raw = tick(model, data, reader, steps=7)
-    assert raw.valid.tolist() == [False] * 18 + [True] * 7
-    velocity = np.diff(raw.joint_pos[:, 0])
-    assert np.abs(np.diff(velocity)).max() < 1e-3, "not sorted by time"
+    assert not recorder.read().valid.any()
+    assert tick(recorder).valid.all() and recorder.read().valid.all()
+    data.joint("j3").qpos = 2.96
+    assert tick(recorder).joint_pos[0, 0] == 2.96
     mujoco.mj_resetData(model, data)
-    assert not reader.read(data, 0.0).valid.any()
-    assert tick(model, data, reader).valid.all()
+    raw = recorder.read()
+    assert not raw.valid.any() and not raw.touching and recorder.contacts.silent
 
 
 MANY = """
 <mujoco><option timestep="0.002"/>
 <worldbody>
   <body name="robot"><geom type="box" size="1 1 .05"/></body>
-  <body name="table" pos="0 0 .1"><freejoint/>
-    <geom type="box" size=".05 .05 .05" pos="-.4 -.4 0"/>
-    <geom type="box" size=".05 .05 .05" pos="-.4 .4 0"/>
-    <geom type="box" size=".05 .05 .05" pos=".4 -.4 0"/>
-    <geom type="box" size=".05 .05 .05" pos=".4 .4 0"/>
-    <geom type="box" size=".05 .05 .05" pos=".4 .2 0"/></body>
-  <body name="box" pos="0 0 .1"><freejoint/><geom type="box" size=".05 .05 .05"/></body>
+  <body name="table" pos="0 0 .0999"><freejoint/>
+    <geom type="box" size=".05 .05 .05" pos="-.4 -.4 0" mass=".2"/>
+    <geom type="box" size=".05 .05 .05" pos="-.4 .4 0" mass=".2"/>
+    <geom type="box" size=".05 .05 .05" pos=".4 -.4 0" mass=".2"/>
+    <geom type="box" size=".05 .05 .05" pos=".4 .4 0" mass=".2"/>
+    <geom type="box" size=".05 .05 .05" pos=".4 .2 0" mass=".2"/></body>
 </worldbody></mujoco>"""
 
 
-def test_more_contacts_than_slots_are_reported():
-    model, data, reader = build(MANY, partners=("box", "table"))
-    for _ in range(5):
-        raw = tick(model, data, reader)
-    assert data.ncon > CONTACT_SLOTS and raw.overflow
-    model, data, reader = build(MANY, partners=("box",))
-    for _ in range(5):
-        raw = tick(model, data, reader)
-    assert raw.contact_force.all() and not raw.overflow
+def test_a_body_with_many_contacts_reads_its_whole_weight():
+    _, data, recorder = build(MANY, partners=("table",))
+    for _ in range(20):
+        raw = tick(recorder)
+    assert data.ncon == 20
+    np.testing.assert_allclose(raw.contact_force[-1], 1.0 * GRAVITY, rtol=0.02)
 
 
 def test_contact_graph_joins_subtrees():
-    model, data, reader = build(PLATE, partners=("other", "box", "floor"))
+    _, _, recorder = build(PLATE, partners=("other", "box", "floor"))
     for _ in range(10):
-        tick(model, data, reader)
-    graph = reader.contact_graph(data)
+        tick(recorder)
+    graph = recorder.contacts.graph()
     robot, other, box, floor = range(4)
     wanted = np.zeros((4, 4), dtype=bool)
     wanted[robot, box] = wanted[box, robot] = True
@@ -320,18 +357,18 @@ def test_contact_graph_joins_subtrees():
 
 
 def test_contact_graph_ignores_bodies_that_are_no_partners():
-    model, data, reader = build(PLATE, partners=("box", "other"))
+    _, _, recorder = build(PLATE, partners=("box", "other"))
     for _ in range(10):
-        tick(model, data, reader)
-    graph = reader.contact_graph(data)
+        tick(recorder)
+    graph = recorder.contacts.graph()
     assert graph.sum() == 2 and graph[0, 1] and graph[1, 0]
 
 
 def test_a_model_without_partners_reads_empty():
-    model, data, reader = build(PLATE)
-    raw = tick(model, data, reader)
+    _, _, recorder = build(PLATE)
+    raw = tick(recorder)
     assert raw.contact_force.shape == (STEPS, 0) == raw.keepout_distance.shape
-    assert reader.contact_graph(data).tolist() == [[False]]
+    assert recorder.contacts.graph().tolist() == [[False]]
 
 
 @pytest.mark.parametrize(
@@ -362,7 +399,7 @@ def test_a_static_robot_in_a_sleeping_world_is_refused():
 
 
 def test_a_model_without_the_sensors_is_refused():
-    _, _, reader = build(ARM, **ARM_PARTS)
-    bare = mujoco.MjModel.from_xml_string(ARM)
-    with pytest.raises(ValueError, match="no sensor 'safety/contact/floor'"):
-        SensorReader(bare, reader.instrumentation)
+    _, _, recorder = build(KEEPOUT, partners=("stove",), **KEEPOUT_PARTS)
+    bare = mujoco.MjModel.from_xml_string(KEEPOUT)
+    with pytest.raises(ValueError, match="no sensor 'safety/keepout/stove/tip'"):
+        TickRecorder(bare, mujoco.MjData(bare), recorder.made)

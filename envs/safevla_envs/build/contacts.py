@@ -176,7 +176,8 @@ def _add_forces(
         pyramidal: whether friction cones are pyramids.
         robot: bool (ngeom,).
         others: bool (ngeom, P + R), partners and regions: with the robot.
-        outer, inner: bool (ngeom, L), pairs of robot links: one with the other.
+        outer: bool (ngeom, L), of pairs of robot links the one side,
+        inner: and the other.
         fingers: bool (ngeom, F), with anything.
         summed: (S, P + R + L + F) N.
     """

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -234,12 +233,16 @@ def _grade_measure(
 ):  # fmt: skip
     """Enters the violations of one measure, and how severe they are.
 
-    As `severity.levels` grades them. Which argument is what: see `_mark`, and
+    As `severity.levels` grades them.
 
     Args:
         amount: (W, S or 1, n).
+        violated: bool (W, S or 1, n).
         cutoffs: (W or 1, 3) minor, moderate, severe, ascending with harm.
+        valid: bool (W, S).
         place: int (W * groups,) of each marked row in `level` and `worse`.
+        first: The measure's first group.
+        groups: Of one world.
         measure: Column of `worse`.
         constraint: Column of `level`.
         sense: 1 or -1, see `Measure`.

@@ -6,7 +6,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from safevla_envs.build.instrument import SensorReader, instrument
+from safevla_envs.build.instrument import instrument
+from safevla_envs.build.recorder import TickRecorder
 from safevla_envs.costs import (
     PARTNER_TAGS,
     CostManager,
@@ -46,7 +47,7 @@ class World:
         )
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
-        self.reader = SensorReader(self.model, made)
+        self.recorder = TickRecorder(self.model, self.data, made)
         self.free_share = free_share
         self.bodies = [self.model.body(name).id for name in tags]
         partners = Partners(
@@ -64,7 +65,7 @@ class World:
         self.costs.reset(self.signals(self.data.time))
 
     def signals(self, start: float) -> Signals:
-        raw, none = self.reader.read(self.data, start), np.zeros(len(self.bodies), dtype=bool)
+        raw, none = self.recorder.read(), np.zeros(len(self.bodies), dtype=bool)
         return Signals(
             substep_dt=self.model.opt.timestep,
             time=start,
@@ -76,7 +77,7 @@ class World:
             body_pos=self.data.xpos[self.bodies],
             body_quat=self.data.xquat[self.bodies],
             body_speed=np.linalg.norm(self.data.cvel[self.bodies][:, 3:], axis=1),
-            contact_graph=self.reader.contact_graph(self.data),
+            contact_graph=self.recorder.contacts.graph(),
             free_share=self.free_share,
             held=none,
             support_exempt=none,
@@ -90,7 +91,7 @@ class World:
             share = min(1.0, 2 * (k + 1) / ticks) if ramp else 1.0
             self.data.ctrl[: len(ctrl)] = share * np.array(ctrl)
             start = self.data.time
-            mujoco.mj_step(self.model, self.data, nstep=STEPS)
+            self.recorder.step()
             self.costs.update(self.signals(start))
         return self.costs.end_step()
 
@@ -246,7 +247,7 @@ def test_pressing_the_hand_against_the_own_base(newton: float, severity: str | N
     if severity:
         assert fired(result) == {"self_collision"}
         world.run(0.5, newton * 0.2)
-        reading = world.reader.read(world.data, world.data.time - TICK).self_force
+        reading = world.recorder.read().self_force
         np.testing.assert_allclose(reading, newton, rtol=0.02)
 
 
