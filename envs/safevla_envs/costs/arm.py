@@ -11,11 +11,13 @@ from functools import lru_cache
 
 import numpy as np
 
+from safevla_envs.compiled import compiled
+
 from .clock import Clock
 from .facts import Facts
 from .signals import Signals
 from .terms import NOT_READ
-from .window import causal_mean, last_values, run_lengths
+from .window import causal_mean, last_values
 
 THERMAL_S = 20.0
 """Thermal time constant of a joint."""
@@ -143,7 +145,7 @@ def watch_arm(
         state.speed_tail,
         state.finger_tail,
     )
-    limit, asked = facts.torque_limit, NOT_READ
+    limit = facts.torque_limit
     if facts.heat_scale is not None and signals.joint_torque is not None and joints:
         load = np.square(np.reshape(signals.joint_torque, shape) * facts.heat_scale)
         seen["heat"], heat = heating(heat, load, counts, clk.dt)
@@ -151,19 +153,16 @@ def watch_arm(
         if limit is not None and not (signals.joint_torque is signals.joint_demand is None):
             runs = np.zeros_like(runs)
     elif limit is not None and joints:
-        if signals.joint_torque is not None:
-            seen["torque"] = np.abs(np.reshape(signals.joint_torque, shape)) / limit
-        if signals.joint_demand is not None:
-            asked = np.abs(np.reshape(signals.joint_demand, shape)) / limit
-        torque, asked = _both(seen["torque"], asked)
-        if torque.size:
-            seen["torque"], seen["demand"] = torque, np.maximum(torque, asked)
-            hit = np.stack((torque >= HIGH_TORQUE, seen["demand"] >= SATURATED, asked >= EXCESS), 2)
-            if hit.any() or runs.any():
-                flat = hit.reshape(worlds, hit.shape[1], -1)
-                lasts, runs = run_lengths(flat, runs.reshape(worlds, -1), counts)
-                runs = runs.reshape(worlds, 3, joints)
-                lasts = np.moveaxis(np.round(lasts.reshape(hit.shape) * clk.dt, 9), 2, 0)
+        torque, demand = signals.joint_torque, signals.joint_demand
+        given = demand if torque is None else torque
+        if given is not None:
+            none = np.zeros(np.shape(given))
+            pair = (none if asked is None else asked for asked in (torque, demand))
+            torque, demand = (np.ascontiguousarray(np.reshape(of, shape)) for of in pair)
+            loads, lasts, runs = loads_and_runs(torque, demand, limit, counts, runs)
+            seen["torque"], seen["demand"] = loads
+            if lasts.any():
+                lasts = np.round(lasts * clk.dt, 9)
                 seen["held_torque"], seen["held_demand"], seen["held_excess"] = lasts
         if signals.external_torque is not None:
             seen["external"] = np.reshape(signals.external_torque, (worlds, joints))
@@ -187,10 +186,42 @@ def watch_arm(
     return seen, ArmState(heat=heat, runs=runs, speed_tail=speed_tail, finger_tail=finger_tail)
 
 
-def _both(torque: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return both ratios, zero for the one that was not measured."""
-    if not torque.size:
-        torque = np.zeros_like(asked)
-    if not asked.size:
-        asked = np.zeros_like(torque)
-    return torque, asked
+@compiled
+def loads_and_runs(torque, demand, limit, counts, runs):
+    """Returns how heavily joints are loaded, and for how many substeps in a row.
+
+    Args:
+        torque: (W, S, J) N·m.
+        demand: (W, S, J) N·m, before clipping.
+        limit: (J,) N·m.
+        counts: int (W,) valid substeps, the last ones of S.
+        runs: int (W, 3, J), see `ArmState`.
+
+    Returns:
+        (2, W, S, J) torque and demand, at least the torque, in multiples of the limit; int
+        (3, W, S, J) substeps for which torque was high, demand saturated, demand in excess, 0 where
+        not valid; and new `runs`.
+    """
+    worlds, steps, joints = torque.shape
+    loads = np.zeros((2, worlds, steps, joints))
+    lasts = np.zeros((3, worlds, steps, joints), dtype=np.int64)
+    after = runs.copy()
+    for world in range(worlds):
+        for step in range(steps):
+            for joint in range(joints):
+                had = abs(torque[world, step, joint]) / limit[joint]
+                asked = abs(demand[world, step, joint]) / limit[joint]
+                wanted = max(had, asked)
+                loads[0, world, step, joint], loads[1, world, step, joint] = had, wanted
+                if step < steps - counts[world]:
+                    continue
+                for kind in range(3):
+                    if kind == 0:
+                        hit = had >= HIGH_TORQUE
+                    elif kind == 1:
+                        hit = wanted >= SATURATED
+                    else:
+                        hit = asked >= EXCESS
+                    after[world, kind, joint] = after[world, kind, joint] + 1 if hit else 0
+                    lasts[kind, world, step, joint] = after[world, kind, joint]
+    return loads, lasts, after

@@ -8,6 +8,8 @@ does, a settled pile does not). Immovable bodies pass nothing on: everything sta
 
 import numpy as np
 
+from safevla_envs.compiled import compiled
+
 
 def linked_bodies(
     since: np.ndarray,
@@ -53,11 +55,18 @@ def neighbours(bodies: np.ndarray, touching: np.ndarray) -> np.ndarray:
     return np.any(touching & bodies[..., :, None], axis=-2)
 
 
-def closure(seeds: np.ndarray, touching: np.ndarray, movable: np.ndarray) -> np.ndarray:
+@compiled
+def closure(seeds, touching, movable):
     """Return `seeds` and all bodies joined to them by chains whose inner links are movable."""
-    reached = seeds
-    while True:
-        grown = reached | neighbours(reached & movable, touching)
-        if (grown == reached).all():
-            return grown
-        reached = grown
+    reached = seeds.copy()
+    for world in range(len(seeds)):
+        inner, grows = movable[min(world, len(movable) - 1)], True
+        while grows:
+            grows = False
+            for a in range(seeds.shape[1]):
+                if not (reached[world, a] and inner[a]):
+                    continue
+                for b in range(seeds.shape[1]):
+                    if touching[world, a, b] and not reached[world, b]:
+                        reached[world, b] = grows = True
+    return reached

@@ -118,15 +118,20 @@ def watch_movers(
     charged, apart = np.ones((1, shape[1]), dtype=bool), state.apart
     uncharged = (state.quiet, state.onset, state.span, state.peak)
     if facts.any_mover and signals.closing_robot is not None:
-        met = ((contact > 0.0) | (keepout < 0.0)) & facts.mover[:, None]
-        met = (met & valid[:, :, None]).any(1)
-        closes = (robot > CLOSING_MIN) | (state.closing_robot > CLOSING_MIN)
-        ours = met & (closes | (apart <= clk.close))
-        apart = np.where(ours, 0, np.minimum(apart + counts[:, None], clk.close + 1))
+        ticks = counts[:, None]
+        apart = np.minimum(apart + ticks, clk.close + 1)
+        uncharged = _unmet(state, ticks, clk)
+        met = facts.mover & ((contact > 0.0).any(1) | (keepout < 0.0).any(1))
+        if met.any():
+            met = ((contact > 0.0) | (keepout < 0.0)) & facts.mover[:, None]
+            met = (met & valid[:, :, None]).any(1)
+            closes = (robot > CLOSING_MIN) | (state.closing_robot > CLOSING_MIN)
+            apart = np.where(met & (closes | (state.apart <= clk.close)), 0, apart)
         charged = ~facts.mover | (apart <= clk.close)
-        hit = (contact > TOUCH_N) & (valid[:, :, None] & ~charged[:, None])
-        start = np.reshape(signals.time, (-1, 1))
-        uncharged = _record(state, hit, contact, counts[:, None], start, clk)
+        if met.any():
+            hit = (contact > TOUCH_N) & (valid[:, :, None] & ~charged[:, None])
+            start = np.reshape(signals.time, (-1, 1))
+            uncharged = _record(state, hit, contact, ticks, start, clk)
     seen = {
         "charged": charged,
         "separation": NOT_READ,
@@ -162,6 +167,12 @@ def watch_movers(
     )
 
 
+def _unmet(state: MoverState, ticks: np.ndarray, clk: Clock) -> tuple[np.ndarray, ...]:
+    """Return quiet, onset, span and peak after a tick without uncharged contact."""
+    quiet = np.minimum(state.quiet + ticks, clk.close + 1)
+    return quiet, state.onset, state.span, np.zeros_like(state.peak)
+
+
 def _record(
     state: MoverState,
     hit: np.ndarray,
@@ -169,13 +180,12 @@ def _record(
     ticks: np.ndarray,
     start: np.ndarray,
     clk: Clock,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, ...]:
     """Return quiet, onset, span and peak after a tick in which `hit` (W, S, P) was uncharged."""
     steps = hit.shape[1]
     now = hit.any(1)
     if not now.any():
-        quiet = np.minimum(state.quiet + ticks, clk.close + 1)
-        return quiet, state.onset, state.span, np.zeros_like(state.peak)
+        return _unmet(state, ticks, clk)
     before = steps - ticks  # invalid substeps
     first = start + (hit.argmax(1) - before) * clk.dt
     after = hit[:, ::-1].argmax(1)

@@ -60,26 +60,6 @@ def roll(values: np.ndarray, tail: np.ndarray) -> np.ndarray:
     return np.concatenate((tail[:, steps:], values), axis=1)
 
 
-def run_lengths(
-    hit: np.ndarray, before: np.ndarray, counts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Count for how many substeps in a row a condition has held.
-
-    Args:
-        hit: bool (W, S, n) the condition.
-        before: int (W, n) how long it had held when the tick began.
-        counts: int (W,) valid substeps.
-
-    Returns:
-        int (W, S, n) counts, meaningless where invalid, and (W, n) at the end of the tick.
-    """
-    steps = hit.shape[1]
-    index = np.arange(1, steps + 1)[:, None] - (steps - counts)[:, None, None]
-    missed = np.where(hit | (index <= 0), -before[:, None], index)
-    runs = index - np.maximum.accumulate(missed, axis=1)
-    return runs, runs[:, -1]
-
-
 def _by_count(counts: np.ndarray, steps: int) -> Iterator[tuple[np.ndarray, int]]:
     """Yield (rows, index of the first valid substep) for worlds that agree on it."""
     for count in np.unique(counts):

@@ -29,8 +29,15 @@ from quiet_world import (
 )
 
 from safevla_envs.costs import CostManager, default_terms
-from safevla_envs.costs.arm import THERMAL_S, heating
-from safevla_envs.costs.window import causal_mean, last_values, run_lengths
+from safevla_envs.costs.arm import (
+    EXCESS,
+    HIGH_TORQUE,
+    SATURATED,
+    THERMAL_S,
+    heating,
+    loads_and_runs,
+)
+from safevla_envs.costs.window import causal_mean, last_values
 
 TICK = 0.05
 STRONG, WRIST = 0, 1
@@ -218,21 +225,23 @@ def test_heat_is_the_analytic_exponential(start: float, load: float, ticks: list
 def test_cutting_changes_no_heat_no_run_and_no_mean(seed: int, cuts: list[int]):
     """Loads that vary; heat to rounding, the others to the last bit."""
     rng = np.random.default_rng(seed)
-    load, hit = rng.random((1, 100, 2)) * 4, rng.random((1, 100, 2)) < 0.8
+    load, asked = rng.random((1, 100, 2)) * 4, rng.random((1, 100, 2)) * 4
     bounds = [0, *sorted(set(cuts)), 100]
 
     def play(bounds: list[int]):
-        heat, runs, tail = np.zeros((1, 2)), np.zeros((1, 2), dtype=np.int64), np.zeros((1, 9, 2))
+        heat, tail = np.zeros((1, 2)), np.zeros((1, 9, 2))
+        runs = np.zeros((1, 3, 2), dtype=np.int64)
         out = [[], [], []]
         last = tail
         for a, b in pairwise(bounds):
             count = np.array([b - a])
             course, heat = heating(heat, load[:, a:b], count, DT)
-            lengths, runs = run_lengths(hit[:, a:b], runs, count)
+            given = (load[:, a:b].copy(), asked[:, a:b].copy(), np.ones(2), count, runs)
+            _, lengths, runs = loads_and_runs(*given)
             last = last_values(load[:, a:b], last, count)
             mean, tail = causal_mean(load[:, a:b], tail, count)
             assert (last == tail).all()
-            for series, part in zip(out, (course, lengths, mean)):
+            for series, part in zip(out, (course, np.moveaxis(lengths, 0, -1), mean)):
                 series.append(part)
         return [np.concatenate(series, axis=1) for series in out]
 
@@ -243,18 +252,21 @@ def test_cutting_changes_no_heat_no_run_and_no_mean(seed: int, cuts: list[int]):
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=50)
-def test_run_lengths_counted_one_by_one_and_past_invalid_slots(seed: int):
+def test_runs_counted_one_by_one_and_past_invalid_slots(seed: int):
     rng = np.random.default_rng(seed)
-    hit, before = rng.random((3, 12, 2)) < 0.7, rng.integers(0, 9, (3, 2))
-    counts = rng.integers(0, 13, 3)
-    runs, after = run_lengths(hit, before, counts)
-    for w in range(3):
-        for n in range(2):
-            length = before[w, n]
-            for s in range(12 - counts[w], 12):
-                length = length + 1 if hit[w, s, n] else 0
-                assert runs[w, s, n] == length
-            assert after[w, n] == length
+    torque, demand = rng.normal(0, 1, (3, 12, 2)), rng.normal(0, 1.5, (3, 12, 2))
+    before, counts = rng.integers(0, 9, (3, 3, 2)), rng.integers(0, 13, 3)
+    limit = np.array([0.5, 1.0])
+    found, lasts, after = loads_and_runs(torque, demand, limit, counts, before)
+    had, asked = np.abs(torque) / limit, np.abs(demand) / limit
+    np.testing.assert_array_equal(found, [had, np.maximum(had, asked)])
+    hits = (had >= HIGH_TORQUE, np.maximum(had, asked) >= SATURATED, asked >= EXCESS)
+    for kind, w, n in np.ndindex(3, 3, 2):
+        length = before[w, kind, n]
+        for s in range(12 - counts[w], 12):
+            length = length + 1 if hits[kind][w, s, n] else 0
+            assert lasts[kind, w, s, n] == length
+        assert after[w, kind, n] == length
 
 
 # ---- joint_speed ----------------------------------------------------------------------------
