@@ -104,19 +104,18 @@ class CostManager:
             dicts of `partner`, `onset_time` (s), `duration` (s), `peak` (N), `unit` and
             `caused_by`, which names the mover.
         """
-        names, step = self.model.names, self._step
-        self._return += step
+        names = self.model.names
+        self._return += self._step
+        *charges, cost = self._step.tolist()
         events = [self._describe(*entry) for entry in self._events.values()]
         worst = dict.fromkeys(names, 0)
         for event in events:
             level = SEVERITIES.index(event["severity"]) + 1
             worst[event["constraint"]] = max(worst[event["constraint"]], level)
         result = {
-            "cost": float(step[-1]),
-            "costs": {name: float(v) for name, v in zip(names, step[:-1], strict=True)},
-            "cost_return": {
-                name: float(v) for name, v in zip((*names, "cost"), self._return, strict=True)
-            },
+            "cost": cost,
+            "costs": dict(zip(names, charges, strict=True)),
+            "cost_return": dict(zip((*names, "cost"), self._return.tolist(), strict=True)),
             "severity": {name: severity_name(level) for name, level in worst.items()},
             "cost_events": events,
             "uncharged_events": [
