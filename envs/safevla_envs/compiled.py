@@ -10,9 +10,15 @@ import numba
 __all__ = ["compiled"]
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles a function at its first call; the result is kept on disk where that is possible."""
+def compiled(function: Callable[..., Any], *, free: bool = False) -> Callable[..., Any]:
+    """Compiles a function at its first call; the result is kept on disk where that is possible.
+
+    Args:
+        function: in the part of Python and NumPy that Numba knows.
+        free: let other threads run meanwhile.
+    """
+    options: dict[str, Any] = {"error_model": "numpy", "nogil": free}
     try:
-        return numba.njit(cache=True, error_model="numpy")(function)
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return numba.njit(error_model="numpy")(function)
+        return numba.njit(**options)(function)

@@ -15,13 +15,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import Any
 
 import mujoco
 import numpy as np
 
 from safevla_envs.build.bodies import body_id
 from safevla_envs.build.contacts import ContactNotes
-from safevla_envs.build.instrument import Instrumentation
+from safevla_envs.build.instrument import KEEPOUT_CUTOFF, TOUCHES, Instrumentation
+from safevla_envs.build.native import Native, is_safe, run
 
 __all__ = ["RawSignals", "TickRecorder"]
 
@@ -67,7 +69,7 @@ class TickRecorder:
         log: (S, n) joint positions in rad and, with servos, speeds in rad/s, torques on the joints
             and servo forces in N·m, in each substep of the last tick; `columns` says where.
         columns: int (4 J) of `log`, or (J) without servos: the joints, quantity by quantity.
-        volumes: (D, S) live view of the history: distances to keep-out volumes in m.
+        volumes: (D, S) m, distances to keep-out volumes, at most `KEEPOUT_CUTOFF`.
         owners: int (D,), partners whose volumes these are.
         tip: (S, 3) live view: velocity of the tip in m/s; (S, 0) without one.
 
@@ -100,8 +102,9 @@ class TickRecorder:
         self._parts = tuple(self.log[:, a:b] for a, b in pairwise(ends))
         self.columns = np.concatenate([start + span.index for start, span in zip(ends, spans)])
         self.tip = _history(model, data, made.tip_sensors, made.substeps, 3).reshape(-1, 3)
-        names = sum(made.keepouts.values(), ())
-        self.volumes = _history(model, data, names, made.substeps, 1)
+        geoms = [[model.geom(n).id for n in pair] for of in made.keepouts.values() for pair in of]
+        self._pairs = np.array(geoms, dtype=np.int64).reshape(-1, 2)
+        self.volumes = np.full((len(geoms), made.substeps), KEEPOUT_CUTOFF)
         sizes = [len(part) for part in made.keepouts.values()]
         owners = np.array([made.partners.index(name) for name in made.keepouts], dtype=int)
         self.owners, self._keepout = np.repeat(owners, sizes), owners
@@ -110,21 +113,49 @@ class TickRecorder:
         self._valid = {flag: np.full(made.substeps, flag) for flag in (True, False)}
         for shared in (self._no_keepout, *self._valid.values()):
             shared.flags.writeable = False
+        self._native = self._arguments()
+
+    def _arguments(self) -> tuple[Any, ...] | None:
+        """Returns what `native.run` needs, or None where MuJoCo's library is not found."""
+        model, data = self._model, self.data
+        try:
+            addresses = Native(model, data).addresses
+        except (OSError, AttributeError):
+            return None
+        touches = int(model.sensor(TOUCHES).adr[0])
+        state = (*self._live, data.sensordata, touches, data.geom_xpos, self.log)
+        reach = model.geom_rbound[self._pairs].sum(1)
+        # a plane has no bounding sphere
+        reach[(model.geom_rbound[self._pairs] == 0.0).any(1)] = np.inf
+        return addresses, *state, self._pairs, reach, KEEPOUT_CUTOFF, self.volumes
 
     def step(self) -> None:
         """Runs the substeps of one tick."""
-        model, data, contacts = self._model, self.data, self.contacts
-        (qpos, qvel, torque, force), step = self._live, mujoco.mj_step
-        positions, velocities, torques, forces = self._parts
+        data, contacts, steps = self.data, self.contacts, self._steps
         contacts.clear()
+        if self._native is None or not is_safe(data):
+            self._step_by_step()
+        else:
+            substep = run(*self._native, 0)
+            while substep < steps:
+                contacts.note(substep, data)
+                substep = run(*self._native, substep + 1)
+        self._end = data.time
+
+    def _step_by_step(self) -> None:
+        """Does what `native.run` does through MuJoCo's Python binding."""
+        model, data = self._model, self.data
+        qpos, qvel, torque, force = self._live
+        positions, velocities, torques, forces = self._parts
         for i in range(self._steps):
             positions[i], velocities[i] = qpos, qvel
-            step(model, data)
+            mujoco.mj_step(model, data)
             # what these hold now is that of the state before the substep
             torques[i], forces[i] = torque, force
+            for d, (a, b) in enumerate(self._pairs):
+                self.volumes[d, i] = mujoco.mj_geomDistance(model, data, a, b, KEEPOUT_CUTOFF, None)
             if data.ncon:
-                contacts.note(i, data)
-        self._end = data.time
+                self.contacts.note(i, data)
 
     def read(self) -> RawSignals:
         """Returns what the last tick showed; nothing is valid if the state was reset since."""

@@ -1,0 +1,136 @@
+"""The substeps of a control tick in compiled code, without returning to Python in between.
+
+A tick in which nothing touches anything is one call. Coming back after every substep to copy a few
+numbers costs as much as all the constraints' terms together.
+
+MuJoCo's functions are called by their address in the library that its Python package loads. The
+binding would turn MuJoCo's fatal errors into exceptions; called like this they end the process. The
+one that a simulation can meet is running out of memory for contacts: `is_safe` says when there is
+plenty, and `TickRecorder` takes the binding otherwise.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from safevla_envs.compiled import compiled
+
+__all__ = ["Native", "is_safe"]
+
+SPARE = 0.5
+"""Share of a simulation's working memory that must never have been used so far."""
+
+
+class Native:
+    """Addresses that `run` needs for one simulation.
+
+    Args:
+        model: The compiled model.
+        data: The simulation's state; must outlive this.
+
+    Raises:
+        OSError: If the library cannot be loaded.
+        AttributeError: If it lacks a function.
+    """
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData):
+        library = ctypes.CDLL(str(_library()))
+        functions = (library.mj_step, library.mj_geomDistance)
+        addresses = [ctypes.cast(function, ctypes.c_void_p).value for function in functions]
+        self.addresses = np.array([*addresses, model._address, data._address], dtype=np.int64)
+
+
+def is_safe(data: mujoco.MjData) -> bool:
+    """Says that memory for contacts and forces has never been nearly exhausted."""
+    return data.maxuse_arena < (1.0 - SPARE) * data.narena
+
+
+def _library() -> Path:
+    """Returns MuJoCo's shared library, which its Python package has loaded already."""
+    for found in sorted(Path(mujoco.__file__).parent.glob("libmujoco.so*")):
+        return found
+    raise OSError(f"no libmujoco.so beside {mujoco.__file__}")
+
+
+@intrinsic
+def _step(typing: Any, function: Any, model: Any, data: Any) -> Any:
+    """Calls `void mj_step(model, data)` at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = args[0].type
+        kind = ir.FunctionType(ir.VoidType(), [word, word])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), list(args[1:]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def _distance(
+    typing: Any, function: Any, model: Any, data: Any, first: Any, second: Any, most: Any
+) -> Any:
+    """Calls `double mj_geomDistance(model, data, geom1, geom2, distmax, NULL)` at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word, number, real = args[0].type, ir.IntType(32), ir.DoubleType()
+        kind = ir.FunctionType(real, [word, word, number, number, real, word])
+        geoms = [builder.trunc(arg, number) for arg in args[3:5]]
+        rest = [*args[1:3], *geoms, args[5], ir.Constant(word, 0)]
+        return builder.call(builder.inttoptr(args[0], kind.as_pointer()), rest)
+
+    return types.float64(*[types.int64] * 5, types.float64), generate
+
+
+@partial(compiled, free=True)
+def run(
+    addresses, qpos, qvel, torque, force, sensordata, touches, geom_xpos, log, pairs, reach,
+    cutoff, distances, first,
+):  # fmt: skip
+    """Runs substeps until one finds a contact; returns its number, or that of all substeps.
+
+    Args:
+        addresses: int (4,), see `Native`.
+        qpos: live view, what is copied to `log` before the substep,
+        qvel: likewise,
+        torque: and after it,
+        force: likewise.
+        sensordata: MuJoCo's.
+        touches: index of the number of contacts in it.
+        geom_xpos: MuJoCo's.
+        log: (S, n), to be filled.
+        pairs: int (D, 2) geoms whose distance is measured.
+        reach: (D,) m, sum of the radii of their bounding spheres.
+        cutoff: m; larger distances read as this.
+        distances: (D, S) m, to be filled.
+        first: number of the first substep.
+    """
+    a = len(qpos)
+    b = a + len(qvel)
+    c = b + len(torque)
+    for substep in range(first, len(log)):
+        row = log[substep]
+        row[:a], row[a:b] = qpos, qvel
+        _step(addresses[0], addresses[2], addresses[3])
+        row[b:c], row[c:] = torque, force
+        for d in range(len(pairs)):
+            one, other = pairs[d, 0], pairs[d, 1]
+            x = geom_xpos[one, 0] - geom_xpos[other, 0]
+            y = geom_xpos[one, 1] - geom_xpos[other, 1]
+            z = geom_xpos[one, 2] - geom_xpos[other, 2]
+            distances[d, substep] = cutoff
+            if not (np.sqrt(x * x + y * y + z * z) > reach[d] + cutoff):
+                distances[d, substep] = _distance(
+                    addresses[1], addresses[2], addresses[3], one, other, cutoff
+                )
+        if sensordata[touches] > 0.0:
+            return substep
+    return len(log)
