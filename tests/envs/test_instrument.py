@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from safevla_envs.build.instrument import KEEPOUT_CUTOFF, Instrumentation, instrument
+from safevla_envs.build.native import is_safe
 from safevla_envs.build.recorder import RawSignals, TickRecorder
 
 STEPS = 25
@@ -252,6 +253,13 @@ def consult(data: mujoco.MjData, made: Instrumentation) -> tuple[np.ndarray, np.
 QUANTITIES = ("pos", "vel", "torque", "servo")
 
 
+@pytest.fixture(params=["compiled", "binding"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Substeps in compiled code, and through MuJoCo's Python binding."""
+    if request.param == "binding":
+        monkeypatch.setattr("safevla_envs.build.recorder.is_safe", lambda data: False)
+
+
 @pytest.mark.parametrize("cone", ["pyramidal", "elliptic"])
 @pytest.mark.parametrize("sleep", ["disable", "enable"])
 def test_every_substep_is_recorded(sleep: str, cone: str):
@@ -401,5 +409,39 @@ def test_a_static_robot_in_a_sleeping_world_is_refused():
 def test_a_model_without_the_sensors_is_refused():
     _, _, recorder = build(KEEPOUT, partners=("stove",), **KEEPOUT_PARTS)
     bare = mujoco.MjModel.from_xml_string(KEEPOUT)
-    with pytest.raises(ValueError, match="no sensor 'safety/keepout/stove/tip'"):
+    with pytest.raises(ValueError, match="no sensor 'safety/touches'"):
         TickRecorder(bare, mujoco.MjData(bare), recorder.made)
+
+
+@pytest.mark.parametrize(("memory", "safe"), [("200K", False), ("20M", True)])
+def test_compiled_substeps_need_plenty_of_memory(memory: str, safe: bool):
+    """They could not turn MuJoCo's fatal error into an exception."""
+    xml = MANY.replace("<mujoco>", f'<mujoco><size memory="{memory}"/>')
+    _, data, recorder = build(xml, partners=("table",))
+    assert is_safe(data) == safe
+    tick(recorder)
+    assert is_safe(data) == safe
+
+
+def test_running_out_of_memory_is_an_exception():
+    xml = MANY.replace("<mujoco>", '<mujoco><size memory="8K"/>')
+    _, data, recorder = build(xml, partners=("table",))
+    with pytest.raises(mujoco.FatalError):
+        for _ in range(20):
+            recorder.step()
+    assert not is_safe(data)
+
+
+def test_both_ways_record_the_same(monkeypatch: pytest.MonkeyPatch):
+    """To the last bit, through contacts and near a keep-out volume."""
+    found = []
+    for safe in (True, False):
+        monkeypatch.setattr("safevla_envs.build.recorder.is_safe", lambda data, safe=safe: safe)
+        _, data, recorder = build(KEEPOUT, partners=("chair", "stove"), **KEEPOUT_PARTS)
+        data.qvel[:] = 6.0
+        raws = [tick(recorder) for _ in range(6)]
+        found.append([np.concatenate((r.keepout_distance, r.contact_force), 1) for r in raws])
+    np.testing.assert_array_equal(*found)
+    distance = np.array(found[0])[:, :, 1]
+    assert distance.min() < 0 and distance.max() == KEEPOUT_CUTOFF
+    assert np.array(found[0])[:, :, 3].any(), "it hit the stove"

@@ -101,6 +101,8 @@ class TickRecorder:
         self.log = np.zeros((made.substeps, ends[-1]))
         self._parts = tuple(self.log[:, a:b] for a, b in pairwise(ends))
         self.columns = np.concatenate([start + span.index for start, span in zip(ends, spans)])
+        if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SENSOR, TOUCHES) < 0:
+            raise ValueError(f"model has no sensor {TOUCHES!r}; was its spec instrumented?")
         self.tip = _history(model, data, made.tip_sensors, made.substeps, 3).reshape(-1, 3)
         geoms = [[model.geom(n).id for n in pair] for of in made.keepouts.values() for pair in of]
         self._pairs = np.array(geoms, dtype=np.int64).reshape(-1, 2)
