@@ -64,11 +64,9 @@ def _tables(found: list[Overhead], typical: Medians) -> list[Table]:
     from rich.table import Table
 
     facts = found[0].facts
-    table = Table(
-        title=f"overhead of {facts['constraints']} constraints, {facts['sensors']} sensors"
-    )
+    table = Table(title=f"overhead of {facts['constraints']} constraints")
     heads = ("physics step", "overhead", "95 % interval", "tick ms", "bare tick ms")
-    for name in (*heads, "sensors", "reading", "terms"):
+    for name in (*heads, "recording", "reading", "terms"):
         table.add_column(name, justify="left" if name == "physics step" else "right")
     for item in found:
         table.add_row(
@@ -77,7 +75,7 @@ def _tables(found: list[Overhead], typical: Medians) -> list[Table]:
             f"{item.low:.1%} to {item.high:.1%}",
             f"{item.tick_ms:.3f}",
             f"{item.bare_tick_ms:.3f}",
-            *(f"{item.parts[part]:.1%}" for part in ("sensors", "reading", "terms")),
+            *(f"{item.parts[part]:.1%}" for part in ("recording", "reading", "terms")),
         )
     times = Table(title=f"medians over {typical.scenarios} homes, CPU ms")
     for name in ("generate", "build", "reset", "tick"):

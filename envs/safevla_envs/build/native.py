@@ -62,8 +62,7 @@ def _library() -> Path:
     raise OSError(f"no libmujoco.so beside {mujoco.__file__}")
 
 
-@intrinsic
-def _step(typing: Any, function: Any, model: Any, data: Any) -> Any:
+def _call_step(typing: Any, function: Any, model: Any, data: Any) -> Any:
     """Calls `void mj_step(model, data)` at an address."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -75,8 +74,7 @@ def _step(typing: Any, function: Any, model: Any, data: Any) -> Any:
     return types.void(types.int64, types.int64, types.int64), generate
 
 
-@intrinsic
-def _distance(
+def _call_distance(
     typing: Any, function: Any, model: Any, data: Any, first: Any, second: Any, most: Any
 ) -> Any:
     """Calls `double mj_geomDistance(model, data, geom1, geom2, distmax, NULL)` at an address."""
@@ -89,6 +87,10 @@ def _distance(
         return builder.call(builder.inttoptr(args[0], kind.as_pointer()), rest)
 
     return types.float64(*[types.int64] * 5, types.float64), generate
+
+
+_step: Any = intrinsic(_call_step)
+_distance: Any = intrinsic(_call_distance)
 
 
 @partial(compiled, free=True)
