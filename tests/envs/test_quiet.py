@@ -2,6 +2,7 @@
 
 from dataclasses import fields, replace
 
+import mujoco
 import numpy as np
 import pytest
 from bare_home import bare_home, thing, walker
@@ -10,7 +11,8 @@ from test_costs_in_home import PROVOCATIONS
 from safevla_envs.costs import CostTerm, default_terms
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate import generate
-from safevla_envs.quiet import DRIFT
+from safevla_envs.quiet import _AT_EASE, _BUSY, _PASSED, DRIFT, _glance
+from safevla_envs.reach import Reach
 
 
 def charge_all(env):
@@ -134,3 +136,66 @@ def test_unknown_terms_are_always_asked():
         env = SafeVLAEnv(cameras=(), extra_terms=extra)
         env.reset(seed=0)
         assert env._quiet.possible is possible
+
+
+@pytest.fixture
+def watch():
+    """The watch of an environment in which the robot has just stood still for a while."""
+    env = SafeVLAEnv(cameras=())
+    env.reset(options={"scenario": bare_home(HEATER)})
+    for _ in range(4):
+        env.step(env.SUB_DONE)
+    assert _glance(*env._quiet._look, False) == _AT_EASE
+    return env._quiet
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_each_quantity_of_each_joint_is_watched(watch, end):
+    """In the last substep; what the servos ask for counts with the weight that they carry."""
+    log, limits, gravity, *_ = watch._look
+    carried = np.append(np.zeros(log.shape[1] - len(gravity)), gravity)
+    assert np.abs(carried).max() > 5.0
+    outward = 1e-6 if end else -1e-6
+    for column in range(log.shape[1]):
+        before = log[-1, column]
+        for beyond, verdict in ((outward, _BUSY), (-outward, _AT_EASE)):
+            log[-1, column] = limits[end, column] - carried[column] + beyond
+            assert _glance(*watch._look, False) == verdict, (column, beyond)
+        log[-1, column] = before
+
+
+def test_a_joint_that_may_become_hot_is_not_passed_over(watch):
+    *_, hot = watch._warm
+    watch._heat[3] = np.nextafter(hot, 0.0)
+    assert _glance(*watch._look, True) == _PASSED and watch._heat[3] != np.nextafter(hot, 0.0)
+    watch._heat[3] = hot
+    assert _glance(*watch._look, True) == _AT_EASE and watch._heat[3] == hot
+
+
+@pytest.mark.parametrize(
+    ("apart", "robot_speed", "walker_speed", "near"),
+    [
+        (0.12, 0.4, 0.7, True),  # S_p is 0.29 m
+        (0.40, 0.4, 0.7, False),
+        (0.12, 0.4, -0.7, False),  # it walks away: 0.08 m
+        (0.30, -0.4, 0.7, False),  # the robot backs off
+        (0.30, 0.9, 0.7, True),  # 0.68 m
+    ],
+)
+def test_persons_nearer_than_their_distance_are_measured(apart, robot_speed, walker_speed, near):
+    """The walker is ahead of the robot; positive speeds are towards each other."""
+    env = SafeVLAEnv(cameras=())
+    env.reset(options={"scenario": bare_home(movers=[walker((5.0, 3.0), (5.2, 3.0), speed=0.4)])})
+    sim, reach = env.sim, env._quiet
+    data = sim.data
+
+    def place(x):
+        data.qpos[sim._base_q], data.qpos[sim._mover_q[0, :2]] = (2.0, 3.0, 0.0), (x, 3.0)
+        data.qvel[:] = 0.0
+        data.qvel[sim._base_v[0]], data.qvel[sim._mover_v[0, 0]] = robot_speed, -walker_speed
+        mujoco.mj_forward(sim.model, data)
+        return Reach(sim.model, data, sim.home.movers).bounds()[0].min()
+
+    gap = place(4.0)
+    assert place(4.0 - gap + apart) == pytest.approx(apart, abs=0.02)
+    assert reach.near().tolist() == [near]

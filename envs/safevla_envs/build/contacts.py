@@ -175,7 +175,7 @@ def _add_forces(
         efc: constraint forces in N.
         pyramidal: whether friction cones are pyramids.
         robot: bool (ngeom,).
-        others: bool (ngeom, P + R), partners and regions: with the robot.
+        others: bool (ngeom, P + R), partners and regions; none is part of the robot.
         outer: bool (ngeom, L), of pairs of robot links the one side,
         inner: and the other.
         fingers: bool (ngeom, F), with anything.
@@ -196,7 +196,7 @@ def _add_forces(
             for edge in range(edges):
                 force += efc[start + address + edge]
             for k in range(pairs):
-                if (robot[a] and others[b, k]) or (robot[b] and others[a, k]):
+                if others[a, k] or others[b, k]:
                     into[k] += force
             for k in range(own):
                 if (outer[a, k] and inner[b, k]) or (outer[b, k] and inner[a, k]):
