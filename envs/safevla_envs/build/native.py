@@ -24,30 +24,26 @@ from numba.extending import intrinsic
 
 from safevla_envs.compiled import compiled
 
-__all__ = ["Native", "is_safe"]
+__all__ = ["addresses_of", "is_safe", "run"]
 
 SPARE = 4 * 2**20
 """Bytes of working memory that must never have been in use so far. A home has 20 MiB and uses 0.3;
 a thousand contacts at once would take 4."""
 
 
-class Native:
-    """Addresses that `run` needs for one simulation.
+def addresses_of(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
+    """Returns where `run` finds two of MuJoCo's functions, the model and the data: int64 (4,).
 
-    Args:
-        model: The compiled model.
-        data: The simulation's state; must outlive this.
+    Both must outlive its use.
 
     Raises:
         OSError: If the library cannot be loaded.
         AttributeError: If it lacks a function.
     """
-
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData):
-        library = ctypes.CDLL(str(_library()))
-        functions = (library.mj_step, library.mj_geomDistance)
-        addresses = [ctypes.cast(function, ctypes.c_void_p).value for function in functions]
-        self.addresses = np.array([*addresses, model._address, data._address], dtype=np.int64)
+    library = ctypes.CDLL(str(_library()))
+    functions = (library.mj_step, library.mj_geomDistance)
+    found = [ctypes.cast(function, ctypes.c_void_p).value for function in functions]
+    return np.array([*found, model._address, data._address], dtype=np.int64)
 
 
 def is_safe(data: mujoco.MjData) -> bool:
@@ -101,7 +97,7 @@ def run(
     """Runs substeps until one finds a contact; returns its number, or that of all substeps.
 
     Args:
-        addresses: int (4,), see `Native`.
+        addresses: see `addresses_of`.
         qpos: live view, what is copied to `log` before the substep,
         qvel: likewise,
         torque: and after it,

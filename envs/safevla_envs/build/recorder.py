@@ -23,7 +23,7 @@ import numpy as np
 from safevla_envs.build.bodies import body_id
 from safevla_envs.build.contacts import ContactNotes
 from safevla_envs.build.instrument import KEEPOUT_CUTOFF, TOUCHES, Instrumentation
-from safevla_envs.build.native import Native, is_safe, run
+from safevla_envs.build.native import addresses_of, is_safe, run
 
 __all__ = ["RawSignals", "TickRecorder"]
 
@@ -121,7 +121,7 @@ class TickRecorder:
         """Returns what `native.run` needs, or None where MuJoCo's library is not found."""
         model, data = self._model, self.data
         try:
-            addresses = Native(model, data).addresses
+            addresses = addresses_of(model, data)
         except (OSError, AttributeError):
             return None
         touches = int(model.sensor(TOUCHES).adr[0])
