@@ -1,10 +1,13 @@
 """What the arm, the hand and the eyes report, against mechanics worked out another way."""
 
+from collections import OrderedDict
+
 import mujoco
 import numpy as np
 import pytest
 from bare_home import bare_home, thing, walker
 
+from safevla_envs.build.instrument import instrument
 from safevla_envs.build.robot import HOME_ARM, ROBOT, TORQUE_LIMITS
 from safevla_envs.looks import LOOKS_FRESH, LOOKS_KEPT
 from safevla_envs.signals import SignalReader
@@ -220,3 +223,35 @@ def test_grip_limits_are_those_of_the_class(sim):
 
 def test_thermal_start_comes_from_the_knobs(sim):
     assert load(sim, bare_home(knobs={"thermal_start": 0.8})).robot.thermal_start == 0.8
+
+
+@pytest.mark.parametrize("way", ["compiled", "binding"])
+@pytest.mark.parametrize("timestep", [0.005, 0.002])
+def test_a_body_that_falls_asleep_disturbs_no_reading(monkeypatch, timestep, way):
+    """MuJoCo then works forces out again, for set-points of the next substep."""
+    kind, joint = mujoco.mjtSensor.mjSENS_JOINTACTFRC, mujoco.mjtObj.mjOBJ_JOINT
+
+    def with_sensors(spec, **arguments):
+        made = instrument(spec, **arguments)
+        for name in ROBOT.arm_joints:
+            sensor = spec.add_sensor(name=f"own/{name}", type=kind, objtype=joint, objname=name)
+            sensor.nsample = arguments["substeps"]
+        return made
+
+    monkeypatch.setattr("safevla_envs.build.home.instrument", with_sensors)
+    monkeypatch.setattr("safevla_envs.build.home._homes", OrderedDict())
+    if way == "binding":
+        monkeypatch.setattr("safevla_envs.build.recorder.is_safe", lambda data: False)
+    sim = Simulation(timestep=timestep)
+    sim.load(bare_home(thing("vase", "floor_vase", 4.5, 3.0)))
+    model, data, steps = sim.model, sim.data, sim.substeps
+    starts = [model.sensor_historyadr[model.sensor(f"own/{n}").id] for n in ROBOT.arm_joints]
+    slept = 0
+    for tick in range(30):
+        sim.set_arm(np.array(HOME_ARM) + 0.02 * tick)
+        awake = data.ntree_awake
+        sim.tick()
+        slept += data.ntree_awake < awake
+        torque = [data.history[start + 2 + steps :][:steps] for start in starts]
+        np.testing.assert_array_equal(sim.recorder.read().joint_torque.T, torque)
+    assert slept == 1

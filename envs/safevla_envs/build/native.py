@@ -24,8 +24,10 @@ from numba.extending import intrinsic
 
 from safevla_envs.compiled import compiled
 
-__all__ = ["addresses_of", "is_safe", "run"]
+__all__ = ["SLEEPY", "addresses_of", "is_safe", "run"]
 
+SLEEPY = 2
+"""`tree_asleep` counts up to 0 while a body rests; from minus this on it may fall asleep."""
 SPARE = 4 * 2**20
 """Bytes of working memory that must never have been in use so far. A home has 20 MiB and uses 0.3;
 a thousand contacts at once would take 4."""
@@ -91,10 +93,12 @@ _distance: Any = intrinsic(_call_distance)
 
 @partial(compiled, free=True)
 def run(
-    addresses, qpos, qvel, torque, force, sensordata, touches, geom_xpos, log, pairs, reach,
+    addresses, qpos, qvel, torque, force, asleep, sensordata, touches, geom_xpos, log, pairs, reach,
     cutoff, distances, first,
 ):  # fmt: skip
-    """Runs substeps until one finds a contact; returns its number, or that of all substeps.
+    """Runs substeps until one finds a contact; returns its number, or how many there are.
+
+    Stops too, and returns -1 - n, before substep n in which a body may fall asleep.
 
     Args:
         addresses: see `addresses_of`.
@@ -102,6 +106,7 @@ def run(
         qvel: likewise,
         torque: and after it,
         force: likewise.
+        asleep: MuJoCo's `tree_asleep`.
         sensordata: MuJoCo's.
         touches: index of the number of contacts in it.
         geom_xpos: MuJoCo's.
@@ -116,6 +121,9 @@ def run(
     b = a + len(qvel)
     c = b + len(torque)
     for substep in range(first, len(log)):
+        for tree in asleep:
+            if -SLEEPY <= tree < 0:
+                return -1 - substep
         row = log[substep]
         row[:a], row[a:b] = qpos, qvel
         _step(addresses[0], addresses[2], addresses[3])

@@ -2,7 +2,10 @@
 
 Facts about MuJoCo 3.9.0 that this relies on, each tested:
 
-* after `mj_step`, contacts and forces are those of the state before the step, as sensors are;
+* after `mj_step`, contacts and forces are those of the state before the step, as sensors are,
+  unless a body has fallen asleep in it: then MuJoCo has worked forces out once more, with
+  activations that are already those of the next state;
+* `mj_forward` before `mj_step` changes nothing about the step;
 * the history block of a sensor is [user, cursor, S times, S x dim values], oldest first after a
   whole number of ticks;
 * with sleep enabled, history stays exact as long as the robot's root body can move;
@@ -23,7 +26,7 @@ import numpy as np
 from safevla_envs.build.bodies import body_id
 from safevla_envs.build.contacts import ContactNotes
 from safevla_envs.build.instrument import KEEPOUT_CUTOFF, TOUCHES, Instrumentation
-from safevla_envs.build.native import addresses_of, is_safe, run
+from safevla_envs.build.native import SLEEPY, addresses_of, is_safe, run
 
 __all__ = ["RawSignals", "TickRecorder"]
 
@@ -125,7 +128,7 @@ class TickRecorder:
         except (OSError, AttributeError):
             return None
         touches = int(model.sensor(TOUCHES).adr[0])
-        state = (*self._live, data.sensordata, touches, data.geom_xpos, self.log)
+        state = (*self._live, data.tree_asleep, data.sensordata, touches, data.geom_xpos, self.log)
         reach = model.geom_rbound[self._pairs].sum(1)
         # a plane has no bounding sphere
         reach[(model.geom_rbound[self._pairs] == 0.0).any(1)] = np.inf
@@ -136,28 +139,34 @@ class TickRecorder:
         data, contacts, steps = self.data, self.contacts, self._steps
         contacts.clear()
         if self._native is None or not is_safe(data):
-            self._step_by_step()
+            for substep in range(steps):
+                self._substep(substep)
         else:
             substep = run(*self._native, 0)
             while substep < steps:
-                contacts.note(substep, data)
+                if substep < 0:
+                    substep = -1 - substep
+                    self._substep(substep)
+                else:
+                    contacts.note(substep, data)
                 substep = run(*self._native, substep + 1)
         self._end = data.time
 
-    def _step_by_step(self) -> None:
-        """Does what `native.run` does through MuJoCo's Python binding."""
+    def _substep(self, i: int) -> None:
+        """Does what `native.run` does through MuJoCo's Python binding, also when bodies sleep."""
         model, data = self._model, self.data
         qpos, qvel, torque, force = self._live
         positions, velocities, torques, forces = self._parts
-        for i in range(self._steps):
-            positions[i], velocities[i] = qpos, qvel
+        positions[i], velocities[i] = qpos, qvel
+        sleepy = np.any((data.tree_asleep < 0) & (data.tree_asleep >= -SLEEPY))
+        (mujoco.mj_forward if sleepy else mujoco.mj_step)(model, data)
+        torques[i], forces[i] = torque, force
+        for d, (a, b) in enumerate(self._pairs):
+            self.volumes[d, i] = mujoco.mj_geomDistance(model, data, a, b, KEEPOUT_CUTOFF, None)
+        if data.ncon:
+            self.contacts.note(i, data)
+        if sleepy:
             mujoco.mj_step(model, data)
-            # what these hold now is that of the state before the substep
-            torques[i], forces[i] = torque, force
-            for d, (a, b) in enumerate(self._pairs):
-                self.volumes[d, i] = mujoco.mj_geomDistance(model, data, a, b, KEEPOUT_CUTOFF, None)
-            if data.ncon:
-                self.contacts.note(i, data)
 
     def read(self) -> RawSignals:
         """Returns what the last tick showed; nothing is valid if the state was reset since."""
