@@ -134,7 +134,7 @@ def _bench_tables(result: Comparison, size: int) -> list[Table]:
     rates = Table(
         title=f"rates, median over rounds (cameras {size}x{size}, one process, one thread)"
     )
-    for name in ("side", "actions/s", "ticks/s", "substeps per tick", "dofs", "sensors"):
+    for name in ("side", "actions/s", "ticks/s", "substeps per tick", "dofs"):
         rates.add_column(name, justify="left" if name == "side" else "right")
     for timing in result.timings.values():
         facts = timing.facts
@@ -144,7 +144,6 @@ def _bench_tables(result: Comparison, size: int) -> list[Table]:
             f"{median(timing.ticks):.0f}",
             f"{facts['substeps']} x {1000 * facts['timestep']:g} ms",
             str(facts["dofs"]),
-            str(facts["sensors"]),
         )
     ratios = Table(title="ratios of ticks/s within a round")
     for name in ("ratio", "smallest", "median", "largest"):

@@ -144,7 +144,6 @@ def _facts(model: Any) -> dict[str, Any]:
         "substeps": round(TICK / timestep),
         "geoms": int(model.ngeom),
         "dofs": int(model.nv),
-        "sensors": int(model.nsensor),
     }
 
 
