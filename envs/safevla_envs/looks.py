@@ -1,7 +1,7 @@
 """What the cameras saw at the last looks, worked out when a body is touched and not before.
 
 Whether a body was seen matters only once the robot touches it, which is rare; casting rays at all
-bodies before every action would cost more than all safety sensors. So a look keeps the positions of
+bodies before every action would cost more than all recording. So a look keeps the positions of
 everything, and rays are cast at the touched bodies alone, from where the cameras then were.
 """
 
