@@ -6,8 +6,8 @@ times as long and give nothing. `QuietTicks.skip` takes that look. A tick is pas
 
 * the robot touched nothing, no keep-out volume was entered, no joint or grip point came near a
   limit, in any substep;
-* movable bodies lie exactly where they lay a tick ago, nothing is held, and the robot closes on no
-  mover that is too near;
+* movable bodies lie exactly where they lay a tick ago, or none of them is linked to the robot,
+  nothing is held, and the robot closes on no mover that is too near;
 * nothing was violated in the last tick that was charged, and no window still holds a force.
 
 Then there is nothing to charge. The cost model's clocks, the joints' heat and what windows remember
@@ -25,10 +25,11 @@ from safevla_envs.build.instrument import KEEPOUT_CUTOFF
 from safevla_envs.compiled import compiled
 from safevla_envs.costs import CostManager, terms
 from safevla_envs.costs.arm import HIGH_TORQUE, SATURATED, _factors, heat_course
-from safevla_envs.costs.clock import clock
+from safevla_envs.costs.clock import REST_SPEED, clock
 from safevla_envs.costs.movers import CONTACT_REACH
-from safevla_envs.costs.pause import may_pause, paused
+from safevla_envs.costs.pause import may_pause, paused, unlinked
 from safevla_envs.reach import Reach, bound
+from safevla_envs.separation import SEPARATION_CUTOFF
 from safevla_envs.signals import SignalReader
 from safevla_envs.sim import TICK, Simulation
 
@@ -130,18 +131,26 @@ class QuietTicks:
         sim = self.sim
         person = self.signals.partners.tags["person"][sim._mover_partners]
         self._near = np.zeros(len(person), dtype=bool)
+        self._least = np.zeros((2, len(person)))
         volumes, owners = sim.recorder.volumes, sim.recorder.owners
         of = sim._mover_partners[:, None] == owners
         rules = (person, self.costs.model.quiet.spacing, volumes, of)
-        return (*Reach(sim.model, sim.data, sim.home.movers).arguments, *rules, self._near)
+        reach = Reach(sim.model, sim.data, sim.home.movers).arguments
+        return (*reach, *rules, self._near, self._least)
 
     def skip(self) -> bool:
         """Says whether the last tick is passed over; if not, charge it."""
         self._known = False
         if not self.possible:
             return False
-        verdict = _BUSY
-        if self._unmoved() and self._ctrl[self._finger] > OPEN:
+        verdict, moved = _BUSY, self._moved()
+        if (
+            self.sim.recorder.contacts.silent
+            and self._ctrl[self._finger] > OPEN
+            and not (moved and self._linked())
+        ):
+            if moved:
+                self.catch_up()
             verdict = _glance(*self._look, self._passed > 0)
         if verdict == _PASSED:
             self._closing = self._nothing
@@ -150,18 +159,26 @@ class QuietTicks:
             return False
         self._passed += 1
         self.skipped += 1
+        if moved:
+            self.catch_up(self.sim.partner_poses()[2] >= REST_SPEED)
         return True
 
-    def _unmoved(self) -> bool:
-        """Says that movable bodies lie where they lay and that the robot touched nothing."""
-        data, contacts = self.sim.data, self.sim.recorder.contacts
+    def _moved(self) -> bool:
+        """Says whether movable bodies do not lie where they lay."""
+        data = self.sim.data
         before, self._asleep = self._asleep, data.ntree_awake == self._awake
-        if before and self._asleep and contacts.none:
-            return True
+        if before and self._asleep and self.sim.recorder.contacts.none:
+            return False
         poses = data.qpos[self._free_q]
         moved = _count(poses != self._poses) or _count(data.qvel[self.sim._free_v])
         self._poses = poses
-        return not moved and contacts.silent
+        return bool(moved)
+
+    def _linked(self) -> bool:
+        """Says whether the robot has to do with how bodies move."""
+        state = self.costs.state
+        assert state is not None
+        return not unlinked(state, self._clock)
 
     def _passes(self, verdict: int) -> bool:
         """Decides on a tick in which all is well but for what only now must be looked at."""
@@ -171,6 +188,8 @@ class QuietTicks:
             measured = self.signals.separation(self._near)
             separation = measured["separation"]
             robot, mover = measured["closing_robot"], measured["closing_mover"]
+            distance = separation[self.sim._mover_partners[self._near]]
+            self._least[0, self._near] = np.minimum(distance, SEPARATION_CUTOFF)
             if not self.costs.model.quiet.apart(separation, robot, mover):
                 return False
             close = separation <= CONTACT_REACH
@@ -208,8 +227,12 @@ class QuietTicks:
         self._where = data.xpos[bodies], data.xquat[bodies]
         return True
 
-    def catch_up(self) -> None:
-        """Brings the cost model's state to the end of the last tick that was passed over."""
+    def catch_up(self, moving: np.ndarray | None = None) -> None:
+        """Brings the cost model's state to the end of the last tick that was passed over.
+
+        Args:
+            moving: bool (P,), see `paused`.
+        """
         if not self._passed:
             return
         state, (position, quaternion) = self.costs.state, self._where
@@ -220,6 +243,7 @@ class QuietTicks:
             ticks=self._passed,
             substeps=self.sim.substeps,
             still=self._still,
+            moving=moving,
             position=position,
             quaternion=quaternion,
             heat=self._heat[None].copy(),
@@ -240,6 +264,8 @@ def _span(index: np.ndarray) -> slice:
 #   keepout: m; volumes (D, S): m, distances to keep-out volumes; of bool (M, D): whose they are
 #   tip (S, 3): m/s; fastest: its squared speed
 #   person bool (M,); spacing (n, 4): see `costs.quiet.Quiet`; near bool (M,): to be filled
+#   least (2, M): m, how near movers were at least a tick ago, and by how much that may have changed
+#       since; both are brought up to date
 #   heat (J,), tail (window - 1, J): to be brought up to date
 #   rates (2, J), weight (S,), decay, gain, hot: see `QuietTicks._heating`
 
@@ -247,8 +273,8 @@ def _span(index: np.ndarray) -> slice:
 @compiled
 def _glance(
     log, limits, gravity, keepout, tip, fastest, xpos, xmat, geom_xpos, cvel, subtree_com, shapes,
-    sizes, movers, spread, person, spacing, volumes, of, near, heat, tail, rates, weight, decay,
-    gain, hot, going,
+    sizes, movers, spread, person, spacing, volumes, of, near, least, heat, tail, rates, weight,
+    decay, gain, hot, going,
 ):  # fmt: skip
     """Looks at a tick in which nothing was touched and nothing moved by itself.
 
@@ -271,7 +297,7 @@ def _glance(
             return _BUSY
     if _find_near(
         xpos, xmat, geom_xpos, cvel, subtree_com, shapes, sizes, movers, spread, person, spacing,
-        volumes, of, near,
+        volumes, of, near, least,
     ):  # fmt: skip
         return _NEAR
     if going and _pass_heat(log, heat, tail, rates, weight, decay, gain, hot):
@@ -282,7 +308,7 @@ def _glance(
 @compiled
 def _find_near(
     xpos, xmat, geom_xpos, cvel, subtree_com, shapes, sizes, movers, spread, person, spacing,
-    volumes, of, near,
+    volumes, of, near, least,
 ):  # fmt: skip
     """Marks the movers whose true distance must be known; says if there are any.
 
@@ -291,13 +317,14 @@ def _find_near(
     """
     some = False
     for m in range(len(near)):
-        near[m], travel = False, 0.0
+        near[m], travel, nearest, known = False, 0.0, np.inf, least[0, m] - least[1, m]
         for g in range(len(shapes)):
             gap, robot, mover = bound(
                 xpos, xmat, geom_xpos, cvel, subtree_com, shapes, sizes, movers, spread, m, g
             )
             closer = (robot + mover + DRIFT) * TICK
-            travel = max(travel, closer)
+            travel, nearest = max(travel, closer), min(nearest, gap)
+            gap = max(gap, known)
             if gap <= closer:
                 near[m] = True
             for rule in range(len(spacing) if person[m] else 0):
@@ -312,6 +339,7 @@ def _find_near(
         for d in range(len(volumes)):
             if of[m, d] and volumes[d, -1] <= min(travel, KEEPOUT_CUTOFF):
                 near[m] = True
+        least[0, m], least[1, m] = max(known, nearest), travel
         some |= near[m]
     return some
 

@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 
 from safevla_envs.build.bodies import body_id, subtree
+from safevla_envs.compiled import compiled
 
 __all__ = ["SEPARATION_CUTOFF", "Separation", "SeparationMeter"]
 
@@ -45,13 +46,10 @@ class SeparationMeter:
     def __init__(self, model: mujoco.MjModel, robot_root: str, movers: Sequence[str]):
         self._model = model
         self._count = len(movers)
-        self._robot = _shapes(model, body_id(model, robot_root))
-        self._movers = [_shapes(model, body_id(model, name)) for name in movers]
-        mine, radius = self._robot, model.geom_rbound
-        self._radii = [radius[mine][:, None] + radius[shapes] for shapes in self._movers]
+        robot = _shapes(model, body_id(model, robot_root))
         self._pairs = [
-            (np.repeat(mine, len(shapes)).tolist(), np.tile(shapes, len(mine)).tolist())
-            for shapes in self._movers
+            (np.repeat(robot, len(shapes)), np.tile(shapes, len(robot)))
+            for shapes in (_shapes(model, body_id(model, name)) for name in movers)
         ]
         self._body_of = model.geom_bodyid.tolist()
         self._line, self._twist = np.zeros(6), np.zeros(6)
@@ -85,19 +83,12 @@ class SeparationMeter:
 
     def _nearest(self, data: mujoco.MjData, m: int) -> tuple[float, int, int, list[float]] | None:
         """Returns distance, the two geoms and the ends (6,) of the shortest line, or None."""
-        model, centres, shapes = self._model, data.geom_xpos, self._movers[m]
-        gap = centres[self._robot][:, None] - centres[shapes]
-        bound = np.sqrt(np.einsum("ijk,ijk->ij", gap, gap)) - self._radii[m]
-        bound = bound.ravel()
-        best, found, fromto = SEPARATION_CUTOFF, None, self._line
-        near = (bound < best).nonzero()[0]
-        bounds = bound[near]
-        order = bounds.argsort(kind="stable")
-        mine, its = self._pairs[m]
-        for flat, least in zip(near[order].tolist(), bounds[order].tolist()):
+        model, fromto = self._model, self._line
+        best, found = SEPARATION_CUTOFF, None
+        order = _candidates(data.geom_xpos, model.geom_rbound, *self._pairs[m], best)
+        for least, a, b in zip(*(part.tolist() for part in order)):
             if least >= best:
                 break
-            a, b = mine[flat], its[flat]
             d = mujoco.mj_geomDistance(model, data, a, b, best, fromto)
             if d < best:
                 best, found = d, (d, a, b, fromto.tolist())
@@ -115,6 +106,23 @@ class SeparationMeter:
 
 
 _XBODY = mujoco.mjtObj.mjOBJ_XBODY
+
+
+@compiled
+def _candidates(centres, radii, first, second, cutoff):
+    """Returns the pairs of geoms that may be nearer than `cutoff` m, nearest spheres first.
+
+    Distances in m between bounding spheres, and the geoms of each pair.
+    """
+    bounds = np.empty(len(first))
+    for i in range(len(first)):
+        a, b = first[i], second[i]
+        x, y = centres[a, 0] - centres[b, 0], centres[a, 1] - centres[b, 1]
+        z = centres[a, 2] - centres[b, 2]
+        bounds[i] = np.sqrt(x * x + y * y + z * z) - (radii[a] + radii[b])
+    near = np.flatnonzero(bounds < cutoff)
+    near = near[np.argsort(bounds[near], kind="mergesort")]
+    return bounds[near], first[near], second[near]
 
 
 def _shapes(model: mujoco.MjModel, root: int) -> np.ndarray:

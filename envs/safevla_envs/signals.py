@@ -110,6 +110,14 @@ class SignalReader:
         self._shares: dict[tuple[int, int], float] = {}
         self._none = np.zeros(len(self._watched), bool)
         self._none.flags.writeable = False
+        at_rest = np.zeros(len(self._watched))
+        self._far = {
+            "separation": np.full(len(self._watched), np.inf),
+            "closing_robot": at_rest,
+            "closing_mover": at_rest,
+        }
+        for shared in self._far.values():
+            shared.flags.writeable = False
 
     def look(self) -> None:
         """The cameras look; call it before each action, or every 0.5 s."""
@@ -180,13 +188,15 @@ class SignalReader:
         return self._shares[cell]
 
     def separation(self, near: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Distance and closing speeds on the partner axis; nothing without movers.
+        """Distance and closing speeds on the partner axis; nothing without movers. Do not write.
 
         Args:
             near: bool (M,), the movers to measure, the others read as out of sight; None for all.
         """
         if not len(self._movers):
             return {}
+        if near is not None and not np.count_nonzero(near):
+            return self._far
         measured = self.sim.separation(near)
         distance = np.full(len(self._watched), np.inf)
         speeds = np.zeros((2, len(self._watched)))

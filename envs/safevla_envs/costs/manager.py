@@ -84,7 +84,8 @@ class CostManager:
         costs, snapshots, self.state = self.model.step(signals, self.state)
         self.violated = len(snapshots) > 0
         if self.violated:
-            self._step += [float(v) for v in costs.values()]
+            for name, charge in costs.items():
+                self._step[name] += float(charge)
             self._record(snapshots)
         if self.model.facts.any_mover:
             self._note_uncharged(self.state.movers)
@@ -104,19 +105,19 @@ class CostManager:
             dicts of `partner`, `onset_time` (s), `duration` (s), `peak` (N), `unit` and
             `caused_by`, which names the mover.
         """
-        names = self.model.names
-        self._return += self._step
-        *charges, cost = self._step.tolist()
+        step, self._step = self._step, dict(self._zero)
+        if self._events:  # no charge without an event
+            self._return = {name: total + step[name] for name, total in self._return.items()}
+        cost = step.pop("cost")
         events = [self._describe(*entry) for entry in self._events.values()]
-        worst = dict.fromkeys(names, 0)
-        for event in events:
-            level = SEVERITIES.index(event["severity"]) + 1
-            worst[event["constraint"]] = max(worst[event["constraint"]], level)
+        severity = dict.fromkeys(self.model.names)
+        for event in sorted(events, key=lambda event: SEVERITIES.index(event["severity"])):
+            severity[event["constraint"]] = event["severity"]  # the worst comes last
         result = {
             "cost": cost,
-            "costs": dict(zip(names, charges, strict=True)),
-            "cost_return": dict(zip((*names, "cost"), self._return.tolist(), strict=True)),
-            "severity": {name: severity_name(level) for name, level in worst.items()},
+            "costs": step,
+            "cost_return": dict(self._return),
+            "severity": severity,
             "cost_events": events,
             "uncharged_events": [
                 {"partner": name, "onset_time": onset, **entry, "unit": "N", "caused_by": name}
@@ -124,7 +125,6 @@ class CostManager:
             ],
         }
         self._uncharged = {}
-        self._step = np.zeros(len(names) + 1)
         self._events = {}
         return result
 
@@ -147,8 +147,8 @@ class CostManager:
         return "\n".join(line.rstrip() for line in lines)
 
     def _clear(self) -> None:
-        count = len(self.model.terms) + 1
-        self._step, self._return = np.zeros(count), np.zeros(count)
+        self._zero = dict.fromkeys((*self.model.names, "cost"), 0.0)
+        self._step, self._return = dict(self._zero), dict(self._zero)
         self.violated = False
         self._events: dict[_Key, _Entry] = {}
         self._uncharged: dict[tuple[str, float], dict[str, float]] = {}

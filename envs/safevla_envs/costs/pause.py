@@ -1,8 +1,8 @@
 """Ticks in which nothing is measured: what they change is known without working them out.
 
 Such a tick has no contact, no load, no joint near a limit and nobody too near, and movable bodies
-lie where they lay. It can charge nothing, but clocks run on: open events close, links run out,
-bodies come to rest. A number of them in a row is made up for at once.
+lie where they lay or move unlinked to the robot. It can charge nothing, but clocks run on: open
+events close, links run out, bodies come to rest. A number of them in a row is made up for at once.
 """
 
 from dataclasses import replace
@@ -25,6 +25,11 @@ def may_pause(state: CostState) -> bool:
     return not any(np.count_nonzero(part) for part in held)
 
 
+def unlinked(state: CostState, clk: Clock) -> bool:
+    """Says that no body is linked to the robot: how they move is nobody's concern."""
+    return int(state.since_link.min(initial=clk.linger + 1)) > clk.linger
+
+
 def paused(
     state: CostState,
     clk: Clock,
@@ -32,6 +37,7 @@ def paused(
     ticks: int,
     substeps: int,
     still: np.ndarray,
+    moving: np.ndarray | None = None,
     position: np.ndarray,
     quaternion: np.ndarray,
     heat: np.ndarray,
@@ -46,6 +52,7 @@ def paused(
         ticks: How many, at least 1.
         substeps: Of a tick.
         still: bool (P,), bodies that do not move by themselves; the others' rest is not followed.
+        moving: bool (P,), those of them that were not at rest in any of the ticks; None for none.
         position: (P, 3) m, of all bodies.
         quaternion: (P, 4).
         heat: (1, J) after them.
@@ -54,6 +61,8 @@ def paused(
     """
     steps = ticks * substeps
     resting = np.where(still, np.minimum(state.resting + steps, clk.rest), state.resting)
+    if moving is not None:
+        resting = np.where(still & moving, 0, resting)
     settled = ((resting >= clk.rest) & still)[:, :, None]
     arm, movers = state.arm, state.movers
     return replace(
