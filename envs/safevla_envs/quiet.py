@@ -124,7 +124,7 @@ class QuietTicks:
         course = np.tile(load, (1, steps, 1))
         rise = float(heat_course(np.zeros((1, len(load))), course, dt).max())
         rates = np.stack((facts.heat_scale, facts.speed_limit))
-        return rates, weight[:, 0].copy(), float(decay[-1, 0]), float(gain[-1, 0]), hot - rise
+        return rates, weight, float(decay[-1]), float(gain[-1]), hot - rise
 
     def _movers(self) -> tuple[Any, ...]:
         """Returns what `_find_near` needs."""

@@ -137,7 +137,7 @@ def build_home(
     Args:
         scenario: what to build; placements of movable bodies do not matter.
         timestep: physics step in s.
-        substeps: physics steps a control tick, the length of the sensors' history.
+        substeps: physics steps of a control tick.
         visuals: "light" or "full" robot meshes.
 
     Raises:

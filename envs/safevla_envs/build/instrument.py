@@ -3,10 +3,9 @@
 All of it is recorded at *every* physics substep (`recorder`). Copying what the solver has worked
 out anyway is as exact as one MJCF sensor for each quantity, and sensors take their time in every
 substep whether anything happens or not: the 75 of a home took a fifth of the physics. Two are left:
-one counts contacts, one gives the velocity of the grip point, and its history of
-`nsample = substeps` holds every substep. A value is that of the state before the substep, so what
-the last integration caused is read in the next tick. Facts that hold on MuJoCo 3.9.0 and are
-tested:
+one counts contacts, one gives the velocity of the grip point. A value is that of the state before
+the substep, so what the last integration caused is read in the next tick. Facts that hold on MuJoCo
+3.9.0 and are tested:
 
 * a body-to-body distance measures visual geoms too, so keep-outs use geom pairs;
 * `framelinvel` with a reference body is the velocity seen from that body, turning included.
@@ -40,7 +39,7 @@ class Instrumentation:
         self_pairs: L (subtree, single body) pairs of robot links.
         joints: J joints.
         keepouts: Per partner with a keep-out volume, (geom of the robot, volume) pairs.
-        substeps: Length S of the history.
+        substeps: S physics steps of a control tick.
         servos: J position servos of the joints, or none.
         tip: Site whose velocity is recorded and the body relative to which, or None.
         fingers: F bodies whose contacts with anything are recorded.
@@ -64,9 +63,9 @@ class Instrumentation:
         return tuple(f"{a}|{b}" for a, b in self.self_pairs)
 
     @property
-    def tip_sensors(self) -> tuple[str, ...]:
-        """One sensor name, or none."""
-        return (f"{PREFIX}tip/{self.tip[0]}",) if self.tip else ()
+    def tip_sensor(self) -> str | None:
+        """Name of the sensor of the tip's velocity, None without a tip."""
+        return f"{PREFIX}tip/{self.tip[0]}" if self.tip else None
 
 
 def instrument(
@@ -151,17 +150,11 @@ def instrument(
     )
     touches = spec.add_sensor(name=TOUCHES, type=_SENSOR.mjSENS_CONTACT)
     touches.intprm[:3] = [1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 0, 1]
-    _add_tip(spec, made)
+    if tip is not None:
+        speed = spec.add_sensor(name=made.tip_sensor, type=_SENSOR.mjSENS_FRAMELINVEL)
+        speed.objtype, speed.objname = _OBJECT.mjOBJ_SITE, tip[0]
+        speed.reftype, speed.refname = _OBJECT.mjOBJ_XBODY, tip[1]
     return made
-
-
-def _add_tip(spec: mujoco.MjSpec, made: Instrumentation) -> None:
-    if made.tip is not None:
-        site, body = made.tip
-        (name,) = made.tip_sensors
-        kind = _SENSOR.mjSENS_FRAMELINVEL
-        sensor = _add(spec, name, kind, _OBJECT.mjOBJ_SITE, site, made.substeps)
-        sensor.reftype, sensor.refname = _OBJECT.mjOBJ_XBODY, body
 
 
 def _check_names(spec: mujoco.MjSpec, field: str, names: Sequence[str], find) -> None:
@@ -181,16 +174,3 @@ def _named(geom: mujoco.MjsGeom) -> str:
         siblings = list(geom.parent.geoms)
         geom.name = f"{PREFIX}{geom.parent.name}/{siblings.index(geom)}"
     return geom.name
-
-
-def _add(
-    spec: mujoco.MjSpec,
-    name: str,
-    kind: mujoco.mjtSensor,
-    objtype: mujoco.mjtObj,
-    element: str,
-    substeps: int,
-) -> mujoco.MjsSensor:
-    sensor = spec.add_sensor(name=name, type=kind, objtype=objtype, objname=element)
-    sensor.nsample = substeps
-    return sensor

@@ -93,8 +93,8 @@ _distance: Any = intrinsic(_call_distance)
 
 @partial(compiled, free=True)
 def run(
-    addresses, qpos, qvel, torque, force, asleep, sensordata, touches, geom_xpos, log, pairs, reach,
-    cutoff, distances, first,
+    addresses, qpos, qvel, torque, force, velocity, touches, asleep, geom_xpos, pairs, reach,
+    cutoff, log, tip, distances, first,
 ):  # fmt: skip
     """Runs substeps until one finds a contact; returns its number, or how many there are.
 
@@ -106,14 +106,15 @@ def run(
         qvel: likewise,
         torque: and after it,
         force: likewise.
+        velocity: likewise, to `tip`.
+        touches: (1,) live view, the number of contacts.
         asleep: MuJoCo's `tree_asleep`.
-        sensordata: MuJoCo's.
-        touches: index of the number of contacts in it.
         geom_xpos: MuJoCo's.
-        log: (S, n), to be filled.
         pairs: int (D, 2) geoms whose distance is measured.
         reach: (D,) m, sum of the radii of their bounding spheres.
         cutoff: m; larger distances read as this.
+        log: (S, n), to be filled.
+        tip: (S, 3) or (S, 0), to be filled.
         distances: (D, S) m, to be filled.
         first: number of the first substep.
     """
@@ -127,7 +128,7 @@ def run(
         row = log[substep]
         row[:a], row[a:b] = qpos, qvel
         _step(addresses[0], addresses[2], addresses[3])
-        row[b:c], row[c:] = torque, force
+        row[b:c], row[c:], tip[substep] = torque, force, velocity
         for d in range(len(pairs)):
             one, other = pairs[d, 0], pairs[d, 1]
             x = geom_xpos[one, 0] - geom_xpos[other, 0]
@@ -138,6 +139,6 @@ def run(
                 distances[d, substep] = _distance(
                     addresses[1], addresses[2], addresses[3], one, other, cutoff
                 )
-        if sensordata[touches] > 0.0:
+        if touches[0] > 0.0:
             return substep
     return len(log)

@@ -6,9 +6,7 @@ Facts about MuJoCo 3.9.0 that this relies on, each tested:
   unless a body has fallen asleep in it: then MuJoCo has worked forces out once more, with
   activations that are already those of the next state;
 * `mj_forward` before `mj_step` changes nothing about the step;
-* the history block of a sensor is [user, cursor, S times, S x dim values], oldest first after a
-  whole number of ticks;
-* with sleep enabled, history stays exact as long as the robot's root body can move;
+* with sleep enabled, sensors stay exact as long as the robot's root body can move;
 * `qfrc_actuator` is clipped to the joint's `actfrcrange` and includes gravity compensation that
   acts through the actuator; `actuator_force` is neither clipped by it nor includes that.
 """
@@ -74,7 +72,7 @@ class TickRecorder:
         columns: int (4 J) of `log`, or (J) without servos: the joints, quantity by quantity.
         volumes: (D, S) m, distances to keep-out volumes, at most `KEEPOUT_CUTOFF`.
         owners: int (D,), partners whose volumes these are.
-        tip: (S, 3) live view: velocity of the tip in m/s; (S, 0) without one.
+        tip: (S, 3) velocity of the tip in m/s in each substep of the last tick; (S, 0) without one.
 
     Args:
         model: The compiled model.
@@ -82,8 +80,8 @@ class TickRecorder:
         made: What `instrument` returned for the model's spec.
 
     Raises:
-        ValueError: The model lacks a sensor, body, joint or servo, its history has another length,
-            or sleep is enabled although the robot's root body cannot move.
+        ValueError: The model lacks a sensor, body, joint or servo, or sleep is enabled although the
+            robot's root body cannot move.
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, made: Instrumentation):
@@ -104,9 +102,8 @@ class TickRecorder:
         self.log = np.zeros((made.substeps, ends[-1]))
         self._parts = tuple(self.log[:, a:b] for a, b in pairwise(ends))
         self.columns = np.concatenate([start + span.index for start, span in zip(ends, spans)])
-        if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SENSOR, TOUCHES) < 0:
-            raise ValueError(f"model has no sensor {TOUCHES!r}; was its spec instrumented?")
-        self.tip = _history(model, data, made.tip_sensors, made.substeps, 3).reshape(-1, 3)
+        self._touches, self._velocity = _sensed(data, TOUCHES), _sensed(data, made.tip_sensor)
+        self.tip = np.zeros((made.substeps, len(self._velocity)))
         geoms = [[model.geom(n).id for n in pair] for of in made.keepouts.values() for pair in of]
         self._pairs = np.array(geoms, dtype=np.int64).reshape(-1, 2)
         self.volumes = np.full((len(geoms), made.substeps), KEEPOUT_CUTOFF)
@@ -127,12 +124,12 @@ class TickRecorder:
             addresses = addresses_of(model, data)
         except (OSError, AttributeError):
             return None
-        touches = int(model.sensor(TOUCHES).adr[0])
-        state = (*self._live, data.tree_asleep, data.sensordata, touches, data.geom_xpos, self.log)
+        state = (*self._live, self._velocity, self._touches, data.tree_asleep, data.geom_xpos)
         reach = model.geom_rbound[self._pairs].sum(1)
         # a plane has no bounding sphere
         reach[(model.geom_rbound[self._pairs] == 0.0).any(1)] = np.inf
-        return addresses, *state, self._pairs, reach, KEEPOUT_CUTOFF, self.volumes
+        watched = (self._pairs, reach, KEEPOUT_CUTOFF)
+        return addresses, *state, *watched, self.log, self.tip, self.volumes
 
     def step(self) -> None:
         """Runs the substeps of one tick."""
@@ -160,7 +157,7 @@ class TickRecorder:
         positions[i], velocities[i] = qpos, qvel
         sleepy = np.any((data.tree_asleep < 0) & (data.tree_asleep >= -SLEEPY))
         (mujoco.mj_forward if sleepy else mujoco.mj_step)(model, data)
-        torques[i], forces[i] = torque, force
+        torques[i], forces[i], self.tip[i] = torque, force, self._velocity
         for d, (a, b) in enumerate(self._pairs):
             self.volumes[d, i] = mujoco.mj_geomDistance(model, data, a, b, KEEPOUT_CUTOFF, None)
         if data.ncon:
@@ -206,25 +203,14 @@ class _Span:
         self.view, self.index = array[first : int(index.max(initial=-1)) + 1], index - first
 
 
-def _history(
-    model: mujoco.MjModel, data: mujoco.MjData, names: Sequence[str], steps: int, size: int
-) -> np.ndarray:
-    """Returns a live view (n, S * size) of the history of sensors that follow one another."""
-    if not names:
-        return np.zeros((0, steps * size))
-    ids = [mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SENSOR, name) for name in names]
-    for name, sensor in zip(names, ids):
-        if sensor < 0:
-            raise ValueError(f"model has no sensor {name!r}; was its spec instrumented?")
-        if model.sensor_history[sensor, 0] != steps:
-            raise ValueError(
-                f"sensor {name!r}: history of {model.sensor_history[sensor, 0]}, must be {steps}"
-            )
-    start, width = model.sensor_historyadr[ids[0]], 2 + steps + steps * size
-    if (model.sensor_historyadr[ids] != start + width * np.arange(len(ids))).any():
-        raise ValueError(f"sensors {names[0]!r} to {names[-1]!r} do not follow one another")
-    history = data.history[start : start + width * len(ids)]
-    return history.reshape(len(ids), width)[:, 2 + steps :]
+def _sensed(data: mujoco.MjData, name: str | None) -> np.ndarray:
+    """Returns a live view of what a sensor gives; (0,) without a name."""
+    if name is None:
+        return np.zeros(0)
+    try:
+        return data.sensor(name).data
+    except KeyError:
+        raise ValueError(f"model has no sensor {name!r}; was its spec instrumented?") from None
 
 
 def _check_sleep(model: mujoco.MjModel, root: str) -> None:

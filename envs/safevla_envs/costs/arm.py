@@ -98,21 +98,30 @@ def heating(
 
 def heat_course(heat: np.ndarray, load: np.ndarray, dt: float) -> np.ndarray:
     """Return the first result of `heating` for a tick of which every substep is valid."""
-    decay, gain, weight = _factors(dt, load.shape[1])
-    course = np.cumsum(load * weight, axis=1)
-    course *= gain
-    course += decay * heat[:, None]
+    return _course(heat, load, *_factors(dt, load.shape[1]))
+
+
+@compiled
+def _course(heat, load, decay, gain, weight):
+    """Returns the thermal state (W, S, J) at the end of each substep; factors as `_factors`."""
+    course = np.empty_like(load)
+    for world in range(load.shape[0]):
+        for joint in range(load.shape[2]):
+            warmed = 0.0
+            for step in range(load.shape[1]):
+                warmed += load[world, step, joint] * weight[step]
+                course[world, step, joint] = warmed * gain[step] + decay[step] * heat[world, joint]
     return course
 
 
 @lru_cache(maxsize=64)
 def _factors(dt: float, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (S, 1) factors of the start, of the sum and in the sum; a = exp(-dt / T).
+    """Return (S,) factors of the start, of the sum and in the sum; a = exp(-dt / T).
 
     x_i = a^(i+1) x_0 + (1 - a) a^i sum_k a^-k u_k.
     """
     a = np.exp(-dt / THERMAL_S)
-    index = np.arange(steps)[:, None]
+    index = np.arange(steps)
     return a ** (index + 1), (1.0 - a) * a**index, a ** (-1.0 * index)
 
 

@@ -36,37 +36,31 @@ def linked_bodies(
     Returns:
         New `since` and bool (W, P) linked.
     """
-    lingering = since <= linger
-    seeds = direct
-    if lingering.any():
-        seeds = seeds | neighbours(lingering & moving & movable, touching)
-    if seeds.any():
-        chain = closure(seeds, touching, movable)
-        since = np.where(chain, 0, np.minimum(since + ticks, linger + 1))
-    elif lingering.any():
-        since = np.minimum(since + ticks, linger + 1)
-    else:
-        return since, lingering
+    since = _advanced(since, direct, touching, movable, moving, ticks, linger)
     return since, since <= linger
 
 
-def neighbours(bodies: np.ndarray, touching: np.ndarray) -> np.ndarray:
-    """Return bool (W, P), the bodies that touch one of `bodies` (bool (W, P))."""
-    return np.any(touching & bodies[..., :, None], axis=-2)
-
-
 @compiled
-def closure(seeds, touching, movable):
-    """Return `seeds` and all bodies joined to them by chains whose inner links are movable."""
-    reached = seeds.copy()
-    for world in range(len(seeds)):
-        inner, grows = movable[min(world, len(movable) - 1)], True
+def _advanced(since, direct, touching, movable, moving, ticks, linger):
+    """Returns the clocks of `linked_bodies`."""
+    worlds, bodies = since.shape
+    after, reached = np.empty_like(since), direct.copy()
+    for world in range(worlds):
+        inner = movable[min(world, len(movable) - 1)]
+        for a in range(bodies):
+            if since[world, a] <= linger and moving[world, a] and inner[a]:
+                for b in range(bodies):
+                    reached[world, b] |= touching[world, a, b]
+        grows = reached[world].any()
         while grows:
             grows = False
-            for a in range(seeds.shape[1]):
+            for a in range(bodies):
                 if not (reached[world, a] and inner[a]):
                     continue
-                for b in range(seeds.shape[1]):
+                for b in range(bodies):
                     if touching[world, a, b] and not reached[world, b]:
                         reached[world, b] = grows = True
-    return reached
+        for b in range(bodies):
+            later = min(since[world, b] + ticks[world, 0], linger + 1)
+            after[world, b] = 0 if reached[world, b] else later
+    return after

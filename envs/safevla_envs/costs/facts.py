@@ -22,6 +22,7 @@ class Facts:
         names: P names of the bodies.
         carrier: (..., P) bodies that pass a link on: movable and no movers.
         mover: (..., P), and `any_mover` whether there is one.
+        all_charged: (1, P) True, where no mover is to blame.
         tags: (..., P) fields of `View` that come straight from the partners.
         critical: Whether there is a critical body.
         grip_limit: (..., P, 3) N.
@@ -40,6 +41,7 @@ class Facts:
     carrier: np.ndarray
     mover: np.ndarray
     any_mover: bool
+    all_charged: np.ndarray
     tags: dict[str, np.ndarray]
     critical: bool
     grip_limit: np.ndarray
@@ -70,6 +72,7 @@ class Facts:
             carrier=tags["movable"] & ~tags["mover"],
             mover=tags["mover"],
             any_mover=bool(tags["mover"].any()),
+            all_charged=np.ones((1, len(partners.names)), dtype=bool),
             tags={
                 "delicate": tags["fragile"] & tags["clustered"],
                 "critical": tags["critical"],

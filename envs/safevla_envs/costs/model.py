@@ -17,7 +17,7 @@ from .observe import observe
 from .quiet import Quiet
 from .severity import severity_weights
 from .signals import Partners, RobotInfo, Signals
-from .state import CostState
+from .state import CostState, changed
 from .terms import View
 
 
@@ -146,7 +146,7 @@ class CostModel:
         elif events.open.any():
             events = events.idle(counts.repeat(self.groups), clk)
         costs = {name: total[:, k].reshape(lead) for k, name in enumerate((*self.names, "cost"))}
-        return costs, snapshots, replace(after, events=events)
+        return costs, snapshots, changed(after, events=events)
 
     def _grade(
         self, view: View, live: dict[str, bool], state: CostState, valid: np.ndarray
@@ -184,22 +184,24 @@ class CostModel:
     def _live(self, view: View, signals: Signals, at_ease: bool) -> dict[str, bool]:
         """Say which sources were measured and are not silent."""
         touched, held = bool(view.contact_mean.any()), view.held_torque.size > 0
+        quiet = self.quiet
+        unknown = not quiet.possible  # a user's own term may have other bounds
         return {
             "contact": touched,
             "blind": touched and view.blind.size > 0 and bool(view.blind.any()),
-            "keepout": view.keepout.size > 0 and bool(view.keepout.min() < np.inf),
+            "keepout": view.keepout.size > 0 and (unknown or view.keepout.min() < quiet.keepout),
             "motion": bool((view.linked & view.delicate).any()),
             "critical": bool((view.linked & view.critical).any()),
             "separation": view.separation.size > 0
-            and not self.quiet.apart(signals.separation, view.closing_robot, view.closing_mover),
+            and not quiet.apart(signals.separation, view.closing_robot, view.closing_mover),
             "region": view.region_mean.size > 0,
             "self_contact": bool(view.self_mean.any()),
             "joint": not at_ease,
             "torque": held,
             "external": view.external.size > 0,
-            "heat": view.heat.size > 0,
-            "speed": view.speed.size > 0,
-            "tcp": view.tcp_speed.size > 0,
+            "heat": view.heat.size > 0 and (unknown or view.heat.max() >= quiet.heat),
+            "speed": view.speed.size > 0 and (unknown or view.speed.max() >= quiet.ratio),
+            "tcp": view.tcp_speed.size > 0 and (unknown or view.tcp_speed.max() >= quiet.tcp),
             "grip": view.grip_limit.size > 0,
             "base": view.base_distance.size > 0,
         }

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from safevla_envs.compiled import compiled
+
 from .clock import Clock
 from .facts import Facts
 from .signals import Signals
@@ -115,20 +117,15 @@ def watch_movers(
     """
     shape = state.peak.shape
     robot, mover = closing_speeds(signals, shape)
-    charged, apart = np.ones((1, shape[1]), dtype=bool), state.apart
+    charged, apart = facts.all_charged, state.apart
     uncharged = (state.quiet, state.onset, state.span, state.peak)
     if facts.any_mover and signals.closing_robot is not None:
         ticks = counts[:, None]
-        apart = np.minimum(apart + ticks, clk.close + 1)
+        closes = (robot > CLOSING_MIN) | (state.closing_robot > CLOSING_MIN)
+        met = (contact, keepout, valid, facts.mover)
+        apart, charged, ours = _blame(*met, closes, apart, ticks, clk.close)
         uncharged = _unmet(state, ticks, clk)
-        met = facts.mover & ((contact > 0.0).any(1) | (keepout < 0.0).any(1))
-        if met.any():
-            met = ((contact > 0.0) | (keepout < 0.0)) & facts.mover[:, None]
-            met = (met & valid[:, :, None]).any(1)
-            closes = (robot > CLOSING_MIN) | (state.closing_robot > CLOSING_MIN)
-            apart = np.where(met & (closes | (state.apart <= clk.close)), 0, apart)
-        charged = ~facts.mover | (apart <= clk.close)
-        if met.any():
+        if not ours:
             hit = (contact > TOUCH_N) & (valid[:, :, None] & ~charged[:, None])
             start = np.reshape(signals.time, (-1, 1))
             uncharged = _record(state, hit, contact, ticks, start, clk)
@@ -165,6 +162,42 @@ def watch_movers(
         region_last=last,
         region_tail=tail,
     )
+
+
+@compiled
+def _blame(contact, keepout, valid, mover, closes, apart, ticks, close):
+    """Settles whose doing the meetings of a tick are.
+
+    Args:
+        contact: (W, S, P) N.
+        keepout: (W, S, P) m.
+        valid: bool (W, S).
+        mover: bool (W or 1, P).
+        closes: bool (W, P) bodies that the robot closes on, now or in the tick before.
+        apart: int (W, P), see `MoverState`.
+        ticks: int (W, 1) valid substeps.
+        close: Substeps apart that end a meeting.
+
+    Returns:
+        New `apart`; bool (W, P), False for movers whose contact is not charged; and whether no
+        mover that was met is such.
+    """
+    worlds, steps, bodies = contact.shape
+    after, charged, ours = np.empty_like(apart), np.ones((worlds, bodies), np.bool_), True
+    for world in range(worlds):
+        for body in range(bodies):
+            after[world, body] = min(apart[world, body] + ticks[world, 0], close + 1)
+            if not mover[min(world, len(mover) - 1), body]:
+                continue
+            met = False
+            for step in range(steps):
+                touch = contact[world, step, body] > 0.0 or keepout[world, step, body] < 0.0
+                met |= valid[world, step] and touch
+            if met and (closes[world, body] or apart[world, body] <= close):
+                after[world, body] = 0
+            charged[world, body] = after[world, body] <= close
+            ours &= charged[world, body] or not met
+    return after, charged, ours
 
 
 def _unmet(state: MoverState, ticks: np.ndarray, clk: Clock) -> tuple[np.ndarray, ...]:

@@ -1,7 +1,5 @@
 """From the signals of a tick and the state before it to what terms see and the next state."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from .arm import watch_arm
@@ -11,7 +9,7 @@ from .facts import Facts
 from .motion import displacement, rest_clock, rotation_angle, tilt_angle
 from .movers import watch_movers
 from .signals import Signals
-from .state import CostState
+from .state import CostState, changed
 from .terms import NOT_READ, View
 from .window import causal_mean
 
@@ -111,7 +109,7 @@ def observe(
         **of_movers,
         **of_arm,
     )
-    return view, replace(
+    return view, changed(
         state,
         since_link=since,
         resting=resting,

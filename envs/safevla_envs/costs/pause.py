@@ -5,13 +5,11 @@ lie where they lay or move unlinked to the robot. It can charge nothing, but clo
 events close, links run out, bodies come to rest. A number of them in a row is made up for at once.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from .clock import Clock
 from .events import EventState
-from .state import CostState
+from .state import CostState, changed
 
 
 def may_pause(state: CostState) -> bool:
@@ -65,21 +63,21 @@ def paused(
         resting = np.where(still & moving, 0, resting)
     settled = ((resting >= clk.rest) & still)[:, :, None]
     arm, movers = state.arm, state.movers
-    return replace(
+    return changed(
         state,
         events=_closed(state.events, ticks, substeps, clk),
         since_link=np.minimum(state.since_link + steps, clk.linger + 1),
         resting=resting,
         reference_pos=np.where(settled, position, state.reference_pos),
         reference_quat=np.where(settled, quaternion, state.reference_quat),
-        arm=replace(
+        arm=changed(
             arm,
             heat=heat,
             speed_tail=speed_tail,
             runs=np.zeros_like(arm.runs),
             finger_tail=np.zeros_like(arm.finger_tail),
         ),
-        movers=replace(
+        movers=changed(
             movers,
             closing_robot=closing[0],
             closing=closing[1],

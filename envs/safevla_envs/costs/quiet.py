@@ -6,7 +6,7 @@ that the full path returns, else None. A test holds both against each other on r
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from .facts import Facts
 from .motion import rest_clock
 from .movers import MoverState, closing_speeds, remembered_speeds
 from .signals import Signals
-from .state import CostState
+from .state import CostState, changed
 from .window import roll
 
 _SAFE = 1.0 + 1e-9
@@ -151,7 +151,7 @@ class Quiet:
             settled = (resting >= clk.rest)[:, :, None]
             position = np.where(settled, position, state.reference_pos)
             quaternion = np.where(settled, quaternion, state.reference_quat)
-        return _changed(
+        return changed(
             state,
             resting=resting,
             reference_pos=position,
@@ -194,7 +194,7 @@ class Quiet:
         ):
             return None
         robot, closing = remembered_speeds(signals, robot, mover)
-        return _changed(before, closing_robot=robot, closing=closing)
+        return changed(before, closing_robot=robot, closing=closing)
 
     def apart(self, separation: np.ndarray | None, robot: np.ndarray, mover: np.ndarray) -> bool:
         """Say that every person is further away than they must be at these closing speeds."""
@@ -240,14 +240,4 @@ class Quiet:
         if signals.finger_force is not None and facts.fingers:
             force = np.reshape(signals.finger_force, (worlds, steps, facts.fingers))
             changes["finger_tail"] = roll(force, before.finger_tail)
-        return _changed(before, **changes)
-
-
-_S = TypeVar("_S")
-
-
-def _changed(state: _S, **changes: Any) -> _S:
-    """Return what `dataclasses.replace` returns, without the cost of a constructor."""
-    copy = object.__new__(type(state))
-    copy.__dict__.update(state.__dict__, **changes)
-    return copy
+        return changed(before, **changes)
