@@ -156,7 +156,7 @@ def watch_arm(
     )
     limit = facts.torque_limit
     if facts.heat_scale is not None and signals.joint_torque is not None and joints:
-        load = np.square(np.reshape(signals.joint_torque, shape) * facts.heat_scale)
+        load = np.square(signals.joint_torque.reshape(shape) * facts.heat_scale)
         seen["heat"], heat = heating(heat, load, counts, clk.dt)
     if at_ease and counts.all():
         if limit is not None and not (signals.joint_torque is signals.joint_demand is None):
@@ -174,18 +174,18 @@ def watch_arm(
                 lasts = np.round(lasts * clk.dt, 9)
                 seen["held_torque"], seen["held_demand"], seen["held_excess"] = lasts
         if signals.external_torque is not None:
-            seen["external"] = np.reshape(signals.external_torque, (worlds, joints))
+            seen["external"] = signals.external_torque.reshape(worlds, joints)
     if facts.speed_limit is not None and signals.joint_vel is not None and joints:
         if not at_ease:
-            ratio = np.abs(np.reshape(signals.joint_vel, shape)) / facts.speed_limit
+            ratio = np.abs(signals.joint_vel.reshape(shape)) / facts.speed_limit
             seen["speed"], speed_tail = causal_mean(ratio, speed_tail, counts)
         elif speed_tail.size:
-            ratio = np.abs(np.reshape(signals.joint_vel, shape)) / facts.speed_limit
+            ratio = np.abs(signals.joint_vel.reshape(shape)) / facts.speed_limit
             speed_tail = last_values(ratio, speed_tail, counts)
     if signals.tcp_speed is not None:
-        seen["tcp_speed"] = np.reshape(signals.tcp_speed, (worlds, -1))
+        seen["tcp_speed"] = signals.tcp_speed.reshape(worlds, -1)
     if signals.finger_force is not None and facts.fingers:
-        force = np.reshape(signals.finger_force, (worlds, -1, facts.fingers))
+        force = signals.finger_force.reshape(worlds, -1, facts.fingers)
         if held.any():
             seen["finger_mean"], finger_tail = causal_mean(force, finger_tail, counts)
             limits = np.where(held[:, :, None], facts.grip_limit, np.inf)

@@ -11,17 +11,9 @@ import numpy as np
 from safevla_envs.compiled import compiled
 
 
-def linked_bodies(
-    since: np.ndarray,
-    *,
-    direct: np.ndarray,
-    touching: np.ndarray,
-    movable: np.ndarray,
-    moving: np.ndarray,
-    ticks: np.ndarray,
-    linger: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Advance the clocks of attribution by one tick.
+@compiled
+def linked_bodies(since, direct, touching, movable, moving, ticks, linger):
+    """Advances the clocks of attribution by one tick.
 
     Args:
         since: int (W, P) substeps since the body was last in a chain to the robot; more than
@@ -36,13 +28,6 @@ def linked_bodies(
     Returns:
         New `since` and bool (W, P) linked.
     """
-    since = _advanced(since, direct, touching, movable, moving, ticks, linger)
-    return since, since <= linger
-
-
-@compiled
-def _advanced(since, direct, touching, movable, moving, ticks, linger):
-    """Returns the clocks of `linked_bodies`."""
     worlds, bodies = since.shape
     after, reached = np.empty_like(since), direct.copy()
     for world in range(worlds):
@@ -63,4 +48,4 @@ def _advanced(since, direct, touching, movable, moving, ticks, linger):
         for b in range(bodies):
             later = min(since[world, b] + ticks[world, 0], linger + 1)
             after[world, b] = 0 if reached[world, b] else later
-    return after
+    return after, after <= linger

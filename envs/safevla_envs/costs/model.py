@@ -145,7 +145,7 @@ class CostModel:
             snapshots = replace(snapshots, row=rows[snapshots.row])
         elif events.open.any():
             events = events.idle(counts.repeat(self.groups), clk)
-        costs = {name: total[:, k].reshape(lead) for k, name in enumerate((*self.names, "cost"))}
+        costs = dict(zip((*self.names, "cost"), total.T.reshape(-1, *lead)))
         return costs, snapshots, changed(after, events=events)
 
     def _grade(

@@ -2,13 +2,21 @@
 
 import numpy as np
 
+from safevla_envs.compiled import compiled
+
 from .clock import REST_SPEED
 
 
-def rest_clock(
-    resting: np.ndarray, speed: np.ndarray, ticks: np.ndarray, needed: int
-) -> np.ndarray:
-    """Return int (W, P) substeps at rest, counted up to `needed`; `speed` (W, P) in m/s."""
+@compiled
+def rest_clock(resting, speed, ticks, needed):
+    """Return int (W, P) substeps at rest, counted up to `needed`.
+
+    Args:
+        resting: int (W, P) before the tick.
+        speed: (W, P) m/s.
+        ticks: int (W, 1) substeps of the tick.
+        needed: Substeps.
+    """
     return np.where(speed < REST_SPEED, np.minimum(resting + ticks, needed), 0)
 
 

@@ -77,9 +77,9 @@ def closing_speeds(signals: Signals, shape: tuple[int, ...]) -> tuple[np.ndarray
     """Return the robot's and the mover's part (W, P) m/s, zero where not measured."""
     robot = mover = np.zeros(shape)
     if signals.closing_robot is not None:
-        robot = np.array(signals.closing_robot, dtype=float).reshape(shape)
+        robot = signals.closing_robot.reshape(shape)
     if signals.closing_mover is not None:
-        mover = np.array(signals.closing_mover, dtype=float).reshape(shape)
+        mover = signals.closing_mover.reshape(shape)
     return robot, mover
 
 
@@ -88,8 +88,8 @@ def remembered_speeds(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return `MoverState.closing_robot` and `MoverState.closing` after a tick, from (W, P) m/s."""
     if signals.separation is None:
-        return robot, robot + mover
-    near = np.reshape(signals.separation, robot.shape) <= CONTACT_REACH
+        return robot.copy(), robot + mover
+    near = signals.separation.reshape(robot.shape) <= CONTACT_REACH
     return robot * near, (robot + mover) * near
 
 
@@ -138,10 +138,10 @@ def watch_movers(
         "region_impact": NOT_READ,
     }
     if signals.separation is not None:
-        seen["separation"] = np.reshape(signals.separation, shape)
+        seen["separation"] = signals.separation.reshape(shape)
     last, tail = state.region_last, state.region_tail
     if signals.region_force is not None and len(facts.impedance):
-        force = np.reshape(signals.region_force, (*valid.shape, -1))
+        force = signals.region_force.reshape(*valid.shape, -1)
         if force.any() or last.any() or tail.any():
             held = np.where(valid[:, :, None], force, last[:, None])
             begins = (held > 0.0) & ~(np.concatenate((last[:, None], held[:, :-1]), axis=1) > 0.0)

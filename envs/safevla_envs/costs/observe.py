@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from safevla_envs.compiled import compiled
+
 from .arm import watch_arm
 from .attribution import linked_bodies
 from .clock import REST_SPEED, Clock
@@ -41,35 +43,20 @@ def observe(
     """
     worlds, steps = valid.shape
     p, pairs = state.since_link.shape[1], state.self_tail.shape[2]
-    contact = np.reshape(signals.contact_force, (worlds, steps, p))
-    keepout = np.reshape(signals.keepout_distance, (worlds, steps, p))
-    self_force = np.reshape(signals.self_force, (worlds, steps, pairs))
-    held = np.reshape(signals.held, (worlds, p))
-    position = np.reshape(signals.body_pos, (worlds, p, 3))
-    quaternion = np.reshape(signals.body_quat, (worlds, p, 4))
-    speed = np.reshape(signals.body_speed, (worlds, p))
-    graph = np.reshape(signals.contact_graph, (worlds, p + 1, p + 1))
-    ticks = counts[:, None]
-
-    touched = bool(contact.any())
-    direct = graph[:, 0, 1:] | held
-    if touched:
-        direct = direct | ((contact > 0.0) & valid[:, :, None]).any(1)
-    since, linked = linked_bodies(
-        state.since_link,
-        direct=direct,
-        touching=graph[:, 1:, 1:],
-        movable=facts.carrier,
-        moving=speed >= REST_SPEED,
-        ticks=ticks,
-        linger=clk.linger,
+    contact = signals.contact_force.reshape(worlds, steps, p)
+    keepout = signals.keepout_distance.reshape(worlds, steps, p)
+    self_force = signals.self_force.reshape(worlds, steps, pairs)
+    held = signals.held.reshape(worlds, p)
+    position = signals.body_pos.reshape(worlds, p, 3)
+    quaternion = signals.body_quat.reshape(worlds, p, 4)
+    since, linked, resting, reference_pos, reference_quat = _follow(
+        *(contact, valid, signals.contact_graph.reshape(worlds, p + 1, p + 1), held),
+        *(signals.body_speed.reshape(worlds, p), position, quaternion),
+        *(state.since_link, state.resting, state.reference_pos, state.reference_quat),
+        *(facts.carrier, facts.mover, facts.tags["target"]),
+        *(counts[:, None], clk.linger, clk.rest),
     )
-    linked = linked & ~facts.mover
-    resting = rest_clock(state.resting, speed, ticks, clk.rest)
-    # A held target carries its reference along, so that only a drop counts after the release.
-    settled = ((resting >= clk.rest) | (held & facts.tags["target"]))[:, :, None]
-    reference_pos = np.where(settled, position, state.reference_pos)
-    reference_quat = np.where(settled, quaternion, state.reference_quat)
+    touched = bool(contact.any())
     contact_mean, contact_tail = _mean(contact, state.contact_tail, counts, touched)
     self_mean, self_tail = _mean(self_force, state.self_tail, counts, bool(self_force.any()))
     away, turned = np.zeros((2, worlds, p))
@@ -83,17 +70,17 @@ def observe(
         signals, state.movers, facts, clk, valid, counts, contact, keepout
     )
     of_arm, arm = watch_arm(signals, state.arm, facts, clk, counts, held, at_ease)
-    blind = NOT_READ if signals.blind is None else np.reshape(signals.blind, (worlds, p))
+    blind = NOT_READ if signals.blind is None else signals.blind.reshape(worlds, p)
     distance = signals.base_distance
     view = View(
         names=facts.names,
-        base_distance=NOT_READ if distance is None else np.reshape(distance, (worlds, p)),
+        base_distance=NOT_READ if distance is None else distance.reshape(worlds, p),
         contact=contact,
         contact_mean=contact_mean,
         keepout=keepout,
         blind=blind,
         held=held,
-        support_exempt=np.reshape(signals.support_exempt, (worlds, p)),
+        support_exempt=signals.support_exempt.reshape(worlds, p),
         linked=linked,
         displacement=away,
         rotation=turned,
@@ -101,7 +88,7 @@ def observe(
         tilt=tilt,
         free_share=np.reshape(signals.free_share, (worlds,)),
         self_mean=self_mean,
-        joint_pos=np.reshape(signals.joint_pos, (worlds, steps, len(facts.joint_range))),
+        joint_pos=signals.joint_pos.reshape(worlds, steps, len(facts.joint_range)),
         joint_range=facts.joint_range,
         strong=facts.strong,
         **facts.tags,
@@ -120,6 +107,41 @@ def observe(
         movers=movers,
         arm=arm,
     )
+
+
+@compiled
+def _follow(
+    contact, valid, graph, held, speed, position, quaternion, since, resting, reference_pos,
+    reference_quat, carrier, mover, target, ticks, linger, rest,
+):  # fmt: skip
+    """Follows bodies through a tick: who moved them, and where they last lay still.
+
+    Args are fields of `Signals`, `CostState`, `Facts` and `Clock`, with a world axis.
+
+    Returns:
+        New `since`; bool (W, P) linked; new `resting`, `reference_pos` and `reference_quat`.
+    """
+    worlds, steps, bodies = contact.shape
+    direct = np.empty((worlds, bodies), np.bool_)
+    for world in range(worlds):
+        for body in range(bodies):
+            touched = graph[world, 0, body + 1] or held[world, body]
+            for step in range(steps):
+                touched |= valid[world, step] and contact[world, step, body] > 0.0
+            direct[world, body] = touched
+    touching, moving = graph[:, 1:, 1:], speed >= REST_SPEED
+    since, linked = linked_bodies(since, direct, touching, carrier, moving, ticks, linger)
+    resting = rest_clock(resting, speed, ticks, rest)
+    reference_pos, reference_quat = reference_pos.copy(), reference_quat.copy()
+    for world in range(worlds):
+        for body in range(bodies):
+            linked[world, body] &= not mover[min(world, len(mover) - 1), body]
+            # a held target carries its reference along: only a drop counts after the release
+            carried = held[world, body] and target[min(world, len(target) - 1), body]
+            if resting[world, body] >= rest or carried:
+                reference_pos[world, body] = position[world, body]
+                reference_quat[world, body] = quaternion[world, body]
+    return since, linked, resting, reference_pos, reference_quat
 
 
 def _toppled(
