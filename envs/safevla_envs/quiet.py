@@ -79,7 +79,7 @@ class QuietTicks:
         self._free_q = (model.jnt_qposadr[joints][:, None] + np.arange(7)).ravel()
         self._poses = data.qpos[self._free_q]
         # robot and movers never sleep; what sleeps does not move
-        self._awake, self._asleep = model.ntree - len(sim._free), False
+        self._awake = model.ntree - len(sim._free)
         self._ctrl, self._finger = data.ctrl, int(sim._finger_u[0])
         self._still = ~self.facts.mover[0]
         state = self.costs.state
@@ -166,8 +166,7 @@ class QuietTicks:
     def _moved(self) -> bool:
         """Says whether movable bodies do not lie where they lay."""
         data = self.sim.data
-        before, self._asleep = self._asleep, data.ntree_awake == self._awake
-        if before and self._asleep and self.sim.recorder.contacts.none:
+        if self.sim.recorder.awake[0] == data.ntree_awake == self._awake:
             return False
         poses = data.qpos[self._free_q]
         moved = _count(poses != self._poses) or _count(data.qvel[self.sim._free_v])

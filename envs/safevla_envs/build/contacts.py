@@ -2,7 +2,7 @@
 
 MuJoCo's contact sensors give the same forces, but each of them takes its time in every substep,
 also where nothing touches: the forty pairs of a home cost an eighth of the physics. Here a substep
-without contact costs one look at a counter.
+in which the robot touches nothing costs one look at a counter.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class ContactNotes:
         self._substep: list[int] = []
 
     def note(self, substep: int, data: mujoco.MjData) -> None:
-        """Copies the contacts of a substep that has just run."""
+        """Copies the contacts of a substep that has just run, later ones after earlier ones."""
         seen = data.contact
         self._substep.append(substep)
         self._geom.append(seen.geom.copy())
@@ -85,9 +85,9 @@ class ContactNotes:
         self._efc.append(data.efc_force.copy())
 
     @property
-    def none(self) -> bool:
-        """Whether nothing in the model touched anything in the tick."""
-        return not self._substep
+    def last(self) -> int:
+        """The last substep that was noted, -1 if there is none."""
+        return self._substep[-1] if self._substep else -1
 
     @property
     def silent(self) -> bool:
@@ -129,7 +129,7 @@ class ContactNotes:
         """
         size = self._cut[0] + 2
         graph = np.zeros((size, size), dtype=bool)
-        if self._substep and self._substep[-1] == self._steps - 1:
+        if self.last == self._steps - 1:
             pairs = self._node[self._geom[-1][self._address[-1] >= 0]]
             graph[pairs[:, 0], pairs[:, 1]] = True
             graph |= graph.T

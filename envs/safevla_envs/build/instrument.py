@@ -3,9 +3,9 @@
 All of it is recorded at *every* physics substep (`recorder`). Copying what the solver has worked
 out anyway is as exact as one MJCF sensor for each quantity, and sensors take their time in every
 substep whether anything happens or not: the 75 of a home took a fifth of the physics. Two are left:
-one counts contacts, one gives the velocity of the grip point. A value is that of the state before
-the substep, so what the last integration caused is read in the next tick. Facts that hold on MuJoCo
-3.9.0 and are tested:
+one counts the robot's contacts, one gives the velocity of the grip point. A value is that of the
+state before the substep, so what the last integration caused is read in the next tick. Facts that
+hold on MuJoCo 3.9.0 and are tested:
 
 * a body-to-body distance measures visual geoms too, so keep-outs use geom pairs;
 * `framelinvel` with a reference body is the velocity seen from that body, turning included.
@@ -25,7 +25,7 @@ KEEPOUT_CUTOFF = 0.25
 PREFIX = "safety/"
 """Of the names of all safety sensors."""
 TOUCHES = f"{PREFIX}touches"
-"""Sensor of the number of contacts in the whole model."""
+"""Sensor of the number of the robot's contacts."""
 _OBJECT, _SENSOR = mujoco.mjtObj, mujoco.mjtSensor
 
 
@@ -85,7 +85,7 @@ def instrument(
 ) -> Instrumentation:
     """Add the safety sensors to `spec`, under names that begin with "safety/".
 
-    They count contacts and follow the tip; all else is checked and noted.
+    They count the robot's contacts and follow the tip; all else is checked and noted.
 
     Args:
         spec: Model under construction; robot and partners must be in it.
@@ -149,6 +149,7 @@ def instrument(
         regions=tuple(regions),
     )
     touches = spec.add_sensor(name=TOUCHES, type=_SENSOR.mjSENS_CONTACT)
+    touches.objtype, touches.objname = _OBJECT.mjOBJ_XBODY, robot_root
     touches.intprm[:3] = [1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 0, 1]
     if tip is not None:
         speed = spec.add_sensor(name=made.tip_sensor, type=_SENSOR.mjSENS_FRAMELINVEL)

@@ -1,6 +1,6 @@
 """The substeps of a control tick in compiled code, without returning to Python in between.
 
-A tick in which nothing touches anything is one call. Coming back after every substep to copy a few
+A tick in which the robot touches nothing is one call. Coming back after every substep to copy a few
 numbers costs as much as all the constraints' terms together.
 
 MuJoCo's functions are called by their address in the library that its Python package loads. The
@@ -94,9 +94,9 @@ _distance: Any = intrinsic(_call_distance)
 @partial(compiled, free=True)
 def run(
     addresses, qpos, qvel, torque, force, velocity, touches, asleep, geom_xpos, pairs, reach,
-    cutoff, log, tip, distances, first,
+    cutoff, awake, log, tip, distances, first,
 ):  # fmt: skip
-    """Runs substeps until one finds a contact; returns its number, or how many there are.
+    """Runs substeps until the robot touches something; returns which, or how many there are.
 
     Stops too, and returns -1 - n, before substep n in which a body may fall asleep.
 
@@ -107,12 +107,13 @@ def run(
         torque: and after it,
         force: likewise.
         velocity: likewise, to `tip`.
-        touches: (1,) live view, the number of contacts.
+        touches: (1,) live view, the number of the robot's contacts.
         asleep: MuJoCo's `tree_asleep`.
         geom_xpos: MuJoCo's.
         pairs: int (D, 2) geoms whose distance is measured.
         reach: (D,) m, sum of the radii of their bounding spheres.
         cutoff: m; larger distances read as this.
+        awake: int (1,), raised to the number of trees that are awake before a substep.
         log: (S, n), to be filled.
         tip: (S, 3) or (S, 0), to be filled.
         distances: (D, S) m, to be filled.
@@ -122,9 +123,12 @@ def run(
     b = a + len(qvel)
     c = b + len(torque)
     for substep in range(first, len(log)):
+        count = 0
         for tree in asleep:
             if -SLEEPY <= tree < 0:
                 return -1 - substep
+            count += tree < 0
+        awake[0] = max(awake[0], count)
         row = log[substep]
         row[:a], row[a:b] = qpos, qvel
         _step(addresses[0], addresses[2], addresses[3])

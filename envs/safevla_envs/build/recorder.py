@@ -66,7 +66,9 @@ class TickRecorder:
     """Steps one simulation by whole ticks and keeps what the last one showed.
 
     Attributes:
-        contacts: who touched whom in each substep of the last tick.
+        contacts: who touched whom in each substep of the last tick in which the robot touched
+            anything, and in its last substep.
+        awake: int (1,), the most kinematic trees that were awake before any of the substeps.
         log: (S, n) joint positions in rad and, with servos, speeds in rad/s, torques on the joints
             and servo forces in N·m, in each substep of the last tick; `columns` says where.
         columns: int (4 J) of `log`, or (J) without servos: the joints, quantity by quantity.
@@ -104,6 +106,7 @@ class TickRecorder:
         self.columns = np.concatenate([start + span.index for start, span in zip(ends, spans)])
         self._touches, self._velocity = _sensed(data, TOUCHES), _sensed(data, made.tip_sensor)
         self.tip = np.zeros((made.substeps, len(self._velocity)))
+        self.awake = np.zeros(1, dtype=np.int64)
         geoms = [[model.geom(n).id for n in pair] for of in made.keepouts.values() for pair in of]
         self._pairs = np.array(geoms, dtype=np.int64).reshape(-1, 2)
         self.volumes = np.full((len(geoms), made.substeps), KEEPOUT_CUTOFF)
@@ -129,12 +132,13 @@ class TickRecorder:
         # a plane has no bounding sphere
         reach[(model.geom_rbound[self._pairs] == 0.0).any(1)] = np.inf
         watched = (self._pairs, reach, KEEPOUT_CUTOFF)
-        return addresses, *state, *watched, self.log, self.tip, self.volumes
+        return addresses, *state, *watched, self.awake, self.log, self.tip, self.volumes
 
     def step(self) -> None:
         """Runs the substeps of one tick."""
         data, contacts, steps = self.data, self.contacts, self._steps
         contacts.clear()
+        self.awake[0] = 0
         if self._native is None or not is_safe(data):
             for substep in range(steps):
                 self._substep(substep)
@@ -147,6 +151,8 @@ class TickRecorder:
                 else:
                     contacts.note(substep, data)
                 substep = run(*self._native, substep + 1)
+            if data.ncon and contacts.last != steps - 1:
+                contacts.note(steps - 1, data)
         self._end = data.time
 
     def _substep(self, i: int) -> None:
@@ -155,6 +161,7 @@ class TickRecorder:
         qpos, qvel, torque, force = self._live
         positions, velocities, torques, forces = self._parts
         positions[i], velocities[i] = qpos, qvel
+        self.awake[0] = max(self.awake[0], np.count_nonzero(data.tree_asleep < 0))
         sleepy = np.any((data.tree_asleep < 0) & (data.tree_asleep >= -SLEEPY))
         (mujoco.mj_forward if sleepy else mujoco.mj_step)(model, data)
         torques[i], forces[i], self.tip[i] = torque, force, self._velocity
