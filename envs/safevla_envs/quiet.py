@@ -92,7 +92,7 @@ class QuietTicks:
         self._arm = (sim.recorder.log, self._limits(bounds), data.qfrc_gravcomp[_span(sim._arm_v)])
         self._warm = (self._heat, self._speed_tail, *self._heating(bounds.heat))
         self._people = self._movers()
-        far = (bounds.keepout, sim.recorder.tip, (MARGIN * bounds.tcp) ** 2)
+        far = (bounds.keepout, sim.recorder.tip, MARGIN * bounds.tcp)
         self._look = (*self._arm, *far, *self._people, *self._warm)
 
     def _limits(self, bounds: _Bounds) -> np.ndarray:
@@ -261,7 +261,7 @@ def _span(index: np.ndarray) -> slice:
 #   log (S, 4 J), limits (2, 4 J): the recorder's, and between which values they are harmless
 #   gravity (J,): N·m that the servos carry beside what they ask for
 #   keepout: m; volumes (D, S): m, distances to keep-out volumes; of bool (M, D): whose they are
-#   tip (S, 3): m/s; fastest: its squared speed
+#   tip (S,), fastest: m/s
 #   person bool (M,); spacing (n, 4): see `costs.quiet.Quiet`; near bool (M,): to be filled
 #   least (2, M): m, how near movers were at least a tick ago, and by how much that may have changed
 #       since; both are brought up to date
@@ -292,7 +292,7 @@ def _glance(
         for d in range(len(volumes)):
             if not (volumes[d, step] > keepout):
                 return _BUSY
-        if not (tip[step, 0] ** 2 + tip[step, 1] ** 2 + tip[step, 2] ** 2 < fastest):
+        if not (tip[step] < fastest):
             return _BUSY
     if _find_near(
         xpos, xmat, geom_xpos, cvel, subtree_com, shapes, sizes, movers, spread, person, spacing,

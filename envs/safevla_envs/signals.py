@@ -132,6 +132,8 @@ class SignalReader:
         if not len(self._looks):
             return None
         wanted = self._watched if bodies is None else self._watched & bodies
+        if not np.count_nonzero(wanted):
+            return self._none
         blind = np.zeros(len(wanted), bool)
         blind[wanted] = self._looks.blind([self.partners.names[i] for i in np.flatnonzero(wanted)])
         return blind

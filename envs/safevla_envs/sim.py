@@ -13,6 +13,7 @@ from safevla_envs.build.home import cached_home
 from safevla_envs.build.movers import mover_joints, mover_servos
 from safevla_envs.build.recorder import TickRecorder
 from safevla_envs.build.robot import GRIPPER_OPEN, HOME_ARM, ROBOT
+from safevla_envs.compiled import compiled
 from safevla_envs.control.grasps import Grasp, grasps_of
 from safevla_envs.control.movers import MoverPath
 from safevla_envs.scenario import Scenario
@@ -246,17 +247,9 @@ class Simulation:
 
         Speed is the larger of linear speed in m/s and a tenth of angular speed in rad/s.
         """
-        ids = self._partner_bodies
-        speed = np.zeros(len(ids))
-        # a free joint's velocity: linear in the world frame, angular in the body's
-        velocity = self.data.qvel[self._free_v]
-        if np.count_nonzero(velocity):  # what sleeps has none
-            squared = (velocity**2).reshape(-1, 2, 3).sum(-1)
-            speed[self._free] = np.sqrt(np.maximum(squared[:, 0], 0.01 * squared[:, 1]))
-        if len(self._mover_v):
-            rates = self.data.qvel[self._mover_v]
-            going, turning = np.hypot(rates[:, 0], rates[:, 1]), 0.1 * np.abs(rates[:, 2])
-            speed[self._mover_partners] = np.maximum(going, turning)
+        ids, speed = self._partner_bodies, np.zeros(len(self._partner_bodies))
+        movers = (self._mover_partners, self._mover_v)
+        _add_speeds(self.data.qvel, self._free, self._free_v, *movers, speed)
         return self.data.xpos[ids], self.data.xquat[ids], speed
 
     @property
@@ -355,3 +348,16 @@ class Simulation:
         mujoco.mj_getState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
         progress = np.array([*(path.progress for path in self._paths), self._acted])
         return hashlib.sha256(state.tobytes() + progress.tobytes()).hexdigest()
+
+
+@compiled
+def _add_speeds(qvel, free, free_v, movers, mover_v, speed):
+    """Enters the speeds of free bodies and movers, see `Simulation.partner_poses`."""
+    for i in range(len(free)):
+        # a free joint's velocity: linear in the world frame, angular in the body's
+        x, y, z = qvel[free_v[6 * i]], qvel[free_v[6 * i + 1]], qvel[free_v[6 * i + 2]]
+        a, b, c = qvel[free_v[6 * i + 3]], qvel[free_v[6 * i + 4]], qvel[free_v[6 * i + 5]]
+        speed[free[i]] = np.sqrt(max(x * x + y * y + z * z, 0.01 * (a * a + b * b + c * c)))
+    for i in range(len(movers)):
+        going, turning = np.hypot(qvel[mover_v[i, 0]], qvel[mover_v[i, 1]]), qvel[mover_v[i, 2]]
+        speed[movers[i]] = max(going, 0.1 * abs(turning))

@@ -127,14 +127,10 @@ class ContactNotes:
 
         Symmetric; contacts that exert no force because they are excluded do not count.
         """
-        size = self._cut[0] + 2
-        graph = np.zeros((size, size), dtype=bool)
+        graph = np.zeros((self._cut[0] + 1, self._cut[0] + 1), dtype=bool)
         if self.last == self._steps - 1:
-            pairs = self._node[self._geom[-1][self._address[-1] >= 0]]
-            graph[pairs[:, 0], pairs[:, 1]] = True
-            graph |= graph.T
-            np.fill_diagonal(graph, False)
-        return graph[:-1, :-1]
+            _add_edges(self._geom[-1], self._address[-1], self._node, graph)
+        return graph
 
 
 def _nodes(model: mujoco.MjModel, made: Instrumentation) -> np.ndarray:
@@ -154,6 +150,15 @@ def _geoms(model: mujoco.MjModel, names: Sequence[str], *, whole: bool = True) -
         body = body_id(model, name)
         row[:] = subtree(model, body) if whole else np.arange(model.nbody) == body
     return inside[:, model.geom_bodyid].T
+
+
+@compiled
+def _add_edges(geom, addresses, node, graph):
+    """Enters contacts (as `_add_forces` has them) into `ContactNotes.graph`; `node`: `_nodes`."""
+    for contact in range(len(geom)):
+        a, b = node[geom[contact, 0]], node[geom[contact, 1]]
+        if addresses[contact] >= 0 and a != b and max(a, b) < len(graph):
+            graph[a, b] = graph[b, a] = True
 
 
 @compiled

@@ -106,17 +106,17 @@ def run(
         qvel: likewise,
         torque: and after it,
         force: likewise.
-        velocity: likewise, to `tip`.
+        velocity: likewise, its norm to `tip`.
         touches: (1,) live view, the number of the robot's contacts.
         asleep: MuJoCo's `tree_asleep`.
         geom_xpos: MuJoCo's.
-        pairs: int (D, 2) geoms whose distance is measured.
-        reach: (D,) m, sum of the radii of their bounding spheres.
+        pairs: int (n, 3), row of `distances` and two geoms whose distance is measured.
+        reach: (n,) m, sum of the radii of their bounding spheres.
         cutoff: m; larger distances read as this.
         awake: int (1,), raised to the number of trees that are awake before a substep.
         log: (S, n), to be filled.
-        tip: (S, 3) or (S, 0), to be filled.
-        distances: (D, S) m, to be filled.
+        tip: (S,), to be filled.
+        distances: (D, S) m, to be filled with the least of a row's pairs.
         first: number of the first substep.
     """
     a = len(qpos)
@@ -132,17 +132,20 @@ def run(
         row = log[substep]
         row[:a], row[a:b] = qpos, qvel
         _step(addresses[0], addresses[2], addresses[3])
-        row[b:c], row[c:], tip[substep] = torque, force, velocity
-        for d in range(len(pairs)):
-            one, other = pairs[d, 0], pairs[d, 1]
+        row[b:c], row[c:] = torque, force
+        squared = 0.0
+        for part in velocity:
+            squared += part * part
+        tip[substep] = np.sqrt(squared)
+        distances[:, substep] = cutoff
+        for n in range(len(pairs)):
+            d, one, other = pairs[n]
             x = geom_xpos[one, 0] - geom_xpos[other, 0]
             y = geom_xpos[one, 1] - geom_xpos[other, 1]
             z = geom_xpos[one, 2] - geom_xpos[other, 2]
-            distances[d, substep] = cutoff
-            if not (np.sqrt(x * x + y * y + z * z) > reach[d] + cutoff):
-                distances[d, substep] = _distance(
-                    addresses[1], addresses[2], addresses[3], one, other, cutoff
-                )
+            if not (np.sqrt(x * x + y * y + z * z) > reach[n] + cutoff):
+                near = _distance(addresses[1], addresses[2], addresses[3], one, other, cutoff)
+                distances[d, substep] = min(distances[d, substep], near)
         if touches[0] > 0.0:
             return substep
     return len(log)

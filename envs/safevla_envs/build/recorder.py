@@ -74,7 +74,7 @@ class TickRecorder:
         columns: int (4 J) of `log`, or (J) without servos: the joints, quantity by quantity.
         volumes: (D, S) m, distances to keep-out volumes, at most `KEEPOUT_CUTOFF`.
         owners: int (D,), partners whose volumes these are.
-        tip: (S, 3) velocity of the tip in m/s in each substep of the last tick; (S, 0) without one.
+        tip: (S,) speed of the tip in m/s in each substep of the last tick; 0 without one.
 
     Args:
         model: The compiled model.
@@ -105,15 +105,16 @@ class TickRecorder:
         self._parts = tuple(self.log[:, a:b] for a, b in pairwise(ends))
         self.columns = np.concatenate([start + span.index for start, span in zip(ends, spans)])
         self._touches, self._velocity = _sensed(data, TOUCHES), _sensed(data, made.tip_sensor)
-        self.tip = np.zeros((made.substeps, len(self._velocity)))
+        self.tip = np.zeros(made.substeps)
         self.awake = np.zeros(1, dtype=np.int64)
-        geoms = [[model.geom(n).id for n in pair] for of in made.keepouts.values() for pair in of]
-        self._pairs = np.array(geoms, dtype=np.int64).reshape(-1, 2)
-        self.volumes = np.full((len(geoms), made.substeps), KEEPOUT_CUTOFF)
-        sizes = [len(part) for part in made.keepouts.values()]
-        owners = np.array([made.partners.index(name) for name in made.keepouts], dtype=int)
-        self.owners, self._keepout = np.repeat(owners, sizes), owners
-        self._starts = np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0, dtype=int)
+        pairs = [
+            (d, *(model.geom(name).id for name in pair))
+            for d, of in enumerate(made.keepouts.values())
+            for pair in of
+        ]
+        self._pairs = np.array(pairs, dtype=np.int64).reshape(-1, 3)
+        self.volumes = np.full((len(made.keepouts), made.substeps), KEEPOUT_CUTOFF)
+        self.owners = np.array([made.partners.index(name) for name in made.keepouts], dtype=int)
         self._no_keepout = np.full((made.substeps, len(made.partners)), np.inf)
         self._valid = {flag: np.full(made.substeps, flag) for flag in (True, False)}
         for shared in (self._no_keepout, *self._valid.values()):
@@ -128,9 +129,9 @@ class TickRecorder:
         except (OSError, AttributeError):
             return None
         state = (*self._live, self._velocity, self._touches, data.tree_asleep, data.geom_xpos)
-        reach = model.geom_rbound[self._pairs].sum(1)
+        radii = model.geom_rbound[self._pairs[:, 1:]]
         # a plane has no bounding sphere
-        reach[(model.geom_rbound[self._pairs] == 0.0).any(1)] = np.inf
+        reach = np.where((radii == 0.0).any(1), np.inf, radii.sum(1))
         watched = (self._pairs, reach, KEEPOUT_CUTOFF)
         return addresses, *state, *watched, self.awake, self.log, self.tip, self.volumes
 
@@ -164,9 +165,12 @@ class TickRecorder:
         self.awake[0] = max(self.awake[0], np.count_nonzero(data.tree_asleep < 0))
         sleepy = np.any((data.tree_asleep < 0) & (data.tree_asleep >= -SLEEPY))
         (mujoco.mj_forward if sleepy else mujoco.mj_step)(model, data)
-        torques[i], forces[i], self.tip[i] = torque, force, self._velocity
-        for d, (a, b) in enumerate(self._pairs):
-            self.volumes[d, i] = mujoco.mj_geomDistance(model, data, a, b, KEEPOUT_CUTOFF, None)
+        torques[i], forces[i] = torque, force
+        self.tip[i] = np.sqrt(self._velocity @ self._velocity)
+        self.volumes[:, i] = KEEPOUT_CUTOFF
+        for d, a, b in self._pairs:
+            near = mujoco.mj_geomDistance(model, data, a, b, KEEPOUT_CUTOFF, None)
+            self.volumes[d, i] = min(self.volumes[d, i], near)
         if data.ncon:
             self.contacts.note(i, data)
         if sleepy:
@@ -179,9 +183,9 @@ class TickRecorder:
             self.contacts.clear()
         contact = self.contacts.forces()
         keepout = self._no_keepout
-        if len(self._keepout):
+        if len(self.owners):
             keepout = keepout.copy()
-            keepout[:, self._keepout] = np.minimum.reduceat(self.volumes.T, self._starts, axis=1)
+            keepout[:, self.owners] = self.volumes.T
         count = len(self.made.joints)
         values = self.log[:, self.columns]
         pos, vel, torque, servo = (values[:, i * count : (i + 1) * count] for i in range(4))
@@ -195,7 +199,7 @@ class TickRecorder:
             joint_vel=vel,
             joint_torque=torque,
             servo_force=servo,
-            tip_speed=np.sqrt(np.einsum("ij,ij->i", self.tip, self.tip)),
+            tip_speed=self.tip.copy(),
             keepout_distance=keepout,
             valid=self._valid[fresh],
         )

@@ -165,6 +165,8 @@ class CostManager:
 
     def _note_uncharged(self, movers: MoverState) -> None:
         """Merge the contacts of a tick that nobody is charged for into those of the step."""
+        if not np.count_nonzero(movers.peak):
+            return
         for body in np.flatnonzero(movers.peak[0]):
             key = (self.model.partners.names[body], round(float(movers.onset[0, body]), 6))
             entry = self._uncharged.setdefault(key, {"duration": 0.0, "peak": 0.0})

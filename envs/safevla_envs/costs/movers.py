@@ -142,7 +142,7 @@ def watch_movers(
     last, tail = state.region_last, state.region_tail
     if signals.region_force is not None and len(facts.impedance):
         force = signals.region_force.reshape(*valid.shape, -1)
-        if force.any() or last.any() or tail.any():
+        if any(map(np.count_nonzero, (force, last, tail))):
             held = np.where(valid[:, :, None], force, last[:, None])
             begins = (held > 0.0) & ~(np.concatenate((last[:, None], held[:, :-1]), axis=1) > 0.0)
             speed = state.closing[:, facts.region_partner] * facts.impedance
@@ -203,7 +203,7 @@ def _blame(contact, keepout, valid, mover, closes, apart, ticks, close):
 def _unmet(state: MoverState, ticks: np.ndarray, clk: Clock) -> tuple[np.ndarray, ...]:
     """Return quiet, onset, span and peak after a tick without uncharged contact."""
     quiet = np.minimum(state.quiet + ticks, clk.close + 1)
-    return quiet, state.onset, state.span, np.zeros_like(state.peak)
+    return quiet, state.onset, state.span, np.zeros(state.peak.shape)
 
 
 def _record(

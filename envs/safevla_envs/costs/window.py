@@ -27,6 +27,8 @@ def causal_mean(
     """
     keep, steps = tail.shape[1], values.shape[1]
     if (counts == steps).all():
+        if not keep:
+            return values, tail
         joined = np.concatenate((tail, values), axis=1)
         total = joined[:, :steps]
         for shift in range(1, keep + 1):
