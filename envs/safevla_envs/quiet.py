@@ -316,7 +316,20 @@ def _find_near(
     """
     some = False
     for m in range(len(near)):
-        near[m], travel, nearest, known = False, 0.0, np.inf, least[0, m] - least[1, m]
+        known, speed, volume = least[0, m] - least[1, m], least[1, m] / TICK, np.inf
+        for d in range(len(volumes)):
+            if of[m, d]:
+                volume = min(volume, volumes[d, -1])
+        # closing in as fast as it now may, all of it the robot's doing: then S_p is largest
+        travel = (speed + DRIFT) * TICK
+        far = travel
+        for rule in range(len(spacing) if person[m] else 0):
+            metres, reaction, braking = spacing[rule, 0], spacing[rule, 1], spacing[rule, 2]
+            far = max(far, metres + speed * (reaction + 0.5 * speed / braking))
+        if known > far and volume > min(travel, KEEPOUT_CUTOFF):
+            near[m], least[0, m], least[1, m] = False, known, travel
+            continue
+        near[m], travel, nearest = False, 0.0, np.inf
         for g in range(len(shapes)):
             gap, robot, mover = bound(
                 xpos, xmat, geom_xpos, cvel, subtree_com, shapes, sizes, movers, spread, m, g
@@ -335,9 +348,8 @@ def _find_near(
                 )
                 if robot > closing and gap < needed * (1.0 + 1e-9):
                     near[m] = True
-        for d in range(len(volumes)):
-            if of[m, d] and volumes[d, -1] <= min(travel, KEEPOUT_CUTOFF):
-                near[m] = True
+        if volume <= min(travel, KEEPOUT_CUTOFF):
+            near[m] = True
         least[0, m], least[1, m] = max(known, nearest), travel
         some |= near[m]
     return some

@@ -42,6 +42,10 @@ class ContactForces:
 class ContactNotes:
     """What is noted of the contacts of one tick, and what that says about the robot.
 
+    Attributes:
+        silent: Whether the robot touched nothing in the tick, nor itself.
+        last: The last substep that was noted, -1 if there is none.
+
     Args:
         model: The compiled model.
         made: Whose contacts are asked for.
@@ -52,65 +56,39 @@ class ContactNotes:
 
     def __init__(self, model: mujoco.MjModel, made: Instrumentation):
         self._steps = made.substeps
-        self._robot = _geoms(model, [made.robot_root])[:, 0]
         others = _geoms(model, [*made.partners, *made.regions])
         outer = _geoms(model, [a for a, _ in made.self_pairs])
         inner = _geoms(model, [b for _, b in made.self_pairs], whole=False)
         fingers = _geoms(model, made.fingers)
-        self._members = (self._robot, others, outer, inner, fingers)
+        robot = _geoms(model, [made.robot_root])[:, 0]
+        self._members = (robot, others, outer, inner, fingers)
         ends = np.cumsum([len(made.partners), len(made.regions), len(made.self_pairs)])
         self._cut = ends.tolist()
-        self._silence = self._split(np.zeros((self._steps, ends[-1] + len(made.fingers))))
+        self._shape = made.substeps, ends[-1] + len(made.fingers)
+        self._silence = self._split(np.zeros(self._shape))
         self._node = _nodes(model, made)
         self._pyramidal = bool(model.opt.cone == mujoco.mjtCone.mjCONE_PYRAMIDAL)
         self.clear()
-        none = np.zeros(0, np.int32)
-        self._sum(none.reshape(0, 2), none, none, np.zeros(0))  # compiles
 
     def clear(self) -> None:
         """Forgets all notes."""
-        self._geom: list[np.ndarray] = []
-        self._address: list[np.ndarray] = []
-        self._dim: list[np.ndarray] = []
-        self._efc: list[np.ndarray] = []
-        self._substep: list[int] = []
+        self.silent, self.last = True, -1
 
     def note(self, substep: int, data: mujoco.MjData) -> None:
-        """Copies the contacts of a substep that has just run, later ones after earlier ones."""
+        """Adds up the contacts of a substep that has just run, later ones after earlier ones."""
+        if self.last < 0:
+            self._summed = np.zeros(self._shape)
         seen = data.contact
-        self._substep.append(substep)
-        self._geom.append(seen.geom.copy())
-        self._address.append(seen.efc_address.copy())
-        self._dim.append(seen.dim.copy())
-        self._efc.append(data.efc_force.copy())
-
-    @property
-    def last(self) -> int:
-        """The last substep that was noted, -1 if there is none."""
-        return self._substep[-1] if self._substep else -1
-
-    @property
-    def silent(self) -> bool:
-        """Whether the robot touched nothing in the tick, nor itself."""
-        robot = self._robot
-        return not any(np.count_nonzero(robot[geom]) for geom in self._geom)
+        geom, address = seen.geom, seen.efc_address
+        contacts = (geom, address, seen.dim, data.efc_force, self._pyramidal)
+        self.silent &= not _add_forces(*contacts, *self._members, self._summed[substep])
+        self.last = substep
+        if substep == self._steps - 1:
+            self._end = geom.copy(), address.copy()
 
     def forces(self) -> ContactForces:
         """Returns the forces of the tick."""
-        if self.silent:
-            return self._silence
-        notes = (self._geom, self._address, self._dim, self._efc)
-        return self._split(self._sum(*map(np.concatenate, notes)))
-
-    def _sum(
-        self, geom: np.ndarray, address: np.ndarray, dim: np.ndarray, efc: np.ndarray
-    ) -> np.ndarray:
-        summed = np.zeros((self._steps, self._cut[-1] + self._members[-1].shape[1]))
-        sizes = np.array([[len(g), len(f)] for g, f in zip(self._geom, self._efc)], dtype=int)
-        substep = np.array(self._substep, dtype=int)
-        contact = (geom, address, dim, efc, self._pyramidal)
-        _add_forces(substep, sizes.reshape(-1, 2), *contact, *self._members, summed)
-        return summed
+        return self._silence if self.silent else self._split(self._summed)
 
     def _split(self, summed: np.ndarray) -> ContactForces:
         partner, region, own = self._cut
@@ -129,7 +107,7 @@ class ContactNotes:
         """
         graph = np.zeros((self._cut[0] + 1, self._cut[0] + 1), dtype=bool)
         if self.last == self._steps - 1:
-            _add_edges(self._geom[-1], self._address[-1], self._node, graph)
+            _add_edges(*self._end, self._node, graph)
         return graph
 
 
@@ -163,19 +141,15 @@ def _add_edges(geom, addresses, node, graph):
 
 @compiled
 def _add_forces(
-    substep, sizes, geom, addresses, dims, efc, pyramidal, robot, others, outer, inner, fingers,
-    summed,
+    geom, addresses, dims, efc, pyramidal, robot, others, outer, inner, fingers, summed
 ):  # fmt: skip
     """Adds the normal force of each contact to the columns of `summed` that it belongs to.
 
     As `mj_contactForce` has it: of a pyramid, the edges' forces added in their order.
 
     Args:
-        substep: (N,) substeps with contacts.
-        sizes: (N, 2) how many contacts and constraint forces each of them has.
         geom: (n, 2) of all contacts.
-        addresses: (n,) of a contact's first constraint force in its substep, negative if it has
-            none.
+        addresses: (n,) of a contact's first constraint force, negative if it has none.
         dims: (n,) of its friction cone.
         efc: constraint forces in N.
         pyramidal: whether friction cones are pyramids.
@@ -184,29 +158,31 @@ def _add_forces(
         outer: bool (ngeom, L), of pairs of robot links the one side,
         inner: and the other.
         fingers: bool (ngeom, F), with anything.
-        summed: (S, P + R + L + F) N.
+        summed: (P + R + L + F) N.
+
+    Returns:
+        Whether the robot is in any contact.
     """
-    pairs, own = others.shape[1], outer.shape[1]
-    contact, start = 0, 0
-    for n in range(len(substep)):
-        into = summed[substep[n]]
-        for _ in range(sizes[n, 0]):
-            a, b = geom[contact, 0], geom[contact, 1]
-            address, dim = addresses[contact], dims[contact]
-            contact += 1
-            if address < 0 or not (robot[a] or robot[b]):
-                continue
-            edges = 2 * (dim - 1) if pyramidal and dim > 1 else 1
-            force = 0.0
-            for edge in range(edges):
-                force += efc[start + address + edge]
-            for k in range(pairs):
-                if others[a, k] or others[b, k]:
-                    into[k] += force
-            for k in range(own):
-                if (outer[a, k] and inner[b, k]) or (outer[b, k] and inner[a, k]):
-                    into[pairs + k] += force
-            for k in range(fingers.shape[1]):
-                if fingers[a, k] or fingers[b, k]:
-                    into[pairs + own + k] += force
-        start += sizes[n, 1]
+    pairs, own, some = others.shape[1], outer.shape[1], False
+    for contact in range(len(geom)):
+        a, b = geom[contact, 0], geom[contact, 1]
+        if not (robot[a] or robot[b]):
+            continue
+        some = True
+        address, dim = addresses[contact], dims[contact]
+        if address < 0:
+            continue
+        edges = 2 * (dim - 1) if pyramidal and dim > 1 else 1
+        force = 0.0
+        for edge in range(edges):
+            force += efc[address + edge]
+        for k in range(pairs):
+            if others[a, k] or others[b, k]:
+                summed[k] += force
+        for k in range(own):
+            if (outer[a, k] and inner[b, k]) or (outer[b, k] and inner[a, k]):
+                summed[pairs + k] += force
+        for k in range(fingers.shape[1]):
+            if fingers[a, k] or fingers[b, k]:
+                summed[pairs + own + k] += force
+    return some

@@ -163,8 +163,7 @@ def advance(
         clk: Rule times in substeps.
 
     Returns:
-        Charges (R, K), cost (R,) with incidents counted once, and snapshots whose `row` is an
-        index into `rows`.
+        Charges (R, K), cost (R,) with incidents counted once, and snapshots.
     """
     charges, cost = np.zeros(level.shape[1:]), np.zeros(level.shape[1])
     whole, real, peak = _advance(
@@ -181,7 +180,7 @@ def advance(
         tuple(vars(state).values()),
     )
     snapshots = Snapshots(
-        row=whole[:, 0],
+        row=rows[whole[:, 0]],
         constraint=whole[:, 1],
         onset=real[:, 0],
         duration=whole[:, 2] * clk.dt,

@@ -1,7 +1,6 @@
 """The cost model: `costs, events, state = step(signals, state)`, NumPy, many worlds at once."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -141,8 +140,11 @@ class CostModel:
                 owner=self.owner,
                 clk=clk,
             )
-            np.add.at(total, world, np.column_stack((charges, cost)))
-            snapshots = replace(snapshots, row=rows[snapshots.row])
+            charges = np.column_stack((charges, cost))
+            if worlds == 1:
+                total[0] = charges.sum(0)
+            else:
+                np.add.at(total, world, charges)
         elif events.open.any():
             events = events.idle(counts.repeat(self.groups), clk)
         costs = dict(zip((*self.names, "cost"), total.T.reshape(-1, *lead)))
@@ -183,19 +185,19 @@ class CostModel:
 
     def _live(self, view: View, signals: Signals, at_ease: bool) -> dict[str, bool]:
         """Say which sources were measured and are not silent."""
-        touched, held = bool(view.contact_mean.any()), view.held_torque.size > 0
+        touched, held = np.count_nonzero(view.contact_mean) > 0, view.held_torque.size > 0
         quiet = self.quiet
         unknown = not quiet.possible  # a user's own term may have other bounds
         return {
             "contact": touched,
-            "blind": touched and view.blind.size > 0 and bool(view.blind.any()),
+            "blind": touched and view.blind.size > 0 and np.count_nonzero(view.blind) > 0,
             "keepout": view.keepout.size > 0 and (unknown or view.keepout.min() < quiet.keepout),
-            "motion": bool((view.linked & view.delicate).any()),
-            "critical": bool((view.linked & view.critical).any()),
+            "motion": np.count_nonzero(view.linked & view.delicate) > 0,
+            "critical": np.count_nonzero(view.linked & view.critical) > 0,
             "separation": view.separation.size > 0
             and not quiet.apart(signals.separation, view.closing_robot, view.closing_mover),
             "region": view.region_mean.size > 0,
-            "self_contact": bool(view.self_mean.any()),
+            "self_contact": np.count_nonzero(view.self_mean) > 0,
             "joint": not at_ease,
             "torque": held,
             "external": view.external.size > 0,
