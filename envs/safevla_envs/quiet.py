@@ -57,6 +57,7 @@ class QuietTicks:
 
     def __init__(self, sim: Simulation, signals: SignalReader, costs: CostManager):
         self.sim, self.signals, self.costs = sim, signals, costs
+        self._data, self._recorder = sim.data, sim.recorder
         self.facts, self._clock = costs.model.facts, clock(sim.timestep)
         measures, recorder = costs.model.measures, sim.recorder
         self.possible = (
@@ -145,7 +146,7 @@ class QuietTicks:
             return False
         verdict, moved = _BUSY, self._moved()
         if (
-            self.sim.recorder.contacts.silent
+            self._recorder.contacts.silent
             and self._ctrl[self._finger] > OPEN
             and not (moved and self._linked())
         ):
@@ -165,8 +166,8 @@ class QuietTicks:
 
     def _moved(self) -> bool:
         """Says whether movable bodies do not lie where they lay."""
-        data = self.sim.data
-        if self.sim.recorder.awake[0] == data.ntree_awake == self._awake:
+        data = self._data
+        if self._recorder.awake[0] == data.ntree_awake == self._awake:
             return False
         poses = data.qpos[self._free_q]
         moved = _count(poses != self._poses) or _count(data.qvel[self.sim._free_v])

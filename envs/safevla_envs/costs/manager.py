@@ -81,7 +81,7 @@ class CostManager:
         """Charge one control tick to the current environment step."""
         if self.state is None:
             raise ValueError("CostManager.update: call reset(signals) first")
-        costs, snapshots, self.state = self.model.step(signals, self.state)
+        costs, snapshots, self.state = self.model.step(signals, self.state, keep=False)
         self.violated = len(snapshots) > 0
         if self.violated:
             for name, charge in costs.items():

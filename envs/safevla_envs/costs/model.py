@@ -94,13 +94,14 @@ class CostModel:
         )
 
     def step(
-        self, signals: Signals, state: CostState
+        self, signals: Signals, state: CostState, *, keep: bool = True
     ) -> tuple[dict[str, np.ndarray], Snapshots, CostState]:
-        """Charge one control tick. Neither argument is changed.
+        """Charge one control tick. Neither argument is changed if `keep`.
 
         Args:
             signals: The tick, without or with one leading world axis.
             state: From `init_state` or the previous `step`.
+            keep: Whether `state` is still needed; if not, the next one takes over its events.
 
         Returns:
             costs: Per constraint float64 (...), charges of this tick summed over partners; and
@@ -128,7 +129,7 @@ class CostModel:
         total = np.zeros((worlds, len(self.terms) + 1))
         snapshots, events = self._silence, state.events
         if len(rows):
-            world, events = rows // self.groups, events.copy()
+            world, events = rows // self.groups, events.copy() if keep else events
             charges, cost, snapshots = advance(
                 events,
                 rows=rows,
@@ -140,11 +141,10 @@ class CostModel:
                 owner=self.owner,
                 clk=clk,
             )
-            charges = np.column_stack((charges, cost))
             if worlds == 1:
-                total[0] = charges.sum(0)
+                total[0, :-1], total[0, -1] = charges.sum(0), cost.sum()
             else:
-                np.add.at(total, world, charges)
+                np.add.at(total, world, np.column_stack((charges, cost)))
         elif events.open.any():
             events = events.idle(counts.repeat(self.groups), clk)
         costs = dict(zip((*self.names, "cost"), total.T.reshape(-1, *lead)))
