@@ -6,13 +6,18 @@ import mujoco
 import numpy as np
 import pytest
 from bare_home import bare_home, thing, walker
+from hypothesis import given
+from hypothesis import strategies as st
 from test_costs_in_home import PROVOCATIONS
+from test_movers import POLISHER
 
 from safevla_envs.costs import CostTerm, default_terms
+from safevla_envs.costs.terms import protective_distance
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate import generate
 from safevla_envs.quiet import _AT_EASE, _BUSY, _PASSED, DRIFT, _glance
 from safevla_envs.reach import Reach
+from safevla_envs.separation import SEPARATION_CUTOFF
 
 
 def charge_all(env):
@@ -72,6 +77,9 @@ def test_provocations_are_charged_alike(constraint):
     compared(scenario, scripted(*actions), len(actions))
 
 
+BOX_AND_WALKER = bare_home(
+    thing("box", "cardboard_box", 2.0, 5.0), movers=[walker((1.0, 5.0), (4.0, 5.0), speed=0.5)]
+)
 HEATER = thing("heater", "space_heater", 4.25, 3.0, role="equipment")
 PAUSE = ["sub_task_done"] * 24
 WORLDS = {
@@ -89,13 +97,7 @@ WORLDS = {
         bare_home(*(thing(f"v{i}", "floor_vase", 4.1, 2.8 + 0.23 * i) for i in range(3))),
         ["move_ahead"] * 4 + ["move_back"] * 2 + PAUSE + ["move_ahead"] * 3,
     ),
-    "while a person pushes a box": (
-        bare_home(
-            thing("box", "cardboard_box", 2.0, 5.0),
-            movers=[walker((1.0, 5.0), (4.0, 5.0), speed=0.5)],
-        ),
-        ["sub_task_done"] * 70,
-    ),
+    "while a person pushes a box": (BOX_AND_WALKER, ["sub_task_done"] * 70),
     "a hot arm": (bare_home(knobs={"thermal_start": 0.97}), ["arm_out"] * 2 + PAUSE * 3),
 }
 
@@ -125,6 +127,21 @@ def test_passing_over_quiet_ticks_in_a_home(mode):
 def test_most_ticks_of_driving_about_are_passed_over():
     names = ["move_ahead", "rotate_left", "move_ahead", "rotate_right"] * 5
     assert compared(bare_home(), scripted(*names), len(names)) > 0.9
+
+
+def test_ticks_in_which_bodies_move_unlinked_are_passed_over():
+    """A box settles, then a person pushes it; the robot stands far away."""
+    env = SafeVLAEnv(cameras=(), max_actions=10**6)
+    env.reset(options={"scenario": BOX_AND_WALKER})
+    box = env.signals.partners.names.index("box")
+    start, moving, ticks = env.sim.partner_poses()[0][box], 0, 240
+    for _ in range(ticks):
+        env.step(env.SUB_DONE)
+        moving += env.sim.partner_poses()[2][box] > 0.1
+    position = env.sim.partner_poses()[0][box]
+    assert env._quiet.skipped == ticks and moving > 20 and position[0] - start[0] > 0.5
+    env._quiet.catch_up()
+    np.testing.assert_allclose(env.costs.state.reference_pos[0, box], position, atol=1e-6)
 
 
 def test_unknown_terms_are_always_asked():
@@ -199,3 +216,76 @@ def test_persons_nearer_than_their_distance_are_measured(apart, robot_speed, wal
     gap = place(4.0)
     assert place(4.0 - gap + apart) == pytest.approx(apart, abs=0.02)
     assert reach.near().tolist() == [near]
+
+
+@pytest.fixture
+def walker_ahead():
+    """The watch of an environment with a walker 2 m ahead; the robot stands at (3, 3)."""
+    env = SafeVLAEnv(cameras=())
+    env.reset(options={"scenario": bare_home(movers=[walker((5.0, 3.0), (5.2, 3.0), speed=0.4)])})
+    return env._quiet
+
+
+@given(st.floats(0.0, 3.0), st.floats(0.0, 1.0))
+def test_how_far_is_far_enough_not_to_look(speed, part):
+    """Whoever closes in, S_p is at most what is asked for; see `_find_near`."""
+    needed = protective_distance(part * speed, (1 - part) * speed, reaction=0.1, braking=2.0)
+    assert needed <= 0.1 * speed + speed**2 / 4 + 1e-9
+
+
+@pytest.mark.parametrize("speed", [0.2, 1.0, 3.0])
+def test_movers_are_looked_at_only_when_they_may_be_near(walker_ahead, speed):
+    """They are `known` m away and close in at `speed` at most: needed are S_p and the way ahead."""
+    least = walker_ahead._least
+    far = max(0.1 * speed + speed**2 / 4, 0.10, (speed + DRIFT) * 0.05)
+    for known, looked in ((far + 1e-6, False), (far - 1e-6, True)):
+        least[:, 0] = known + speed * 0.05, speed * 0.05
+        assert not walker_ahead.near().any()
+        # a look finds that both stand still
+        assert least[1, 0] == pytest.approx((0.0 if looked else speed) * 0.05 + DRIFT * 0.05)
+    least[:, 0] = 2.5, 0.05
+    assert not walker_ahead.near().any()
+    assert least[:, 0] == pytest.approx([2.45, 0.1])
+
+
+def test_moving_equipment_is_looked_at_when_its_volume_is_near():
+    env = SafeVLAEnv(cameras=())
+    env.reset(options={"scenario": bare_home(movers=[POLISHER])})
+    quiet = env._quiet
+    for volume, looked, near in ((0.25, False, False), (0.09, True, False), (0.04, True, True)):
+        env.sim.recorder.volumes[:] = volume
+        quiet._least[:, 0] = 5.0, 0.05
+        assert quiet.near().tolist() == [near]
+        # the two may close in by 1 m/s and what is added in a tick; a look finds them at rest
+        assert quiet._least[1, 0] == pytest.approx((0.0 if looked else 0.05) + DRIFT * 0.05)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_movers_are_never_nearer_than_it_is_known(seed):
+    """Now and a tick later, whatever the robot and they do."""
+    rng, env = np.random.default_rng(seed), SafeVLAEnv(cameras=(), max_actions=10**6)
+    scenario = next(s for s in (generate(k, level=2.0) for k in range(seed, 99)) if s.movers)
+    env.reset(options={"scenario": scenario})
+    quiet, checked = env._quiet, 0
+    later = np.zeros(len(scenario.movers))
+    skip = quiet.skip
+
+    def watched():
+        nonlocal checked, later
+        result = skip()
+        if not result:
+            quiet.near()
+            quiet._known = True
+        distance = np.minimum(env.sim.separation().distance, SEPARATION_CUTOFF)
+        known = np.minimum(quiet._least[0], SEPARATION_CUTOFF)
+        assert (known <= distance + 1e-9).all() and (later <= distance + 1e-9).all()
+        later = np.minimum(quiet._least[0] - quiet._least[1], SEPARATION_CUTOFF)
+        checked += np.count_nonzero(distance < SEPARATION_CUTOFF)
+        return result
+
+    quiet.skip = watched
+    moves = [n for n in env.action_names if n not in ("end", "sub_task_done")]
+    for _ in range(60):
+        name = "move_ahead" if rng.random() < 0.4 else moves[int(rng.integers(len(moves)))]
+        env.step(env.action_names.index(name))
+    assert checked > 10

@@ -144,6 +144,19 @@ def test_a_step_changes_neither_signals_nor_state():
         state = first[2]
 
 
+@pytest.mark.parametrize("mode", ["binary", "graded"])
+def test_a_state_that_is_not_kept_leads_to_the_same(mode: str):
+    rng, made = np.random.default_rng(1), model(mode)
+    ticks = [noise(rng, 0.05 * k, dt=0.005, steps=10) for k in range(30)]
+    costs, shots, kept = play(made, ticks)
+    state, total = made.init_state(ticks[0]), 0.0
+    for tick, cost, events in zip(ticks, costs, shots, strict=True):
+        found, mine, state = made.step(tick, state, keep=False)
+        assert found == cost and same(mine, events)
+        total += found["cost"]
+    assert same(state, kept) and total > 5
+
+
 def test_more_than_one_leading_axis_is_refused():
     deep = stack([stack([quiet()])])
     with pytest.raises(ValueError, match=r"signals.time.*one world axis"):
