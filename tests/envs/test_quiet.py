@@ -98,6 +98,13 @@ WORLDS = {
         ["move_ahead"] * 4 + ["move_back"] * 2 + PAUSE + ["move_ahead"] * 3,
     ),
     "while a person pushes a box": (BOX_AND_WALKER, ["sub_task_done"] * 70),
+    "while a person creeps against a box": (
+        bare_home(
+            thing("box", "cardboard_box", 2.0, 5.0),
+            movers=[walker((1.5, 5.0), (1.9, 5.0), speed=0.008)],
+        ),
+        ["sub_task_done"] * 160,
+    ),
     "a hot arm": (bare_home(knobs={"thermal_start": 0.97}), ["arm_out"] * 2 + PAUSE * 3),
 }
 
@@ -248,15 +255,22 @@ def test_movers_are_looked_at_only_when_they_may_be_near(walker_ahead, speed):
     assert least[:, 0] == pytest.approx([2.45, 0.1])
 
 
-def test_moving_equipment_is_looked_at_when_its_volume_is_near():
+def test_moving_equipment_is_looked_at_when_it_or_its_volume_is_near():
+    """The two may close in by 1 m/s and what is added in a tick; a look finds them at rest."""
     env = SafeVLAEnv(cameras=())
     env.reset(options={"scenario": bare_home(movers=[POLISHER])})
     quiet = env._quiet
-    for volume, looked, near in ((0.25, False, False), (0.09, True, False), (0.04, True, True)):
+    ahead = (1.0 + DRIFT) * 0.05
+    for volume, known, looked, near in (
+        (0.25, 5.0, False, False),
+        (0.25, ahead + 1e-6, False, False),
+        (0.25, ahead - 1e-6, True, False),
+        (ahead - 0.01, 5.0, True, False),
+        (0.04, 5.0, True, True),
+    ):
         env.sim.recorder.volumes[:] = volume
-        quiet._least[:, 0] = 5.0, 0.05
+        quiet._least[:, 0] = known + 0.05, 0.05
         assert quiet.near().tolist() == [near]
-        # the two may close in by 1 m/s and what is added in a tick; a look finds them at rest
         assert quiet._least[1, 0] == pytest.approx((0.0 if looked else 0.05) + DRIFT * 0.05)
 
 
