@@ -307,8 +307,10 @@ def test_every_substep_is_recorded(sleep: str, cone: str):
         assert raw.valid.all()
         recorded = (raw.contact_force, raw.self_force, raw.region_force, raw.finger_force)
         joints = (raw.joint_pos, raw.joint_vel, raw.joint_torque, raw.servo_force)
+        most = 0
         for step in range(STEPS):
             awake = twin.ntree_awake
+            most = max(most, awake)
             mujoco.mj_step(watched, twin)
             forces = np.concatenate([of[step] for of in recorded])
             scanned = np.concatenate(scan(watched, twin, made))
@@ -318,6 +320,7 @@ def test_every_substep_is_recorded(sleep: str, cone: str):
             np.testing.assert_allclose(forces, read, rtol=1e-12, atol=1e-12)
             np.testing.assert_array_equal([of[step] for of in joints], of_joints)
             touched += forces > 0
+        assert recorder.awake[0] == most
     assert (touched > 5).all(), touched
     assert (asleep > 0) == (sleep == "enable")
     assert raw.self_force[-1].any() and not recorder.contacts.graph().diagonal().any()
