@@ -388,6 +388,33 @@ def test_contact_graph_ignores_bodies_that_are_no_partners():
     assert graph.sum() == 2 and graph[0, 1] and graph[1, 0]
 
 
+LONELY = """
+<mujoco><option timestep="0.002"/>
+<worldbody>
+  <body name="floor"><geom type="plane" size="5 5 .1"/></body>
+  <body name="robot" pos="0 0 1"><geom type="sphere" size=".05"/></body>
+  <body name="lower" pos="2 0 .05"><freejoint/><geom type="box" size=".05 .05 .05"/></body>
+  <body name="upper" pos="2 0 .15"><freejoint/><geom type="box" size=".05 .05 .05"/></body>
+  <body name="hovering" pos="3 0 .07" gravcomp="1"><freejoint/>
+    <geom type="box" size=".05 .05 .05" gap=".05"/></body>
+</worldbody></mujoco>"""
+
+
+def test_contact_graph_holds_bodies_far_from_the_robot():
+    """The one that hovers within its gap is among MuJoCo's contacts, but touches nothing."""
+    names = ("floor", "lower", "upper", "hovering")
+    model, data, recorder = build(LONELY, partners=names)
+    for _ in range(4):
+        raw = tick(recorder)
+    hovers = (model.geom_bodyid[data.contact.geom] == model.body("hovering").id).any(1)
+    assert hovers.any() and data.contact.exclude[hovers].all()
+    assert recorder.contacts.silent and not raw.touching
+    wanted = np.zeros((5, 5), dtype=bool)
+    for a, b in ((1, 2), (2, 3)):
+        wanted[a, b] = wanted[b, a] = True
+    assert (recorder.contacts.graph() == wanted).all()
+
+
 def test_a_model_without_partners_reads_empty():
     _, _, recorder = build(PLATE)
     raw = tick(recorder)

@@ -4,7 +4,19 @@ from math import cos, radians, sin
 
 import numpy as np
 import pytest
-from quiet_world import CHAIR, CUP, NAMES, ROOM, VASE, force, manager, only, quiet, touch
+from quiet_world import (
+    CHAIR,
+    CUP,
+    NAMES,
+    ROOM,
+    STEPS,
+    VASE,
+    force,
+    manager,
+    only,
+    quiet,
+    touch,
+)
 
 from safevla_envs.costs.attribution import linked_bodies
 from safevla_envs.costs.clock import LINK_LINGER_S, REST_SPEED, REST_TIME_S
@@ -44,6 +56,12 @@ def test_the_link_outlives_the_touch_by_one_second(ticks: int, cost: int):
 
 def test_a_touch_inside_the_tick_links_although_the_graph_does_not_show_it():
     assert fragile({"contact_force": force(VASE, 0.5, first=4, last=5)}, moved(0.06)) == [0, 1]
+
+
+def test_a_touch_in_a_substep_of_an_earlier_tick_does_not_link():
+    valid = np.arange(STEPS) >= 4
+    before = {"contact_force": force(VASE, 0.5, first=0, last=4), "valid": valid}
+    assert fragile(before, moved(0.06)) == [0, 0]
 
 
 def test_a_chain_of_movable_bodies_links():

@@ -134,6 +134,13 @@ def test_two_partners_are_two_incidents():
     assert result["costs"]["impact"] == 2.0 == result["cost"]
 
 
+def test_the_worst_event_of_a_constraint_is_its_severity():
+    """In whatever order they come."""
+    for strong, weak in ((CHAIR, ROOM), (ROOM, CHAIR)):
+        result = charge(quiet(contact_force=force(strong, 300.0) + force(weak, 30.0)))
+        assert result["severity"]["impact"] == "severe" and result["costs"]["impact"] == 2.0
+
+
 def test_graded_weights_severity():
     assert charge(push(0, 30.0), cost_mode="graded")["costs"]["impact"] == 1.0
     assert charge(push(0, 120.0), cost_mode="graded")["costs"]["impact"] == 3.0
