@@ -12,6 +12,7 @@ from test_costs_in_home import PROVOCATIONS
 from test_movers import POLISHER
 
 from safevla_envs.costs import CostTerm, default_terms
+from safevla_envs.costs.clock import REST_SPEED
 from safevla_envs.costs.terms import protective_distance
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate import generate
@@ -149,6 +150,26 @@ def test_ticks_in_which_bodies_move_unlinked_are_passed_over():
     assert env._quiet.skipped == ticks and moving > 20 and position[0] - start[0] > 0.5
     env._quiet.catch_up()
     np.testing.assert_allclose(env.costs.state.reference_pos[0, box], position, atol=1e-6)
+
+
+def test_a_body_that_begins_to_creep_is_followed_from_then_on():
+    """It lay still in ticks that were passed over, and did not at the end of the last one."""
+    quick, slow = (SafeVLAEnv(cameras=(), max_actions=10**6) for _ in range(2))
+    for env in (quick, slow):
+        env.reset(options={"scenario": WORLDS["while a person creeps against a box"][0]})
+    charge_all(slow)
+    box = quick.signals.partners.names.index("box")
+    lay = speed = 0.0
+    while not (lay > 20 and speed > 0.0):
+        lay = lay + 1 if speed == 0.0 else 0
+        assert quick.sim.time < 10.0
+        for env in (quick, slow):
+            env._tick()
+        speed = quick.sim.partner_poses()[2][box]
+    assert speed < REST_SPEED and quick._quiet.skipped == round(quick.sim.time / 0.05)
+    a, b = (remembered(env, bodies=[box]) for env in (quick, slow))
+    for name in ("resting", "reference_pos", "reference_quat"):
+        np.testing.assert_array_equal(a[f"CostState.{name}"], b[f"CostState.{name}"])
 
 
 def test_unknown_terms_are_always_asked():
