@@ -221,6 +221,19 @@ def test_grip_limits_are_those_of_the_class(sim):
     assert reader.partners.grip_limit[names.index("box")].tolist() == [70, 100, 140]
 
 
+def test_speed_is_the_greater_of_going_and_a_tenth_of_turning(sim):
+    sim.load(bare_home(thing("box", "suitcase", 5, 1), movers=[walker((1, 1), (1, 5))]))
+    box, anna = (sim.home.partners.index(name) for name in ("box", "anna"))
+    free, mover = slice(*(sim._free_v[0] + np.array([0, 6]))), sim._mover_v[0]
+    assert list(sim._free) == [box]
+    for going, turning, speed in (((0.3, 0.0), 2.0, 0.3), ((0.03, 0.04), 2.0, 0.2)):
+        sim.data.qvel[free] = (*going, 0.0, 0.0, turning, 0.0)
+        sim.data.qvel[mover] = (*going, -turning)
+        speeds = sim.partner_poses()[2]
+        assert speeds[[box, anna]] == pytest.approx(speed)
+        assert np.count_nonzero(speeds) == 2
+
+
 def test_thermal_start_comes_from_the_knobs(sim):
     assert load(sim, bare_home(knobs={"thermal_start": 0.8})).robot.thermal_start == 0.8
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quiet_world import CHAIR, SPEED, TORQUE, UPPER, partners, quiet, robot
+from quiet_world import CHAIR, NAMES, SPEED, STEPS, TORQUE, UPPER, partners, quiet, robot
 from streams import OPTIONAL, P, calm, model, noise, play, same, stack, without
 
-from safevla_envs.costs import CostModel, Partners, default_terms
+from safevla_envs.costs import CostModel, CostTerm, Partners, default_terms
 
 
 @settings(max_examples=15, deadline=None)
@@ -155,6 +155,37 @@ def test_a_state_that_is_not_kept_leads_to_the_same(mode: str):
         assert found == cost and same(mine, events)
         total += found["cost"]
     assert same(state, kept) and total > 5
+
+
+@pytest.mark.parametrize("source", ["heat", "speed", "tcp", "keepout"])
+def test_a_term_of_ones_own_may_have_stricter_bounds(source: str):
+    """Where the built-in terms about the same signal are silent."""
+    reads = {
+        "heat": lambda view: view.heat[:, -1:] > 0.4,
+        "speed": lambda view: view.speed > 0.5,
+        "tcp": lambda view: (view.tcp_speed > 1.0)[:, :, None],
+        "keepout": lambda view: view.keepout < 0.2,
+    }
+    axis = {"tcp": "tcp", "keepout": "partner"}.get(source, "joint")
+    known = next(t for t in default_terms() if t.name == "joint_speed")
+    measure = replace(
+        known.measures[0],
+        axis=axis,
+        source=source,
+        func=lambda view: (reads[source](view).astype(float), reads[source](view)),
+        params={},
+    )
+    mine = CostTerm(constraint=replace(known.constraint, name="mine"), measures=(measure,))
+    made = CostModel((*default_terms(), mine), partners(), robot(thermal_start=0.5))
+    near = quiet(
+        joint_vel=np.full((STEPS, 2), 1.5),
+        joint_torque=np.zeros((STEPS, 2)),
+        joint_demand=np.zeros((STEPS, 2)),
+        tcp_speed=np.full(STEPS, 1.2),
+        keepout_distance=np.full((STEPS, len(NAMES)), 0.1),
+    )
+    costs, _, _ = made.step(near, made.init_state(quiet()))
+    assert {name for name, cost in costs.items() if cost} == {"mine", "cost"}
 
 
 def test_more_than_one_leading_axis_is_refused():
