@@ -27,7 +27,7 @@ from safevla_envs.costs import CostManager, terms
 from safevla_envs.costs.arm import HIGH_TORQUE, SATURATED, _factors, heat_course
 from safevla_envs.costs.clock import REST_SPEED, clock
 from safevla_envs.costs.movers import CONTACT_REACH
-from safevla_envs.costs.pause import may_pause, paused, unlinked
+from safevla_envs.costs.pause import linked, may_pause, paused
 from safevla_envs.reach import Reach, bound
 from safevla_envs.separation import SEPARATION_CUTOFF
 from safevla_envs.signals import SignalReader
@@ -59,7 +59,7 @@ class QuietTicks:
         self.sim, self.signals, self.costs = sim, signals, costs
         self._data, self._recorder = sim.data, sim.recorder
         self.facts, self._clock = costs.model.facts, clock(sim.timestep)
-        measures, recorder = costs.model.measures, sim.recorder
+        measures, recorder = costs.model.measures, self._recorder
         self.possible = (
             all(m.func in _KNOWN for m in measures)
             and bool(recorder.made.servos)
@@ -75,7 +75,7 @@ class QuietTicks:
 
     def _index(self, bounds: _Bounds) -> None:
         """Looks up where to look and what is harmless there."""
-        sim, model, data = self.sim, self.sim.model, self.sim.data
+        sim, model, data = self.sim, self.sim.model, self._data
         joints = [model.body_jntadr[sim._partner_bodies[i]] for i in sim._free]
         self._free_q = (model.jnt_qposadr[joints][:, None] + np.arange(7)).ravel()
         self._poses = data.qpos[self._free_q]
@@ -178,7 +178,7 @@ class QuietTicks:
         """Says whether the robot has to do with how bodies move."""
         state = self.costs.state
         assert state is not None
-        return not unlinked(state, self._clock)
+        return linked(state, self._clock)
 
     def _passes(self, verdict: int) -> bool:
         """Decides on a tick in which all is well but for what only now must be looked at."""
@@ -196,7 +196,7 @@ class QuietTicks:
             closing = (robot * close)[None], ((robot + mover) * close)[None]
         if not self._passed and not self._may_begin():
             return False
-        if not _pass_heat(self.sim.recorder.log, *self._warm):
+        if not _pass_heat(self._recorder.log, *self._warm):
             return False
         self._closing = closing
         return True
@@ -223,7 +223,7 @@ class QuietTicks:
             return False
         self._heat[:] = state.arm.heat[0]
         # kinematics are those of a substep ago: what lies still now may have moved until then
-        bodies, data = self.sim._partner_bodies, self.sim.data
+        bodies, data = self.sim._partner_bodies, self._data
         self._where = data.xpos[bodies], data.xquat[bodies]
         return True
 
@@ -276,7 +276,7 @@ def _glance(
     sizes, movers, spread, person, spacing, volumes, of, near, least, heat, tail, rates, weight,
     decay, gain, hot, going,
 ):  # fmt: skip
-    """Looks at a tick in which nothing was touched and nothing moved by itself.
+    """Looks at a tick in which the robot touched nothing and moved nothing.
 
     Returns `_BUSY` if something of the arm may be near a limit, `_NEAR` if true distances of
     movers must be known, `_PASSED` if the tick is passed over, and `_AT_EASE` if that would be the

@@ -23,9 +23,9 @@ def may_pause(state: CostState) -> bool:
     return not any(np.count_nonzero(part) for part in held)
 
 
-def unlinked(state: CostState, clk: Clock) -> bool:
-    """Says that no body is linked to the robot: how they move is nobody's concern."""
-    return int(state.since_link.min(initial=clk.linger + 1)) > clk.linger
+def linked(state: CostState, clk: Clock) -> bool:
+    """Says whether any body is linked to the robot; how the others move is nobody's concern."""
+    return bool((state.since_link <= clk.linger).any())
 
 
 def paused(
