@@ -3,7 +3,7 @@
 import mujoco
 import numpy as np
 import pytest
-from oracle import add_oracle, consult, scan
+from sensor_oracle import add_oracle, consult, scan
 
 from safevla_envs.build.instrument import KEEPOUT_CUTOFF, instrument
 from safevla_envs.build.native import is_safe
