@@ -40,7 +40,7 @@ $(INSTALLED): $(LOCKED) pyproject.toml
 	touch $@
 
 gl:
-	$(PYTHON) -I envs/safevla_envs/gl.py
+	$(PYTHON) -I envs/safevla_envs/render/gl.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

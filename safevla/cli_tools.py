@@ -214,7 +214,7 @@ def gallery(
     Writes index.html (self-contained), hazards.png and things.png.
     """
     from safevla.display import make_console
-    from safevla_envs.gallery import write_gallery
+    from safevla_envs.render.gallery import write_gallery
 
     if (out / "index.html").exists():
         raise ValueError(f"{out / 'index.html'} exists; choose another --out")

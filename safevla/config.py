@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from safevla.train.bc import BCConfig
 from safevla.train.config import TrainConfig
 from safevla_envs.resources import configs_dir
-from safevla_envs.scenario import HAZARDS
+from safevla_envs.scenes.scenario import HAZARDS
 
 __all__ = [
     "DemosConfig",

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 
-from safevla_envs.gl import install_command, missing_libraries, usable_backends
+from safevla_envs.render.gl import install_command, missing_libraries, usable_backends
 
 __all__ = ["Diagnosis", "diagnose", "render_probe"]
 
@@ -29,7 +29,7 @@ PACKAGES = (
 
 _PROBE = """
 import json, sys, time
-from safevla_envs.gl import configure_gl
+from safevla_envs.render.gl import configure_gl
 backend = configure_gl()
 import mujoco
 model = mujoco.MjModel.from_xml_string(

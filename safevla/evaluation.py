@@ -18,7 +18,7 @@ from safevla.elicit.search import Rollout
 from safevla_envs.generate import generate
 from safevla_envs.perturb import VisualPerturbation
 from safevla_envs.resources import assets_dir
-from safevla_envs.scenario import Scenario, load_list
+from safevla_envs.scenes.scenario import Scenario, load_list
 
 __all__ = [
     "Suite",

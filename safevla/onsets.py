@@ -22,7 +22,7 @@ from safevla.assure.runner import EpisodePool, Job
 from safevla.display import Display
 from safevla_envs.generate import generate
 from safevla_envs.resources import assets_dir
-from safevla_envs.scenario import Scenario, list_hash, load_list
+from safevla_envs.scenes.scenario import Scenario, list_hash, load_list
 
 __all__ = [
     "SUITES",

@@ -278,7 +278,7 @@ class Pipeline:
 
     def _list_hashes(self) -> dict[str, str]:
         from safevla.evaluation import named_list
-        from safevla_envs.scenario import list_hash
+        from safevla_envs.scenes.scenario import list_hash
 
         lists = (self.config.eval.hazard_list, self.config.eval.benign_list)
         return {name: list_hash(named_list(name)) for name in lists}

@@ -16,7 +16,7 @@ from safevla_envs.costs import (
     default_terms,
 )
 from safevla_envs.costs.terms import protective_distance
-from safevla_envs.scenario import HAZARDS
+from safevla_envs.scenes.scenario import HAZARDS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -15,7 +15,7 @@ from safevla.experts.space import HEADINGS, Block, PoseSpace
 from safevla_envs.control.actions import PRIMITIVES, SIDE_STEPS
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.resources import assets_dir
-from safevla_envs.scenario import Doorway, Mover, Placement, Room, Scenario, load_list
+from safevla_envs.scenes.scenario import Doorway, Mover, Placement, Room, Scenario, load_list
 
 INDEX = {p.name: i for i, p in enumerate(PRIMITIVES + SIDE_STEPS)}
 

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from safevla_envs import reference
-from safevla_envs.build.catalog import CATALOG
 from safevla_envs.costs import CONSTRAINTS, COST_SEMANTICS, default_terms
 from safevla_envs.env import SafeVLAEnv
-from safevla_envs.gallery import (
+from safevla_envs.generate.knobs import LEVELS, Knobs
+from safevla_envs.render.gallery import (
     SIZE,
     WIDE,
     category_sheet,
@@ -19,8 +19,8 @@ from safevla_envs.gallery import (
     portrait,
     write_gallery,
 )
-from safevla_envs.generate.knobs import LEVELS, Knobs
-from safevla_envs.scenario import HAZARD_ONLY_ROLES, HAZARDS
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.scenario import HAZARD_ONLY_ROLES, HAZARDS
 
 
 @pytest.mark.parametrize("hazard", HAZARDS)

@@ -86,7 +86,7 @@ def test_the_twin_check_names_who_broke_it(lists):
 
 def test_the_constraints_of_the_twin_check_are_those_without_bodies(lists):
     """What the twin drops is what the four constraints need, and it drops nothing else."""
-    from safevla_envs.scenario import HAZARD_ONLY_ROLES
+    from safevla_envs.scenes.scenario import HAZARD_ONLY_ROLES
 
     assert set(onset_table.TWIN_FREE) < set(CONSTRAINT_NAMES)
     assert len(HAZARD_ONLY_ROLES) == len(onset_table.TWIN_FREE)

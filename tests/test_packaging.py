@@ -131,7 +131,7 @@ def test_lock_is_exact_portable_and_satisfies_the_declared_ranges():
 
 
 def test_gl_check_needs_the_standard_library_only():
-    script = ROOT / "envs/safevla_envs/gl.py"
+    script = ROOT / "envs/safevla_envs/render/gl.py"
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(script), "--check"], capture_output=True, text=True
     )
@@ -142,7 +142,7 @@ def test_gl_check_needs_the_standard_library_only():
 def test_gl_check_prints_the_commands_and_respects_the_user(missing_gl, euid):
     code = f"""
 import os, subprocess
-import safevla_envs.gl as gl
+import safevla_envs.render.gl as gl
 os.geteuid = lambda: {euid}
 gl.missing_libraries = lambda: ("libEGL.so.1",) if {missing_gl} else ()
 gl.usable_backends = lambda: () if {missing_gl} else ("egl",)
@@ -161,7 +161,7 @@ print("exit", gl._main())
 
 CHOICE = """
 import sys
-import safevla_envs.gl as gl
+import safevla_envs.render.gl as gl
 if {early}:
     import mujoco
 try:
@@ -188,7 +188,7 @@ def test_gl_is_chosen_even_if_mujoco_was_imported_before(early):
 
 
 def test_users_choice_of_gl_wins():
-    done = run("import safevla_envs.gl as gl; print(gl.configure_gl())", MUJOCO_GL="osmesa")
+    done = run("import safevla_envs.render.gl as gl; print(gl.configure_gl())", MUJOCO_GL="osmesa")
     assert done.stdout.split() == ["osmesa"], done.stderr
     done = run(CHOICE.format(early=False), MUJOCO_GL="disable")
     assert "rendering is off (MUJOCO_GL='disable')" in done.stdout

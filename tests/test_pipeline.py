@@ -18,7 +18,7 @@ from safevla.pipeline import Pipeline, arm_config
 from safevla.stages import StageConflict
 from safevla.train_arm import ArmProcess, wait_for
 from safevla_envs.generate import generate
-from safevla_envs.scenario import save_list
+from safevla_envs.scenes.scenario import save_list
 
 KNOBS = load_config("quick").env.knobs
 MICRO = {

@@ -10,8 +10,8 @@ import numpy as np
 
 from safevla_envs.costs import COST_MODES
 from safevla_envs.generate import SPLITS
-from safevla_envs.rendering import MAX_IMAGE
-from safevla_envs.scenario import HAZARDS, Scenario, load_list
+from safevla_envs.render.camera import MAX_IMAGE
+from safevla_envs.scenes.scenario import HAZARDS, Scenario, load_list
 
 __all__ = ["CAMERAS", "VIEWS", "check_arguments", "check_size", "scenario_list"]
 

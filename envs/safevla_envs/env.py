@@ -13,16 +13,16 @@ from safevla_envs.arguments import CAMERAS, check_arguments, check_size
 from safevla_envs.control.actions import Actions, Hold
 from safevla_envs.costs import Constraint, CostManager, CostTerm, default_terms
 from safevla_envs.generate import knobs_for
+from safevla_envs.generate.source import ScenarioArgument, ScenarioSource
 from safevla_envs.instruction import INSTRUCTION_BYTES, encode_instruction
 from safevla_envs.knowledge import Knowledge
 from safevla_envs.privileged import privileged_state
 from safevla_envs.quiet import QuietTicks
-from safevla_envs.scenario import HAZARDS, Scenario
-from safevla_envs.signals import SignalReader
-from safevla_envs.sim import TICK, Grasp, Simulation, SimulationError
-from safevla_envs.source import ScenarioArgument, ScenarioSource
+from safevla_envs.record.reader import SignalReader
+from safevla_envs.render.window import Window, check_display
+from safevla_envs.scenes.scenario import HAZARDS, Scenario
 from safevla_envs.tasks.objnav import ObjNav
-from safevla_envs.window import Window, check_display
+from safevla_envs.world import TICK, Grasp, Simulation, SimulationError
 
 __all__ = ["CAMERAS", "SETTLE_SECONDS", "SafeVLAEnv"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from safevla_envs.occupancy import CELL, OccupancyGrid
-from safevla_envs.scenario import Scenario
-from safevla_envs.sim import Simulation
+from safevla_envs.scenes.occupancy import CELL, OccupancyGrid
+from safevla_envs.scenes.scenario import Scenario
 from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
+from safevla_envs.world import Simulation
 
 __all__ = ["PATH_RADIUS", "Knowledge"]
 

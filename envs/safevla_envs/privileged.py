@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safevla_envs.scenario import HAZARD_ONLY_ROLES
+from safevla_envs.scenes.scenario import HAZARD_ONLY_ROLES
 
 if TYPE_CHECKING:
     from safevla_envs.env import SafeVLAEnv

@@ -21,17 +21,17 @@ from typing import Any
 
 import numpy as np
 
-from safevla_envs.build.instrument import KEEPOUT_CUTOFF
 from safevla_envs.compiled import compiled
 from safevla_envs.costs import CostManager, terms
 from safevla_envs.costs.arm import HIGH_TORQUE, SATURATED, _factors, heat_course
 from safevla_envs.costs.clock import REST_SPEED, clock
 from safevla_envs.costs.movers import CONTACT_REACH
 from safevla_envs.costs.pause import linked, may_pause, paused
-from safevla_envs.reach import Reach, bound
-from safevla_envs.separation import SEPARATION_CUTOFF
-from safevla_envs.signals import SignalReader
-from safevla_envs.sim import TICK, Simulation
+from safevla_envs.record.reach import Reach, bound
+from safevla_envs.record.reader import SignalReader
+from safevla_envs.record.separation import SEPARATION_CUTOFF
+from safevla_envs.record.watch import KEEPOUT_CUTOFF
+from safevla_envs.world import TICK, Simulation
 
 __all__ = ["QuietTicks"]
 

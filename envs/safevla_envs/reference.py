@@ -147,7 +147,7 @@ def _measures() -> Table:
 def _versions() -> Table:
     from safevla_envs import ENV_IDS
     from safevla_envs.costs import COST_SEMANTICS, THRESHOLDS_VERSION, thresholds_hash
-    from safevla_envs.scenario import SCHEMA_VERSION
+    from safevla_envs.scenes.scenario import SCHEMA_VERSION
 
     rows = (
         ("environment", ", ".join(ENV_IDS)),
@@ -188,7 +188,7 @@ def _regions() -> Table:
 
 
 def _joints() -> Table:
-    from safevla_envs.build.robot import SPEED_LIMITS, TORQUE_LIMITS
+    from safevla_envs.robots.panda_omron import SPEED_LIMITS, TORQUE_LIMITS
 
     heads = ("", *(f"joint {i}" for i in range(1, len(TORQUE_LIMITS) + 1)))
     rows = (
@@ -233,7 +233,7 @@ def _knobs() -> Table:
 
 def _actions() -> Table:
     from safevla_envs.control.actions import PRIMITIVES, SIDE_STEPS
-    from safevla_envs.sim import TICK
+    from safevla_envs.world import TICK
 
     rows = []
     for number, action in enumerate((*PRIMITIVES, *SIDE_STEPS)):
@@ -249,7 +249,7 @@ def _actions() -> Table:
 
 
 def _categories() -> Table:
-    from safevla_envs.build.catalog import CATALOG
+    from safevla_envs.scenes.catalog import CATALOG
 
     kinds = list(dict.fromkeys(spec.kind for spec in CATALOG.values()))
     names = {k: ", ".join(c for c, s in CATALOG.items() if s.kind == k) for k in kinds}
@@ -257,7 +257,7 @@ def _categories() -> Table:
 
 
 def _lists() -> Table:
-    from safevla_envs.scenario import list_hash, load_list
+    from safevla_envs.scenes.scenario import list_hash, load_list
 
     rows = []
     for path in sorted((assets_dir() / "scenarios").glob("*.jsonl.gz")):

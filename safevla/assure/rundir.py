@@ -135,7 +135,7 @@ class RunFolder:
         path = self.folder / "eval" / "lists" / f"{record.list_hash}.jsonl.gz"
         if not path.is_file():
             return None
-        from safevla_envs.scenario import load_list
+        from safevla_envs.scenes.scenario import load_list
 
         return load_list(path)[record.scenario_index]
 

@@ -24,7 +24,7 @@ from typing import Any
 from safevla.assure.arms import Agent
 from safevla.assure.records import EpisodeRecord, read_jsonl, to_line, write_jsonl
 from safevla.assure.worker import DEFAULT_ENV, SLOTS, Job, Worker, Wrapper, serve
-from safevla_envs.scenario import save_list
+from safevla_envs.scenes.scenario import save_list
 
 __all__ = ["DEFAULT_ENV", "SLOTS", "EpisodePool", "Job", "eval_path", "run_episodes"]
 

@@ -69,10 +69,10 @@ def draw_map(ax: Any, scenario: Any, traces: Iterable[Trace] = ()) -> None:
     Args:
         ax: matplotlib axes.
         scenario: has `rooms`, `doorways`, `furniture`, `objects`, `robot_start` and
-            `target_category`, as :class:`safevla_envs.scenario.Scenario`.
+            `target_category`, as :class:`safevla_envs.scenes.scenario.Scenario`.
         traces: ways to draw, with markers where something was charged.
     """
-    from safevla_envs.build.catalog import CATALOG
+    from safevla_envs.scenes.catalog import CATALOG
 
     _draw_rooms(ax, scenario)
     for placement in scenario.furniture:

@@ -83,7 +83,7 @@ class Job:
 
     @property
     def list_hash(self) -> str:
-        """Hash of the list's content and order, as `safevla_envs.scenario.list_hash`."""
+        """Hash of the list's content and order, as `safevla_envs.scenes.scenario.list_hash`."""
         joined = "".join(scenario.scenario_id for scenario in self.scenarios)
         return hashlib.sha256(joined.encode()).hexdigest()[:16]
 

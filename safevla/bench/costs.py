@@ -132,8 +132,8 @@ def bare_twin(core: Any) -> None:
     """
     import mujoco
 
-    from safevla_envs.build.home import home_spec
-    from safevla_envs.build.robot import set_servo_gains
+    from safevla_envs.robots.panda_omron import set_servo_gains
+    from safevla_envs.scenes.home import home_spec
 
     sim = core.sim
     model = home_spec(sim.scenario, timestep=sim.timestep, visuals=sim.visuals).compile()
@@ -344,10 +344,10 @@ def medians(
     Raises:
         ValueError: for no scenario.
     """
-    from safevla_envs.build.home import build_home
     from safevla_envs.env import SafeVLAEnv
     from safevla_envs.generate import generate
-    from safevla_envs.sim import TICK
+    from safevla_envs.scenes.home import build_home
+    from safevla_envs.world import TICK
 
     if count < 1:
         raise ValueError(f"count={count}: must be at least 1")

@@ -75,7 +75,7 @@ def raw(*, timestep: float, env_id: str) -> tuple[Step, dict[str, Any]]:
 def robosuite(*, camera: int) -> tuple[Step, dict[str, Any]]:
     """Robosuite's own Lift with the same robot; it computes no costs."""
     logging.disable(logging.CRITICAL)
-    from safevla_envs.gl import configure_gl
+    from safevla_envs.render.gl import configure_gl
 
     if camera:
         configure_gl()

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from safevla_envs.scenario import Scenario
+from safevla_envs.scenes.scenario import Scenario
 
 __all__ = ["Found", "Half", "half_of", "load_found", "save_found"]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from safevla.elicit.found import Found, save_found
 from safevla_envs.generate import Knobs, generate
-from safevla_envs.scenario import Scenario
+from safevla_envs.scenes.scenario import Scenario
 
 if TYPE_CHECKING:
     from safevla.assure.records import EpisodeRecord

@@ -13,8 +13,8 @@ from scipy import ndimage
 from safevla.experts.lattice import Move, Pose, Swept, moves_of, price, schedule, search
 from safevla.experts.people import Crowd, standing
 from safevla.experts.space import CELL, HEADINGS, Block, PoseSpace, block_of
-from safevla_envs.build.catalog import CATALOG
-from safevla_envs.scenario import Placement
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.scenario import Placement
 from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
 
 __all__ = ["CarefulExpert"]

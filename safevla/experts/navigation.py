@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from safevla_envs.occupancy import CELL, OccupancyGrid
+from safevla_envs.scenes.occupancy import CELL, OccupancyGrid
 from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
 
 __all__ = ["TaskExpert"]

@@ -13,11 +13,11 @@ import numpy as np
 
 from safevla.experts.lattice import Move
 from safevla.experts.space import CORNERS, HEADINGS, Block
-from safevla_envs.build.catalog import CATALOG
-from safevla_envs.build.movers import TIME_CONSTANT
-from safevla_envs.control.movers import MoverPath
-from safevla_envs.scenario import Mover
-from safevla_envs.sim import TICK
+from safevla_envs.control.patrol import MoverPath
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.scenario import Mover
+from safevla_envs.scenes.walkers import TIME_CONSTANT
+from safevla_envs.world import TICK
 
 __all__ = ["Crowd", "MoverClock", "standing"]
 

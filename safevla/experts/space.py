@@ -13,9 +13,9 @@ import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.csgraph import dijkstra
 
-from safevla_envs.build.catalog import CATALOG
-from safevla_envs.occupancy import WALL_DEPTH
-from safevla_envs.scenario import Placement, Scenario
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.occupancy import WALL_DEPTH
+from safevla_envs.scenes.scenario import Placement, Scenario
 
 __all__ = [
     "ARM_HEIGHT",

@@ -13,8 +13,8 @@ from safevla.assure.arms import (
     swapped_instruction,
 )
 from safevla.assure.worker import SLOTS
-from safevla_envs.build.catalog import CATALOG
 from safevla_envs.instruction import decode_instruction
+from safevla_envs.scenes.catalog import CATALOG
 
 
 def started(agent, seed=0, slots=1):

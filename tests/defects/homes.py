@@ -8,7 +8,7 @@ import numpy as np
 from safevla.assure.arms import ReplayAgent
 from safevla.assure.worker import SLOTS
 from safevla_envs.env import SafeVLAEnv
-from safevla_envs.scenario import Placement, Room, Scenario
+from safevla_envs.scenes.scenario import Placement, Room, Scenario
 
 SIDE = 6.0
 WALL_FACE = SIDE - 0.05

@@ -33,10 +33,10 @@ from quiet_world import (
 )
 
 from safevla.assure.runner import run_episodes
-from safevla_envs.build.catalog import CATALOG
 from safevla_envs.costs import COST_SEMANTICS, CostManager, default_terms
-from safevla_envs.occupancy import FreeShare
-from safevla_envs.signals import DISC_RADIUS, partners_of
+from safevla_envs.record.reader import DISC_RADIUS, partners_of
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.occupancy import FreeShare
 
 TICK = 0.05
 TIGHT = {"free_share": 0.2}

@@ -36,13 +36,13 @@ from safevla.assure.records import EpisodeRecord
 from safevla.assure.runner import run_episodes
 from safevla.assure.tables import results_rows, summarise
 from safevla.config import load_config
-from safevla_envs.build.robot import ROBOT
 from safevla_envs.costs import CONSTRAINT_NAMES, CONSTRAINTS, CostManager, CostModel, default_terms
 from safevla_envs.generate import generate
 from safevla_envs.generate.knobs import knobs_for
+from safevla_envs.record.reader import partners_of
 from safevla_envs.resources import assets_dir
-from safevla_envs.scenario import HAZARDS, Mover, Scenario, load_list
-from safevla_envs.signals import partners_of
+from safevla_envs.robots.panda_omron import ROBOT
+from safevla_envs.scenes.scenario import HAZARDS, Mover, Scenario, load_list
 
 TICK = 0.05
 TIGHT = {"free_share": 0.2}

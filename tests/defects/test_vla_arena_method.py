@@ -21,7 +21,7 @@ from safevla_envs.costs import COST_SEMANTICS
 from safevla_envs.generate.knobs import knobs_for
 from safevla_envs.perturb import make_perturbed
 from safevla_envs.perturb.visual import STRENGTHS
-from safevla_envs.scenario import Scenario
+from safevla_envs.scenes.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from safevla_envs.scenario import Mover, Placement, Room, Scenario
+from safevla_envs.scenes.scenario import Mover, Placement, Room, Scenario
 
 MIDDLE = (3.0, 3.0, 0.0)
 

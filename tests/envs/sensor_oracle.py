@@ -5,7 +5,7 @@ from collections.abc import Callable
 import mujoco
 import numpy as np
 
-from safevla_envs.build.instrument import Instrumentation
+from safevla_envs.record.watch import Instrumentation
 
 QUANTITIES = ("pos", "vel", "torque", "servo")
 """Of each joint, by sensors of MuJoCo, in the recorder's order."""

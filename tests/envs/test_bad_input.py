@@ -7,7 +7,7 @@ import pytest
 
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate import generate
-from safevla_envs.scenario import SCHEMA_VERSION, Scenario, load_list, save_list
+from safevla_envs.scenes.scenario import SCHEMA_VERSION, Scenario, load_list, save_list
 
 
 @pytest.mark.parametrize(

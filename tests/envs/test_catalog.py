@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from safevla_envs.build.catalog import (
+from safevla_envs.scenes.catalog import (
     CATALOG,
     FRAGILITY,
     FRAGILITY_CLASSES,
@@ -17,7 +17,7 @@ from safevla_envs.build.catalog import (
     RUGGED,
     part_path,
 )
-from safevla_envs.build.objects import (
+from safevla_envs.scenes.objects import (
     FLOOR_MATERIALS,
     KEEPOUT_GROUP,
     WALL_MATERIALS,
@@ -349,7 +349,7 @@ def test_a_home_of_25_objects_is_built_in_well_under_60_ms():
 
 def test_the_catalogue_needs_no_simulator():
     code = (
-        "import sys; from safevla_envs.build.catalog import CATALOG; len(CATALOG); "
+        "import sys; from safevla_envs.scenes.catalog import CATALOG; len(CATALOG); "
         "sys.exit('mujoco' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

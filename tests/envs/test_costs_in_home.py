@@ -5,14 +5,14 @@ import pytest
 from bare_home import bare_home, thing, walker
 
 from safevla.experts import make_expert
-from safevla_envs.build.robot import HOME_ARM, ROBOT
 from safevla_envs.costs import CONSTRAINT_NAMES
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate import generate
-from safevla_envs.occupancy import BASE_RADIUS, CELL, FreeShare, OccupancyGrid
+from safevla_envs.record.reader import CLUSTER_LINK, clustered
 from safevla_envs.resources import assets_dir
-from safevla_envs.scenario import Doorway, Room, Scenario, load_list
-from safevla_envs.signals import CLUSTER_LINK, clustered
+from safevla_envs.robots.panda_omron import HOME_ARM, ROBOT
+from safevla_envs.scenes.occupancy import BASE_RADIUS, CELL, FreeShare, OccupancyGrid
+from safevla_envs.scenes.scenario import Doorway, Room, Scenario, load_list
 
 QUICK = assets_dir() / "scenarios" / "quick_val_hazard.jsonl.gz"
 
@@ -262,7 +262,7 @@ def test_distance_field_through_a_doorway():
 
 
 def test_marked_furniture_has_its_size_and_yaw():
-    from safevla_envs.scenario import Placement
+    from safevla_envs.scenes.scenario import Placement
 
     grid = OccupancyGrid(room_scenario(6, 6, (1, 1)))
     before = grid.occupied.sum()

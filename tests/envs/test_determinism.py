@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-import safevla_envs.build.home as home
+import safevla_envs.scenes.home as home
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate import generate
 
@@ -50,7 +50,7 @@ def test_across_processes():
         "import sys, json; sys.path.insert(0, 'tests/envs')\n"
         "from test_determinism import trace\n"
         "from safevla_envs.env import SafeVLAEnv\n"
-        "from safevla_envs.scenario import Scenario\n"
+        "from safevla_envs.scenes.scenario import Scenario\n"
         "s = Scenario.from_json(sys.stdin.read())\n"
         "print(json.dumps(trace(SafeVLAEnv(cameras=()), s)))"
     )

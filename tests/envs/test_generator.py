@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safevla_envs.build.catalog import CATALOG
 from safevla_envs.generate import Knobs, generate, knobs_for
 from safevla_envs.generate.blind_spot import turns
 from safevla_envs.generate.freeze import index_path
 from safevla_envs.generate.knobs import LEVELS
 from safevla_envs.generate.passage import outline_fits
-from safevla_envs.occupancy import WALL_DEPTH, OccupancyGrid, footprint_corners
 from safevla_envs.resources import assets_dir
-from safevla_envs.scenario import (
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.occupancy import WALL_DEPTH, OccupancyGrid, footprint_corners
+from safevla_envs.scenes.scenario import (
     HAZARD_ONLY_ROLES,
     HAZARDS,
     Mover,
@@ -282,7 +282,7 @@ def test_1000_scenarios_are_valid_and_100_start_without_a_contact():
     """About 0.3 s each: generation, checks; every tenth is built and reset as well."""
     import mujoco
 
-    from safevla_envs.sim import Simulation
+    from safevla_envs.world import Simulation
 
     simulation = Simulation(timestep=0.01)
     for seed in range(1000):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from sensor_oracle import add_oracle, consult, scan
 
-from safevla_envs.build.instrument import KEEPOUT_CUTOFF, instrument
-from safevla_envs.build.native import is_safe
-from safevla_envs.build.recorder import RawSignals, TickRecorder
+from safevla_envs.record.native import is_safe
+from safevla_envs.record.recorder import RawSignals, TickRecorder
+from safevla_envs.record.watch import KEEPOUT_CUTOFF, instrument
 
 STEPS = 25
 GRAVITY = 9.81
@@ -190,7 +190,7 @@ ARM_PARTS = {
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Substeps in compiled code, and through MuJoCo's Python binding."""
     if request.param == "binding":
-        monkeypatch.setattr("safevla_envs.build.recorder.is_safe", lambda data: False)
+        monkeypatch.setattr("safevla_envs.record.recorder.is_safe", lambda data: False)
 
 
 @pytest.mark.parametrize("cone", ["pyramidal", "elliptic"])
@@ -401,7 +401,7 @@ def test_both_ways_record_the_same(monkeypatch: pytest.MonkeyPatch):
     """To the last bit, through contacts and near a keep-out volume."""
     found = []
     for safe in (True, False):
-        monkeypatch.setattr("safevla_envs.build.recorder.is_safe", lambda data, safe=safe: safe)
+        monkeypatch.setattr("safevla_envs.record.recorder.is_safe", lambda data, safe=safe: safe)
         _, data, recorder = build(KEEPOUT, partners=("chair", "stove"), **KEEPOUT_PARTS)
         data.qvel[:] = 6.0
         raws = [tick(recorder) for _ in range(6)]

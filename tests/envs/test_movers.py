@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from bare_home import bare_home, thing, walker
 
-import safevla_envs.build.home as home
-from safevla_envs.build.movers import ACCELERATION
-from safevla_envs.build.person import HEIGHT, MASS, REGIONS
-from safevla_envs.control.movers import MoverPath
+import safevla_envs.scenes.home as home
+from safevla_envs.control.patrol import MoverPath
 from safevla_envs.costs import REGION_LIMITS
 from safevla_envs.env import SafeVLAEnv
-from safevla_envs.scenario import Mover
-from safevla_envs.signals import SignalReader
-from safevla_envs.sim import TICK, Simulation
+from safevla_envs.record.reader import SignalReader
+from safevla_envs.scenes.person import HEIGHT, MASS, REGIONS
+from safevla_envs.scenes.scenario import Mover
+from safevla_envs.scenes.walkers import ACCELERATION
+from safevla_envs.world import TICK, Simulation
 
 ACROSS = ((5.0, 1.5), (5.0, 4.5))
 POLISHER = Mover(

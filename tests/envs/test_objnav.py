@@ -7,10 +7,10 @@ from safevla.experts import make_expert
 from safevla_envs.control.actions import PRIMITIVES
 from safevla_envs.env import SETTLE_SECONDS, SafeVLAEnv
 from safevla_envs.generate import generate
-from safevla_envs.occupancy import OccupancyGrid
 from safevla_envs.resources import assets_dir
-from safevla_envs.scenario import HAZARD_ONLY_ROLES, HAZARDS, load_list
-from safevla_envs.sim import SimulationError
+from safevla_envs.scenes.occupancy import OccupancyGrid
+from safevla_envs.scenes.scenario import HAZARD_ONLY_ROLES, HAZARDS, load_list
+from safevla_envs.world import SimulationError
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from safevla_envs.costs.terms import protective_distance
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate import generate
 from safevla_envs.quiet import _AT_EASE, _BUSY, _PASSED, DRIFT, _glance
-from safevla_envs.reach import Reach
-from safevla_envs.separation import SEPARATION_CUTOFF
+from safevla_envs.record.reach import Reach
+from safevla_envs.record.separation import SEPARATION_CUTOFF
 
 
 def charge_all(env):

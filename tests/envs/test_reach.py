@@ -6,8 +6,8 @@ import pytest
 from bare_home import bare_home, walker
 
 from safevla_envs.generate import generate
-from safevla_envs.reach import Reach
-from safevla_envs.sim import Simulation
+from safevla_envs.record.reach import Reach
+from safevla_envs.world import Simulation
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,7 @@ def test_a_window_follows_every_tick_and_changes_nothing(monkeypatch):
 
     monkeypatch.setattr(viewer, "launch_passive", launch)
     monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr("safevla_envs.window.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("safevla_envs.render.window.time.sleep", lambda seconds: None)
     env, plain = SafeVLAEnv(cameras=(), render_mode="human"), SafeVLAEnv(cameras=())
     for e in (env, plain):
         e.reset(options={"scenario": bare_home()})

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from bare_home import bare_home, thing, walker
 
-from safevla_envs.build.instrument import instrument
-from safevla_envs.build.robot import HOME_ARM, ROBOT, TORQUE_LIMITS
-from safevla_envs.looks import LOOKS_FRESH, LOOKS_KEPT
-from safevla_envs.signals import SignalReader
-from safevla_envs.sim import TICK, Simulation
-from safevla_envs.support import support_margins
+from safevla_envs.record.looks import LOOKS_FRESH, LOOKS_KEPT
+from safevla_envs.record.reader import SignalReader
+from safevla_envs.record.support import support_margins
+from safevla_envs.record.watch import instrument
+from safevla_envs.robots.panda_omron import HOME_ARM, ROBOT, TORQUE_LIMITS
+from safevla_envs.world import TICK, Simulation
 
 GRAVITY = 9.81
 STRETCHED = np.array([0.3, 0.4, -0.2, -1.6, 0.3, 2.0, 0.5])
@@ -251,10 +251,10 @@ def test_a_body_that_falls_asleep_disturbs_no_reading(monkeypatch, timestep, way
             sensor.nsample = arguments["substeps"]
         return made
 
-    monkeypatch.setattr("safevla_envs.build.home.instrument", with_sensors)
-    monkeypatch.setattr("safevla_envs.build.home._homes", OrderedDict())
+    monkeypatch.setattr("safevla_envs.scenes.home.instrument", with_sensors)
+    monkeypatch.setattr("safevla_envs.scenes.home._homes", OrderedDict())
     if way == "binding":
-        monkeypatch.setattr("safevla_envs.build.recorder.is_safe", lambda data: False)
+        monkeypatch.setattr("safevla_envs.record.recorder.is_safe", lambda data: False)
     sim = Simulation(timestep=timestep)
     sim.load(bare_home(thing("vase", "floor_vase", 4.5, 3.0)))
     model, data, steps = sim.model, sim.data, sim.substeps

@@ -9,8 +9,8 @@ import numpy as np
 from gymnasium import spaces
 
 from safevla_envs.control.arm import ArmMotion, DropMotion, GraspMotion, WristMotion
-from safevla_envs.control.base import BaseMotion, held_reference, twist_reference
-from safevla_envs.sim import Grasp, Simulation
+from safevla_envs.control.drive import BaseMotion, held_reference, twist_reference
+from safevla_envs.world import Grasp, Simulation
 
 __all__ = ["ACTION_MODES", "MAX_TWIST", "PRIMITIVES", "SIDE_STEPS", "Actions", "Primitive"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from safevla_envs.build.robot import GRIPPER_OPEN
-from safevla_envs.sim import Grasp, Simulation
+from safevla_envs.robots.panda_omron import GRIPPER_OPEN
+from safevla_envs.world import Grasp, Simulation
 
 __all__ = ["ArmMotion", "DropMotion", "GraspMotion", "WristMotion"]
 

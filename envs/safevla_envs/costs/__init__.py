@@ -1,27 +1,27 @@
 """Safety costs: constraints, terms, events and incidents, the cost manager. Pure NumPy."""
 
-from .classes import FRAGILITY_CLASSES, RUGGED, FragilityClass, grip_limits
-from .constraint import Constraint, CostTerm, Measure
-from .defaults import CONSTRAINT_NAMES, CONSTRAINTS, TOTAL_BUDGET, default_terms
-from .manager import CostManager
-from .model import CostModel
-from .published import (
+from safevla_envs.costs.classes import FRAGILITY_CLASSES, RUGGED, FragilityClass, grip_limits
+from safevla_envs.costs.constraint import Constraint, CostTerm, Measure
+from safevla_envs.costs.defaults import CONSTRAINT_NAMES, CONSTRAINTS, TOTAL_BUDGET, default_terms
+from safevla_envs.costs.manager import CostManager
+from safevla_envs.costs.model import CostModel
+from safevla_envs.costs.published import (
     THRESHOLDS_VERSION,
     Threshold,
     thresholds,
     thresholds_hash,
     thresholds_table,
 )
-from .regions import REGION_LIMITS, RegionLimit
-from .severity import (
+from safevla_envs.costs.regions import REGION_LIMITS, RegionLimit
+from safevla_envs.costs.severity import (
     COST_MODES,
     COST_SEMANTICS,
     SEVERITIES,
     cost_semantics,
     severity_weights,
 )
-from .signals import PARTNER_TAGS, BodyRegion, Partners, RobotInfo, Signals
-from .state import CostState
+from safevla_envs.costs.signals import PARTNER_TAGS, BodyRegion, Partners, RobotInfo, Signals
+from safevla_envs.costs.state import CostState
 
 __all__ = [
     "CONSTRAINTS",

@@ -12,12 +12,11 @@ from functools import lru_cache
 import numpy as np
 
 from safevla_envs.compiled import compiled
-
-from .clock import Clock
-from .facts import Facts
-from .signals import Signals
-from .terms import NOT_READ
-from .window import causal_mean, last_values
+from safevla_envs.costs.clock import Clock
+from safevla_envs.costs.facts import Facts
+from safevla_envs.costs.signals import Signals
+from safevla_envs.costs.terms import NOT_READ
+from safevla_envs.costs.window import causal_mean, last_values
 
 THERMAL_S = 20.0
 """Thermal time constant of a joint."""

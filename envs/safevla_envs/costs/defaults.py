@@ -7,8 +7,8 @@ hazards and impacts, one in twenty for damage to oneself), never tuned on evalua
 
 from collections.abc import Sequence
 
-from . import hazards, self_damage
-from .constraint import Constraint, CostTerm
+from safevla_envs.costs import hazards, self_damage
+from safevla_envs.costs.constraint import Constraint, CostTerm
 
 CONSTRAINT_NAMES = (
     "corner",

@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from safevla_envs.compiled import compiled
-
-from .clock import Clock
+from safevla_envs.costs.clock import Clock
 
 
 @dataclass(kw_only=True)

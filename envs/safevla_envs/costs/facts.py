@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .classes import RUGGED
-from .regions import REGION_LIMITS
-from .signals import Partners, RobotInfo
+from safevla_envs.costs.classes import RUGGED
+from safevla_envs.costs.regions import REGION_LIMITS
+from safevla_envs.costs.signals import Partners, RobotInfo
 
 STRONG_JOINT = 50.0
 """N·m; joints with a higher torque limit have the external-torque cut-offs of joints 1-4."""

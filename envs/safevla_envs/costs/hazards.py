@@ -12,10 +12,10 @@ Sources in short (severity cut-offs are our own engineering choice throughout):
 
 from math import inf, radians
 
-from . import terms
-from .constraint import Constraint, CostTerm, Measure
-from .movers import CLOSING_MIN, TOUCH_N
-from .observe import FALL_M, TILT_RAD
+from safevla_envs.costs import terms
+from safevla_envs.costs.constraint import Constraint, CostTerm, Measure
+from safevla_envs.costs.movers import CLOSING_MIN, TOUCH_N
+from safevla_envs.costs.observe import FALL_M, TILT_RAD
 
 CORNER_FREE_SHARE = 0.4
 FRAGILE_DISPLACEMENT_M = 0.05

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from .constraint import Constraint, CostTerm
-from .events import Snapshots
-from .model import CostModel
-from .movers import MoverState
-from .severity import SEVERITIES, cost_semantics, levels, severity_name
-from .signals import Partners, RobotInfo, Signals
-from .state import CostState
+from safevla_envs.costs.constraint import Constraint, CostTerm
+from safevla_envs.costs.events import Snapshots
+from safevla_envs.costs.model import CostModel
+from safevla_envs.costs.movers import MoverState
+from safevla_envs.costs.severity import SEVERITIES, cost_semantics, levels, severity_name
+from safevla_envs.costs.signals import Partners, RobotInfo, Signals
+from safevla_envs.costs.state import CostState
 
 CAUSE = "robot"
 """`caused_by` of every event that is charged; what movers do to the robot is not."""

@@ -5,19 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from safevla_envs.compiled import compiled
-
-from .arm import ArmState
-from .clock import clock
-from .constraint import CostTerm, Measure
-from .events import EventState, Snapshots, advance
-from .facts import Facts
-from .movers import MoverState
-from .observe import observe
-from .quiet import Quiet
-from .severity import severity_weights
-from .signals import Partners, RobotInfo, Signals
-from .state import CostState, changed
-from .terms import View
+from safevla_envs.costs.arm import ArmState
+from safevla_envs.costs.clock import clock
+from safevla_envs.costs.constraint import CostTerm, Measure
+from safevla_envs.costs.events import EventState, Snapshots, advance
+from safevla_envs.costs.facts import Facts
+from safevla_envs.costs.movers import MoverState
+from safevla_envs.costs.observe import observe
+from safevla_envs.costs.quiet import Quiet
+from safevla_envs.costs.severity import severity_weights
+from safevla_envs.costs.signals import Partners, RobotInfo, Signals
+from safevla_envs.costs.state import CostState, changed
+from safevla_envs.costs.terms import View
 
 
 class CostModel:

@@ -3,8 +3,7 @@
 import numpy as np
 
 from safevla_envs.compiled import compiled
-
-from .clock import REST_SPEED
+from safevla_envs.costs.clock import REST_SPEED
 
 
 @compiled

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from safevla_envs.compiled import compiled
-
-from .clock import Clock
-from .facts import Facts
-from .signals import Signals
-from .terms import NOT_READ
-from .window import causal_mean
+from safevla_envs.costs.clock import Clock
+from safevla_envs.costs.facts import Facts
+from safevla_envs.costs.signals import Signals
+from safevla_envs.costs.terms import NOT_READ
+from safevla_envs.costs.window import causal_mean
 
 CLOSING_MIN = 0.05
 """m/s; a robot that approaches more slowly does not close on a body."""

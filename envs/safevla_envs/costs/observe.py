@@ -3,17 +3,16 @@
 import numpy as np
 
 from safevla_envs.compiled import compiled
-
-from .arm import watch_arm
-from .attribution import linked_bodies
-from .clock import REST_SPEED, Clock
-from .facts import Facts
-from .motion import displacement, rest_clock, rotation_angle, tilt_angle
-from .movers import watch_movers
-from .signals import Signals
-from .state import CostState, changed
-from .terms import NOT_READ, View
-from .window import causal_mean
+from safevla_envs.costs.arm import watch_arm
+from safevla_envs.costs.attribution import linked_bodies
+from safevla_envs.costs.clock import REST_SPEED, Clock
+from safevla_envs.costs.facts import Facts
+from safevla_envs.costs.motion import displacement, rest_clock, rotation_angle, tilt_angle
+from safevla_envs.costs.movers import watch_movers
+from safevla_envs.costs.signals import Signals
+from safevla_envs.costs.state import CostState, changed
+from safevla_envs.costs.terms import NOT_READ, View
+from safevla_envs.costs.window import causal_mean
 
 FALL_M = 0.05
 """m; a body at a critical point that is further below its height at reset has fallen."""

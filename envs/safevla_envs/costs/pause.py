@@ -7,9 +7,9 @@ events close, links run out, bodies come to rest. A number of them in a row is m
 
 import numpy as np
 
-from .clock import Clock
-from .events import EventState
-from .state import CostState, changed
+from safevla_envs.costs.clock import Clock
+from safevla_envs.costs.events import EventState
+from safevla_envs.costs.state import CostState, changed
 
 
 def may_pause(state: CostState) -> bool:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import arm, classes, clock, facts, movers, severity
-from .constraint import CostTerm
-from .defaults import default_terms
-from .regions import REGION_LIMITS
+from safevla_envs.costs import arm, classes, clock, facts, movers, severity
+from safevla_envs.costs.constraint import CostTerm
+from safevla_envs.costs.defaults import default_terms
+from safevla_envs.costs.regions import REGION_LIMITS
 
 THRESHOLDS_VERSION = "2"
 """Version of the numbers below. Any change of one raises it."""

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from . import terms
-from .arm import HIGH_TORQUE, ArmState, heat_course
-from .clock import REST_SPEED, Clock
-from .constraint import Measure
-from .facts import Facts
-from .motion import rest_clock
-from .movers import MoverState, closing_speeds, remembered_speeds
-from .signals import Signals
-from .state import CostState, changed
-from .window import roll
+from safevla_envs.costs import terms
+from safevla_envs.costs.arm import HIGH_TORQUE, ArmState, heat_course
+from safevla_envs.costs.clock import REST_SPEED, Clock
+from safevla_envs.costs.constraint import Measure
+from safevla_envs.costs.facts import Facts
+from safevla_envs.costs.motion import rest_clock
+from safevla_envs.costs.movers import MoverState, closing_speeds, remembered_speeds
+from safevla_envs.costs.signals import Signals
+from safevla_envs.costs.state import CostState, changed
+from safevla_envs.costs.window import roll
 
 _SAFE = 1.0 + 1e-9
 """Limits are tightened by this factor: rounding must not hide a violation."""

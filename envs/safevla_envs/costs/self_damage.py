@@ -20,10 +20,10 @@ cut-offs are our own engineering choice throughout):
 
 from math import inf
 
-from . import terms
-from .arm import EXCESS, HIGH_TORQUE, SATURATED
-from .classes import RUGGED
-from .constraint import Constraint, CostTerm, Measure
+from safevla_envs.costs import terms
+from safevla_envs.costs.arm import EXCESS, HIGH_TORQUE, SATURATED
+from safevla_envs.costs.classes import RUGGED
+from safevla_envs.costs.constraint import Constraint, CostTerm, Measure
 
 SELF_CONTACT_N = 1.0
 JOINT_MARGIN_RAD = 0.05

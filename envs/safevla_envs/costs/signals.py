@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .regions import REGION_LIMITS
+from safevla_envs.costs.regions import REGION_LIMITS
 
 PARTNER_TAGS = (
     "movable",

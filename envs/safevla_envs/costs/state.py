@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .arm import ArmState
-from .events import EventState
-from .movers import MoverState
+from safevla_envs.costs.arm import ArmState
+from safevla_envs.costs.events import EventState
+from safevla_envs.costs.movers import MoverState
 
 
 @dataclass(frozen=True, kw_only=True)

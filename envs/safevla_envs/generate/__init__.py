@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from safevla_envs.build.catalog import CATALOG
 from safevla_envs.generate.knobs import Knobs, knobs_for
 from safevla_envs.generate.layout import Layout, Rejected, make_layout, without_passage
 from safevla_envs.generate.passage import passable
 from safevla_envs.generate.placement import Inventory, Placed, draw_inventory, place
 from safevla_envs.instruction import encode_instruction
-from safevla_envs.occupancy import OccupancyGrid
-from safevla_envs.scenario import HAZARDS, IMPOSSIBLE, Scenario
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.occupancy import OccupancyGrid
+from safevla_envs.scenes.scenario import HAZARDS, IMPOSSIBLE, Scenario
 from safevla_envs.tasks.objnav import instruction_for
 
 __all__ = ["SPLITS", "Knobs", "generate", "knobs_for"]

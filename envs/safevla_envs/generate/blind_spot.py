@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from safevla_envs.build.catalog import CATALOG
 from safevla_envs.generate.ground import Ground
+from safevla_envs.scenes.catalog import CATALOG
 
 __all__ = ["TURN", "draw_blind", "turns"]
 

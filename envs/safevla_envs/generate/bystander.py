@@ -9,8 +9,8 @@ from safevla_envs.generate.ground import Ground, densely
 from safevla_envs.generate.journey import STANDOFF, Journey
 from safevla_envs.generate.knobs import Knobs
 from safevla_envs.generate.layout import Rejected
-from safevla_envs.occupancy import CELL
-from safevla_envs.scenario import Mover
+from safevla_envs.scenes.occupancy import CELL
+from safevla_envs.scenes.scenario import Mover
 
 __all__ = ["START_DISTANCE", "STRIP", "draw_person"]
 

@@ -6,10 +6,10 @@ from itertools import product
 
 import numpy as np
 
-from safevla_envs.build.catalog import CATALOG
 from safevla_envs.generate.layout import Rejected, apart, box_of, door_boxes, new_furniture
-from safevla_envs.occupancy import WALL_DEPTH
-from safevla_envs.scenario import Doorway, Placement, Room
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.occupancy import WALL_DEPTH
+from safevla_envs.scenes.scenario import Doorway, Placement, Room
 
 __all__ = ["narrow_gap"]
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from safevla_envs.generate.ground import SLACK, Ground, offset
 from safevla_envs.generate.knobs import Knobs
-from safevla_envs.occupancy import CELL
+from safevla_envs.scenes.occupancy import CELL
 
 __all__ = ["ANGLES", "PERSON_CLEARANCE", "Lines", "free_lines", "starts_crossed"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from safevla_envs.build.catalog import CATALOG
 from safevla_envs.generate.ground import Ground, draw_cell, shifted
-from safevla_envs.occupancy import CELL
-from safevla_envs.scenario import Mover
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.occupancy import CELL
+from safevla_envs.scenes.scenario import Mover
 
 __all__ = ["draw_equipment", "draw_moving"]
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from safevla_envs.generate import generate
 from safevla_envs.resources import assets_dir
-from safevla_envs.scenario import Scenario, list_hash, load_list, save_list
+from safevla_envs.scenes.scenario import Scenario, list_hash, load_list, save_list
 
 __all__ = ["LISTS", "FrozenList", "freeze", "index_path"]
 

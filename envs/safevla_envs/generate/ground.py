@@ -8,8 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from safevla_envs.generate.layout import Rejected
-from safevla_envs.occupancy import CELL, OccupancyGrid
-from safevla_envs.scenario import Scenario
+from safevla_envs.scenes.occupancy import CELL, OccupancyGrid
+from safevla_envs.scenes.scenario import Scenario
 
 __all__ = ["BESIDE", "JITTER", "Ground", "densely", "draw_cell", "offset", "shifted"]
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from safevla_envs.build.catalog import CATALOG
 from safevla_envs.generate.crossing import ANGLES, Lines, free_lines, starts_crossed
 from safevla_envs.generate.ground import Ground, shifted
 from safevla_envs.generate.knobs import Knobs
 from safevla_envs.generate.layout import Layout, Rejected
-from safevla_envs.occupancy import CELL, OccupancyGrid
-from safevla_envs.scenario import Mover, Room
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.occupancy import CELL, OccupancyGrid
+from safevla_envs.scenes.scenario import Mover, Room
 from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
 
 __all__ = [

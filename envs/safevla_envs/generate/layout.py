@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from safevla_envs.build.catalog import CATALOG, FLOOR_MATERIALS, WALL_MATERIALS
 from safevla_envs.generate.knobs import Knobs
-from safevla_envs.occupancy import WALL_DEPTH, footprint_corners
-from safevla_envs.scenario import Doorway, Placement, Room
+from safevla_envs.scenes.catalog import CATALOG, FLOOR_MATERIALS, WALL_MATERIALS
+from safevla_envs.scenes.occupancy import WALL_DEPTH, footprint_corners
+from safevla_envs.scenes.scenario import Doorway, Placement, Room
 
 __all__ = [
     "Layout",

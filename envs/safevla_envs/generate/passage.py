@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.csgraph import connected_components
 
-from safevla_envs.occupancy import CELL
+from safevla_envs.scenes.occupancy import CELL
 
 __all__ = ["HEADINGS", "OUTLINE", "outline_fits", "passable"]
 

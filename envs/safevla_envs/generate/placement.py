@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from safevla_envs.build.catalog import CATALOG
 from safevla_envs.generate.blind_spot import draw_blind
 from safevla_envs.generate.bystander import draw_person
 from safevla_envs.generate.critical_point import draw_stand
@@ -25,8 +24,9 @@ from safevla_envs.generate.journey import (
 )
 from safevla_envs.generate.knobs import Knobs
 from safevla_envs.generate.layout import Layout, Rejected
-from safevla_envs.occupancy import INSCRIBED_RADIUS
-from safevla_envs.scenario import Mover, Placement, Room, Scenario
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.occupancy import INSCRIBED_RADIUS
+from safevla_envs.scenes.scenario import Mover, Placement, Room, Scenario
 from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
 
 __all__ = ["Inventory", "Placed", "draw_inventory", "place"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from safevla_envs.build.catalog import CATALOG
+from safevla_envs.scenes.catalog import CATALOG
 
 __all__ = ["SUCCESS_DISTANCE", "SUCCESS_REWARD", "TEMPLATES", "ObjNav", "instruction_for"]
 

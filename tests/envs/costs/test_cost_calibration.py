@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from quiet_world import ANNA, BEN, NAMES, REGIONS, STEPS, body, charge, fired, force, quiet
 
-from safevla_envs.build.catalog import CATALOG
 from safevla_envs.costs import FRAGILITY_CLASSES, REGION_LIMITS
+from safevla_envs.scenes.catalog import CATALOG
 
 # ---- falls ----------------------------------------------------------------------------------
 

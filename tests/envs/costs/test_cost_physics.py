@@ -6,8 +6,6 @@ import mujoco
 import numpy as np
 import pytest
 
-from safevla_envs.build.instrument import instrument
-from safevla_envs.build.recorder import TickRecorder
 from safevla_envs.costs import (
     PARTNER_TAGS,
     CostManager,
@@ -16,6 +14,8 @@ from safevla_envs.costs import (
     Signals,
     default_terms,
 )
+from safevla_envs.record.recorder import TickRecorder
+from safevla_envs.record.watch import instrument
 
 STEPS = 25
 TICK = 0.05

@@ -5,7 +5,7 @@ broadcast to (W, S, n) over worlds, substeps and the measure's axis. `hazards.py
 `self_damage.py` of the package above bind them to thresholds.
 """
 
-from .bodies import (
+from safevla_envs.costs.terms.bodies import (
     blind_contact,
     contact_in_corner,
     critical_fall,
@@ -16,14 +16,14 @@ from .bodies import (
     fragile_force,
     fragile_rotation,
 )
-from .people import (
+from safevla_envs.costs.terms.people import (
     near_person,
     person_impact,
     person_pressed,
     protective_distance,
     separation_share,
 )
-from .robot import (
+from safevla_envs.costs.terms.robot import (
     excess_demand,
     external_torque,
     finger_grip,
@@ -37,7 +37,7 @@ from .robot import (
     self_contact,
     tcp_speed,
 )
-from .view import NOT_READ, Reading, View
+from safevla_envs.costs.terms.view import NOT_READ, Reading, View
 
 __all__ = [
     "NOT_READ",

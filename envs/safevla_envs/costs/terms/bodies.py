@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .view import Reading, View
+from safevla_envs.costs.terms.view import Reading, View
 
 
 def contact_in_corner(view: View, *, force: float, free_share: float) -> Reading:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .view import Reading, View
+from safevla_envs.costs.terms.view import Reading, View
 
 
 def protective_distance(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .view import Reading, View
+from safevla_envs.costs.terms.view import Reading, View
 
 
 def hard_contact(view: View, *, force: float) -> Reading:

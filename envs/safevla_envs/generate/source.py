@@ -10,7 +10,7 @@ import numpy as np
 
 from safevla_envs.arguments import scenario_list
 from safevla_envs.generate import generate
-from safevla_envs.scenario import Scenario
+from safevla_envs.scenes.scenario import Scenario
 
 __all__ = ["ScenarioArgument", "ScenarioSource"]
 

@@ -21,10 +21,10 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from safevla_envs.build.bodies import body_id
-from safevla_envs.build.contacts import ContactNotes
-from safevla_envs.build.instrument import KEEPOUT_CUTOFF, TOUCHES, Instrumentation
-from safevla_envs.build.native import SLEEPY, addresses_of, is_safe, run
+from safevla_envs.record.bodies import body_id
+from safevla_envs.record.contacts import ContactNotes
+from safevla_envs.record.native import SLEEPY, addresses_of, is_safe, run
+from safevla_envs.record.watch import KEEPOUT_CUTOFF, TOUCHES, Instrumentation
 
 __all__ = ["RawSignals", "TickRecorder"]
 

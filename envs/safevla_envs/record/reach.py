@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
-from safevla_envs.build.bodies import body_id, subtree
-from safevla_envs.build.robot import ROBOT
 from safevla_envs.compiled import compiled
+from safevla_envs.record.bodies import body_id, subtree
+from safevla_envs.robots.panda_omron import ROBOT
 
 __all__ = ["Reach", "bound"]
 

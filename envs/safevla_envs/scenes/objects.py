@@ -18,14 +18,14 @@ import mujoco
 import numpy as np
 from numpy.typing import ArrayLike
 
-from safevla_envs.build.catalog import (
+from safevla_envs.resources import assets_dir
+from safevla_envs.scenes.catalog import (
     CATALOG,
     FLOOR_MATERIALS,
     WALL_MATERIALS,
     ObjectSpec,
     part_path,
 )
-from safevla_envs.resources import assets_dir
 
 __all__ = [
     "COLLIDER_GROUP",

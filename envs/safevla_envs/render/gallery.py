@@ -1,6 +1,6 @@
 """What the benchmark looks like: contact sheets of hazards and things, and a page about the rules.
 
-`python -m safevla_envs.gallery [FOLDER]` (or `safevla envs gallery --out FOLDER`) writes
+`python -m safevla_envs.render.gallery [FOLDER]` (or `safevla envs gallery --out FOLDER`) writes
 
 * `hazards.png`: every hazard at levels 0, 1 and 2, each as the robot's navigation camera sees it
   at 128x128, and from aside with the robot;
@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from safevla_envs.gl import configure_gl
 from safevla_envs.reference import table
+from safevla_envs.render.gl import configure_gl
 from safevla_envs.resources import data_root
-from safevla_envs.scenario import HAZARDS, Mover, Scenario
+from safevla_envs.scenes.scenario import HAZARDS, Mover, Scenario
 
 __all__ = [
     "HazardView",
@@ -165,8 +165,8 @@ def _poses(
     scenario: Scenario, spot: np.ndarray, hazard: str
 ) -> Iterator[tuple[float, float, float]]:
     """Yields robot poses (x, y, yaw) on free floor around a point, facing it."""
-    from safevla_envs.occupancy import FreeShare, OccupancyGrid
-    from safevla_envs.signals import DISC_RADIUS
+    from safevla_envs.record.reader import DISC_RADIUS
+    from safevla_envs.scenes.occupancy import FreeShare, OccupancyGrid
 
     grid = OccupancyGrid(scenario, hazards=True, objects=True)
     tight = FreeShare(scenario, DISC_RADIUS) if hazard == "corner" else None
@@ -253,8 +253,8 @@ def hazard_sheet(
 
 def category_sheet(columns: int = 4) -> Image.Image:
     """Draws every category at 128x128: 2 m before the navigation camera, and close up."""
-    from safevla_envs.build.catalog import CATALOG
-    from safevla_envs.build.movers import PERSON
+    from safevla_envs.scenes.catalog import CATALOG
+    from safevla_envs.scenes.walkers import PERSON
 
     kinds = {category: spec.kind for category, spec in CATALOG.items()} | {PERSON: "mover"}
     rows = math.ceil(len(kinds) / columns)
@@ -276,12 +276,12 @@ def portrait(category: str, *, close: bool) -> np.ndarray:
     """Draws a thing or a person, uint8 (128, 128, 3): 2 m before the navigation camera, or near."""
     import mujoco
 
-    from safevla_envs.build.catalog import CATALOG
-    from safevla_envs.build.movers import PERSON
-    from safevla_envs.build.objects import add_materials, add_object
-    from safevla_envs.build.person import HEIGHT, add_person
-    from safevla_envs.build.robot import NAVIGATION_CAMERA
-    from safevla_envs.rendering import Camera
+    from safevla_envs.render.camera import Camera
+    from safevla_envs.robots.panda_omron import NAVIGATION_CAMERA
+    from safevla_envs.scenes.catalog import CATALOG
+    from safevla_envs.scenes.objects import add_materials, add_object
+    from safevla_envs.scenes.person import HEIGHT, add_person
+    from safevla_envs.scenes.walkers import PERSON
 
     distance, height = 2.0, NAVIGATION_CAMERA["pos"][2]
     down = math.radians(30.0 if close else NAVIGATION_CAMERA["pitch"])

@@ -6,16 +6,16 @@ from collections.abc import Collection
 
 import numpy as np
 
-from safevla_envs.build.catalog import CATALOG, RUGGED
-from safevla_envs.build.home import FLOOR, ROOM
-from safevla_envs.build.movers import PERSON
-from safevla_envs.build.robot import ROBOT, SPEED_LIMITS, TORQUE_LIMITS
 from safevla_envs.costs import PARTNER_TAGS, BodyRegion, Partners, RobotInfo, Signals
-from safevla_envs.looks import Looks
-from safevla_envs.occupancy import BASE_RADIUS, FreeShare
-from safevla_envs.scenario import Scenario
-from safevla_envs.sim import Simulation
-from safevla_envs.support import CRITICAL_MARGIN, support_margins
+from safevla_envs.record.looks import Looks
+from safevla_envs.record.support import CRITICAL_MARGIN, support_margins
+from safevla_envs.robots.panda_omron import ROBOT, SPEED_LIMITS, TORQUE_LIMITS
+from safevla_envs.scenes.catalog import CATALOG, RUGGED
+from safevla_envs.scenes.home import FLOOR, ROOM
+from safevla_envs.scenes.occupancy import BASE_RADIUS, FreeShare
+from safevla_envs.scenes.scenario import Scenario
+from safevla_envs.scenes.walkers import PERSON
+from safevla_envs.world import Simulation
 
 __all__ = ["CLUSTER_LINK", "CLUSTER_SIZE", "SignalReader", "clustered", "partners_of"]
 

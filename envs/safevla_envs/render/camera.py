@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
-from safevla_envs.gl import configure_gl
+from safevla_envs.render.gl import configure_gl
 
 __all__ = ["MAX_IMAGE", "Camera"]
 

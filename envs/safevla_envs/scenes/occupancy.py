@@ -14,8 +14,8 @@ import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.csgraph import dijkstra
 
-from safevla_envs.build.catalog import CATALOG
-from safevla_envs.scenario import HAZARD_ONLY_ROLES, Placement, Scenario
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.scenario import HAZARD_ONLY_ROLES, Placement, Scenario
 
 __all__ = [
     "BASE_RADIUS",

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from safevla_envs.build.bodies import body_id, subtree
-from safevla_envs.build.instrument import Instrumentation
 from safevla_envs.compiled import compiled
+from safevla_envs.record.bodies import body_id, subtree
+from safevla_envs.record.watch import Instrumentation
 
 __all__ = ["ContactForces", "ContactNotes"]
 

@@ -8,17 +8,17 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from safevla_envs.build.contact_torque import ContactTorque
-from safevla_envs.build.home import cached_home
-from safevla_envs.build.movers import mover_joints, mover_servos
-from safevla_envs.build.recorder import TickRecorder
-from safevla_envs.build.robot import GRIPPER_OPEN, HOME_ARM, ROBOT
 from safevla_envs.compiled import compiled
 from safevla_envs.control.grasps import Grasp, grasps_of
-from safevla_envs.control.movers import MoverPath
-from safevla_envs.scenario import Scenario
-from safevla_envs.separation import Separation, SeparationMeter
-from safevla_envs.sight import Sight
+from safevla_envs.control.patrol import MoverPath
+from safevla_envs.record.contact_torque import ContactTorque
+from safevla_envs.record.recorder import TickRecorder
+from safevla_envs.record.separation import Separation, SeparationMeter
+from safevla_envs.record.sight import Sight
+from safevla_envs.robots.panda_omron import GRIPPER_OPEN, HOME_ARM, ROBOT
+from safevla_envs.scenes.home import cached_home
+from safevla_envs.scenes.scenario import Scenario
+from safevla_envs.scenes.walkers import mover_joints, mover_servos
 
 __all__ = ["TICK", "Grasp", "Simulation", "SimulationError"]
 

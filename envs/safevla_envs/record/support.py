@@ -6,8 +6,8 @@ import mujoco
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from safevla_envs.build.catalog import CATALOG
-from safevla_envs.scenario import Placement, Scenario
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.scenario import Placement, Scenario
 
 __all__ = ["CRITICAL_MARGIN", "support_margins"]
 

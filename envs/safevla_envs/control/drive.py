@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from safevla_envs.build.robot import BASE_RATE
-from safevla_envs.sim import TICK, Simulation
+from safevla_envs.robots.panda_omron import BASE_RATE
+from safevla_envs.world import TICK, Simulation
 
 __all__ = ["BLOCKED_ERROR", "BaseMotion", "held_reference", "twist_reference"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import mujoco
 
-from safevla_envs.build.catalog import CATALOG
-from safevla_envs.build.objects import add_object
-from safevla_envs.build.person import MASS, REGIONS, add_person
-from safevla_envs.scenario import Mover
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.objects import add_object
+from safevla_envs.scenes.person import MASS, REGIONS, add_person
+from safevla_envs.scenes.scenario import Mover
 
 __all__ = [
     "ACCELERATION",

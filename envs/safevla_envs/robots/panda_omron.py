@@ -19,7 +19,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from safevla_envs.build.light_meshes import ROBOT_FILES, light_meshes, robosuite_assets
+from safevla_envs.robots.light_meshes import ROBOT_FILES, light_meshes, robosuite_assets
 
 __all__ = [
     "HOME_ARM",

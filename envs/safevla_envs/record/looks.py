@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import mujoco
 import numpy as np
 
-from safevla_envs.sim import Simulation
+from safevla_envs.world import Simulation
 
 __all__ = ["EYES", "LOOKS_FRESH", "LOOKS_KEPT", "Looks"]
 

@@ -13,14 +13,14 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from safevla_envs.build.catalog import CATALOG
-from safevla_envs.build.instrument import Instrumentation, instrument
-from safevla_envs.build.movers import PERSON, add_mover, add_mover_servos, regions_of
-from safevla_envs.build.objects import add_materials, add_object
-from safevla_envs.build.robot import ROBOT, add_robot, self_collision_pairs, set_servo_gains
-from safevla_envs.occupancy import WALL_DEPTH
-from safevla_envs.rendering import Camera
-from safevla_envs.scenario import Doorway, Room, Scenario
+from safevla_envs.record.watch import Instrumentation, instrument
+from safevla_envs.render.camera import Camera
+from safevla_envs.robots.panda_omron import ROBOT, add_robot, self_collision_pairs, set_servo_gains
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.objects import add_materials, add_object
+from safevla_envs.scenes.occupancy import WALL_DEPTH
+from safevla_envs.scenes.scenario import Doorway, Room, Scenario
+from safevla_envs.scenes.walkers import PERSON, add_mover, add_mover_servos, regions_of
 
 __all__ = ["FLOOR", "ROOM", "BuiltHome", "build_home", "cached_home", "home_spec"]
 

@@ -1,6 +1,6 @@
 """Low-polygon stand-ins for the robot's meshes: software rendering pays for vertices.
 
-`python -m safevla_envs.build.light_meshes` rebuilds `assets/robot/light_meshes.json` from
+`python -m safevla_envs.robots.light_meshes` rebuilds `assets/robot/light_meshes.json` from
 robosuite's files. Visual meshes become convex hulls of at most 40 vertices (parts under 6 cm are
 dropped), collision meshes the hull MuJoCo would use anyway, thinned to 120 vertices (at most 1 mm
 smaller).

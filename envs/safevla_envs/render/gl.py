@@ -1,6 +1,6 @@
 """Chooses MuJoCo's off-screen OpenGL backend, and finds missing system OpenGL libraries.
 
-Standard library only: `python -I envs/safevla_envs/gl.py` also runs before any package is
+Standard library only: `python -I envs/safevla_envs/render/gl.py` also runs before any package is
 installed (the Makefile's first step). Only code that renders calls `configure_gl`; simulating
 without cameras never touches OpenGL.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from safevla_envs.scenario import Mover
+from safevla_envs.scenes.scenario import Mover
 
 __all__ = ["MoverPath"]
 

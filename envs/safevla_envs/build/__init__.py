@@ -1,1 +1,0 @@
-"""Scenario -> compiled model: catalogue, rooms, robot, safety sensors."""

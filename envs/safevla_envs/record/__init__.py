@@ -1,0 +1,1 @@
+"""What every physics substep showed: what is watched, and who reads it."""

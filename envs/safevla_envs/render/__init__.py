@@ -1,0 +1,1 @@
+"""Cameras, windows, the OpenGL backend, pictures of what a home can hold."""

@@ -1,0 +1,1 @@
+"""Robots: names, limits, home pose, how they are attached to a model."""

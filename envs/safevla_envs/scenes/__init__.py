@@ -1,0 +1,1 @@
+"""Scenario -> compiled model: catalogue, rooms, things, people."""
