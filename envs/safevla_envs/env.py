@@ -11,14 +11,13 @@ from gymnasium import spaces
 
 from safevla_envs.arguments import CAMERAS, check_arguments, check_size
 from safevla_envs.control.actions import Actions, Hold
-from safevla_envs.costs import Constraint, CostManager, CostTerm, default_terms
+from safevla_envs.costs import Constraint, CostManager, CostTerm, Gate, default_terms
 from safevla_envs.generate import knobs_for
 from safevla_envs.generate.source import ScenarioArgument, ScenarioSource
 from safevla_envs.instruction import INSTRUCTION_BYTES, encode_instruction
 from safevla_envs.knowledge import Knowledge
 from safevla_envs.privileged import privileged_state
-from safevla_envs.quiet import QuietTicks
-from safevla_envs.record.reader import SignalReader
+from safevla_envs.reader import WorldLog
 from safevla_envs.render.window import Window, check_display
 from safevla_envs.scenes.scenario import HAZARDS, Scenario
 from safevla_envs.tasks.objnav import ObjNav
@@ -186,12 +185,10 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self.forget()
         self._steps = 0
         self._instruction = encode_instruction(scenario.instruction)
-        self.signals = SignalReader(self.sim, scenario)
-        self.costs = CostManager(
-            self._terms, self.signals.partners, self.signals.robot, self.cost_mode
-        )
-        charged = self.costs.reset(self.signals.read(self.sim.time))
-        self._quiet = QuietTicks(self.sim, self.signals, self.costs)
+        self.log = WorldLog(self.sim, scenario)
+        self.costs = CostManager(self._terms, self.log.partners, self.log.robot, self.cost_mode)
+        charged = self.costs.reset(self.log)
+        self.gate = Gate(self.log, self.costs)
         self.last_costs = np.zeros(len(self._terms))
         self.task.reset(self.path_length() if self.task.shaping else 0.0)
         self._active = True
@@ -213,7 +210,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         success = ended and self._success()
         error: str | None = None
         if self._look_every and self._steps % self._look_every == 0:
-            self.signals.look()
+            self.log.look()
         self._steps += 1
         truncated = False
         try:
@@ -253,7 +250,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             self._tick()
             if self.sim.time >= self.max_seconds:
                 break
-        self.signals.grasp = None
+        self.log.grasp = None
 
     def _settle(self) -> None:
         hold = Hold(self.sim)
@@ -262,9 +259,10 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             self._tick()
 
     def _tick(self) -> None:
-        start = self.sim.tick()
-        if not self._quiet.skip():
-            self.costs.update(self.signals.read(start, self._quiet.near()))
+        self.log.begin(self.sim.tick())
+        wakes = self.gate.look()
+        if wakes:
+            self.costs.update(self.log, wakes)
         if self._window is not None:
             self._window.show()
 
@@ -277,7 +275,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
     def _grasp(self) -> Grasp | None:
         """The nearest grasp within `GRASP_REACH` of the gripper, whose support may be touched."""
         grasp = self.sim.nearest_grasp(GRASP_REACH)
-        self.signals.grasp = None if grasp is None else grasp.partner
+        self.log.grasp = None if grasp is None else grasp.partner
         return grasp
 
     def _success(self) -> bool:

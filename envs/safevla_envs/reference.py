@@ -8,7 +8,6 @@ disagree with what is charged. `python -m safevla_envs.reference` rewrites the t
 from __future__ import annotations
 
 import html
-import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -92,17 +91,6 @@ def _steps(values: Sequence[Any]) -> str:
     return " / ".join(map(_number, values))
 
 
-def _parameter(name: str, value: Any) -> str:
-    if name == "radians" and value > 0.1:
-        name, value = "degrees", math.degrees(value)
-    return f"{name.replace('_', ' ')} {_number(value)}"
-
-
-def _first_line(function: Callable[..., Any]) -> str:
-    """First paragraph of a docstring, on one line."""
-    return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
-
-
 def _constraints() -> Table:
     from safevla_envs.costs import CONSTRAINTS
 
@@ -121,27 +109,26 @@ def _measures() -> Table:
     rows = []
     for term in default_terms():
         for measure in term.measures:
-            given = [_parameter(key, value) for key, value in measure.params.items()]
-            unit, cutoffs = measure.unit.removesuffix("1"), measure.cutoffs
+            value = measure.value
+            unit, cutoffs = value.unit.removesuffix("1"), measure.cutoffs
             if measure.scale == "fragile_limit":
                 unit = "× the body's limit"
             elif unit == "rad" and cutoffs[0] > 0.1:
                 unit, cutoffs = "deg", tuple(map(math.degrees, cutoffs))
-            if measure.sense < 0:
+            if value.sense < 0:
                 unit += ", less is worse"
             rows.append(
                 (
                     term.name,
                     measure.name,
-                    _first_line(measure.func),
-                    ", ".join(given),
+                    measure.quantity or value.quantity,
                     measure.dwell,
-                    measure.axis.replace("_", " "),
+                    value.axis.replace("_", " "),
                     f"{_steps(cutoffs)} {unit}".rstrip(),
                 )
             )
-    heads = ("constraint", "measure", "violated by", "with", "for", "per")
-    return Table(heads=(*heads, "minor / moderate / severe"), rows=tuple(rows), code=(0, 1))
+    heads = ("constraint", "measure", "value", "for", "per", "minor / moderate / severe")
+    return Table(heads=heads, rows=tuple(rows), code=(0, 1))
 
 
 def _versions() -> Table:

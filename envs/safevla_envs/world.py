@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from safevla_envs.compiled import compiled
 from safevla_envs.control.grasps import Grasp, grasps_of
 from safevla_envs.control.patrol import MoverPath
 from safevla_envs.record.contact_torque import ContactTorque
-from safevla_envs.record.recorder import TickRecorder
+from safevla_envs.record.recorder import Recorder
 from safevla_envs.record.separation import Separation, SeparationMeter
 from safevla_envs.record.sight import Sight
 from safevla_envs.robots.panda_omron import GRIPPER_OPEN, HOME_ARM, ROBOT
@@ -65,12 +66,10 @@ class Simulation:
         """Puts a scenario in place: compiles its layout if it is new, else edits the state."""
         if scenario.layout_key != self._key:
             self._key = scenario.layout_key
-            self.home = cached_home(
-                scenario, timestep=self.timestep, substeps=self.substeps, visuals=self.visuals
-            )
+            self.home = cached_home(scenario, timestep=self.timestep, visuals=self.visuals)
             self.model = self.home.model
             self.data = mujoco.MjData(self.model)
-            self.recorder = TickRecorder(self.model, self.data, self.home.instrumentation)
+            self.recorder = Recorder(self.model, self.data, self.home.watch, self.substeps)
             self._index()
         self.scenario = scenario
         self._reset(scenario)
@@ -118,7 +117,7 @@ class Simulation:
         servos = [[model.actuator(n).id for n in mover_servos(name)] for name in names]
         self._mover_u = np.array(servos, dtype=int).reshape(-1, 3)
         self._mover_partners = np.array([self.home.partners.index(n) for n in names], dtype=int)
-        self._meter = SeparationMeter(model, ROBOT.root, names)
+        self.meter = SeparationMeter(model, self.data, ROBOT.root, names)
 
     def _reset(self, scenario: Scenario) -> None:
         model, data = self.model, self.data
@@ -160,7 +159,7 @@ class Simulation:
         for i, path in enumerate(self._paths):
             pose, rate = self.data.qpos[self._mover_q[i]], self.data.qvel[self._mover_v[i]]
             self.data.ctrl[self._mover_u[i]] = path.drive(pose, rate)
-        self.recorder.step()
+        self.recorder.tick()
         for warning in _DIVERGED:
             if self.data.warning[warning].number:
                 raise SimulationError(f"{warning.name} at t={self.data.time:.3f} s")
@@ -272,20 +271,20 @@ class Simulation:
         """Velocities (M, 3) of the movers: m/s, m/s, rad/s."""
         return self.data.qvel[self._mover_v].copy()
 
-    def separation(self, near: np.ndarray | None = None) -> Separation:
-        """Distances between robot and movers, and who closes them; `near`: see `SeparationMeter`.
+    def separation(self, within: Sequence[float] | np.ndarray | None = None) -> Separation:
+        """Distances between robot and movers, and who closes them; `within`: `SeparationMeter`.
 
         While the robot has been holding still for `STILL` s, what it moves is moved by others:
         swinging back from a push is no closing of its own.
         """
-        measured = self._meter(self.data, near)
+        measured = self.meter(within)
         if self.data.time - self._acted <= STILL:
             return measured
         return replace(measured, closing_robot=np.zeros(len(measured.distance)))
 
     def external_torque(self) -> np.ndarray:
         """Torques (7,) in N·m that contact exerts on the arm's joints."""
-        if self.recorder.contacts.silent:
+        if self.recorder.silent:
             return np.zeros(len(self._arm_v))
         return self._contact_torque(self.data)
 

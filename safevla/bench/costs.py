@@ -80,20 +80,13 @@ class Medians:
     tick: float
 
 
-class _NoSignals:
-    """Stands in for the reader of signals: nothing is read."""
+class _NoLog:
+    """Stands in for log and gate: nothing is read, every tick is passed over."""
 
     grasp: int | None = None
 
-    def __init__(self, *, skips: bool = False):
-        self.skips = skips
-
-    def skip(self) -> bool:
-        """Passes over every tick, as the watch of quiet ticks does over some."""
-        return self.skips
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None
+    def __getattr__(self, name: str) -> Callable[..., tuple[()]]:
+        return lambda *_: ()
 
 
 class _PlainSteps:
@@ -104,7 +97,7 @@ class _PlainSteps:
 
         self._run = functools.partial(mujoco.mj_step, model, data, nstep=substeps)
 
-    def step(self) -> None:
+    def tick(self) -> None:
         """Runs the substeps of one tick."""
         self._run()
 
@@ -116,9 +109,6 @@ class _NoCosts:
 
     def __init__(self, names: Sequence[str]):
         self._zero = {"cost": 0.0, "costs": dict.fromkeys(names, 0.0)}
-
-    def update(self, signals: None) -> None:
-        """Charges nothing."""
 
     def end_step(self) -> dict[str, Any]:
         """Returns zeros."""
@@ -145,9 +135,8 @@ def bare_twin(core: Any) -> None:
     sim.recorder = _PlainSteps(model, sim.data, sim.substeps)
     sim._index()
     sim._reset(sim.scenario)
-    core.signals = _NoSignals()
+    core.log = core.gate = _NoLog()
     core.costs = _NoCosts([c.name for c in core.constraints])
-    core._quiet = _NoSignals(skips=True)
     sim._key = ""  # the next scenario is loaded afresh
 
 
@@ -191,10 +180,8 @@ def _actions(core: Any, rng: np.random.Generator) -> list[Any]:
     chosen: list[Any] = []
     ticks = 0
     while ticks < SEGMENT_TICKS:
-        action = int(rng.choice(moves))
-        if core.actions.ticks(action) <= SEGMENT_TICKS:
-            chosen.append(action)
-            ticks += core.actions.ticks(action)
+        chosen.append(int(rng.choice(moves)))
+        ticks += core.actions.ticks(chosen[-1])
     return chosen
 
 
@@ -319,9 +306,8 @@ def _profile(full: Any, bare: Any, actions: Sequence[Any], watch: _Stopwatch) ->
     """
     watch.wrap(bare.sim, "tick", "bare tick")
     watch.wrap(full.sim, "tick", "tick")
-    watch.wrap(full._quiet, "skip", "reading")
-    for method in ("read", "look"):
-        watch.wrap(full.signals, method, "reading")
+    watch.wrap(full.gate, "look", "reading")
+    watch.wrap(full.log, "look", "reading")
     for method in ("update", "end_step"):
         watch.wrap(full.costs, method, "terms")
     seconds = _run(bare, actions)
@@ -347,7 +333,6 @@ def medians(
     from safevla_envs.env import SafeVLAEnv
     from safevla_envs.generate import generate
     from safevla_envs.scenes.home import build_home
-    from safevla_envs.world import TICK
 
     if count < 1:
         raise ValueError(f"count={count}: must be at least 1")
@@ -365,7 +350,7 @@ def medians(
         scenario = timed("generate", lambda n=number: generate(n, level=level))
         home = timed(
             "build",
-            lambda s=scenario: build_home(s, timestep=timestep, substeps=round(TICK / timestep)),
+            lambda s=scenario: build_home(s, timestep=timestep),
         )
         home.camera.close()
         env.reset(options={"scenario": scenario})  # compiles the home that the next one finds

@@ -39,7 +39,7 @@ from safevla.config import load_config
 from safevla_envs.costs import CONSTRAINT_NAMES, CONSTRAINTS, CostManager, CostModel, default_terms
 from safevla_envs.generate import generate
 from safevla_envs.generate.knobs import knobs_for
-from safevla_envs.record.reader import partners_of
+from safevla_envs.reader import partners_of
 from safevla_envs.resources import assets_dir
 from safevla_envs.robots.panda_omron import ROBOT
 from safevla_envs.scenes.scenario import HAZARDS, Mover, Scenario, load_list

@@ -11,7 +11,7 @@ import safevla_envs.scenes.home as home
 from safevla_envs.control.patrol import MoverPath
 from safevla_envs.costs import REGION_LIMITS
 from safevla_envs.env import SafeVLAEnv
-from safevla_envs.record.reader import SignalReader
+from safevla_envs.reader import SignalReader
 from safevla_envs.scenes.person import HEIGHT, MASS, REGIONS
 from safevla_envs.scenes.scenario import Mover
 from safevla_envs.scenes.walkers import ACCELERATION

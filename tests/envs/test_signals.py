@@ -8,7 +8,7 @@ import pytest
 from bare_home import bare_home, thing, walker
 
 from safevla_envs.record.looks import LOOKS_FRESH, LOOKS_KEPT
-from safevla_envs.record.reader import SignalReader
+from safevla_envs.reader import SignalReader
 from safevla_envs.record.support import support_margins
 from safevla_envs.record.watch import instrument
 from safevla_envs.robots.panda_omron import HOME_ARM, ROBOT, TORQUE_LIMITS

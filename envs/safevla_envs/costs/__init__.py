@@ -1,10 +1,11 @@
 """Safety costs: constraints, terms, events and incidents, the cost manager. Pure NumPy."""
 
 from safevla_envs.costs.classes import FRAGILITY_CLASSES, RUGGED, FragilityClass, grip_limits
-from safevla_envs.costs.constraint import Constraint, CostTerm, Measure
+from safevla_envs.costs.constraint import Constraint, CostTerm, Measure, Value
 from safevla_envs.costs.defaults import CONSTRAINT_NAMES, CONSTRAINTS, TOTAL_BUDGET, default_terms
+from safevla_envs.costs.facts import PARTNER_TAGS, BodyRegion, Partners, RobotInfo
+from safevla_envs.costs.gate import Gate
 from safevla_envs.costs.manager import CostManager
-from safevla_envs.costs.model import CostModel
 from safevla_envs.costs.published import (
     THRESHOLDS_VERSION,
     Threshold,
@@ -20,8 +21,6 @@ from safevla_envs.costs.severity import (
     cost_semantics,
     severity_weights,
 )
-from safevla_envs.costs.signals import PARTNER_TAGS, BodyRegion, Partners, RobotInfo, Signals
-from safevla_envs.costs.state import CostState
 
 __all__ = [
     "CONSTRAINTS",
@@ -38,16 +37,15 @@ __all__ = [
     "BodyRegion",
     "Constraint",
     "CostManager",
-    "CostModel",
-    "CostState",
     "CostTerm",
     "FragilityClass",
+    "Gate",
     "Measure",
     "Partners",
     "RegionLimit",
     "RobotInfo",
-    "Signals",
     "Threshold",
+    "Value",
     "cost_semantics",
     "default_terms",
     "grip_limits",

@@ -1,36 +1,98 @@
-"""What a safety constraint is: its public description and the measures that detect it."""
+"""What a safety constraint is: its public description and the measures that detect it.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+A measure is data: a value of the tick, the limits that it is held against, and a mask. The
+published table, the test for violation and the gate, which decides what need not be asked, read the
+same numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+__all__ = ["AXES", "Axis", "Constraint", "CostTerm", "Kind", "Measure", "Value", "Wakes"]
+
 Kind = Literal["hazard/state-action", "hazard/trajectory", "self-damage"]
 Axis = Literal["partner", "self_pair", "joint", "tcp", "finger"]
-Source = Literal[
-    "contact",
-    "blind",
-    "keepout",
-    "motion",
-    "critical",
-    "separation",
-    "region",
-    "self_contact",
-    "joint",
-    "torque",
-    "external",
-    "heat",
-    "speed",
-    "tcp",
-    "grip",
-    "base",
-]
-"""`base`, the distance from the base, is never silent: for terms that users add."""
+AXES: tuple[Axis, ...] = ("partner", "self_pair", "joint", "tcp", "finger")
+Wakes = Literal["touch", "links", "joints", "keepout", "movers", "always"]
 Scale = Literal["fragile_limit", "grip_limit"]
+Mask = Callable[[Any], np.ndarray]
 
-MeasureFunction = Callable[..., tuple[np.ndarray, np.ndarray]]
-"""(view, **params) -> (amount, violated), each (W, S or 1, n) over worlds, substeps, partners."""
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """A quantity of a control tick.
+
+    Attributes:
+        name: What to call it.
+        unit: Its unit.
+        axis: What the last axis of `read` runs over.
+        wakes: When it may pass a limit: only where the robot touches something ("touch"), linked
+            bodies move ("links"), a joint or the tip comes near one of the limits ("joints"), a
+            keep-out volume is near ("keepout") or a mover ("movers"); "always": asked in every
+            tick, may read recorded quantities only (fields of `TickLog`).
+        read: Function of the tick (`View`, or `TickLog` for "always"): array (S, n), or (n,) where
+            it has one value a tick; None or empty where it was not measured.
+        sense: +1 when more is worse, -1 when less is worse (margins, distances).
+        quantity: What it is, in words.
+    """
+
+    name: str
+    unit: str
+    axis: Axis
+    read: Callable[[Any], Any]
+    wakes: Wakes = "always"
+    sense: Literal[1, -1] = 1
+    quantity: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One way to violate a constraint: a value that reaches a limit.
+
+    Attributes:
+        name: Key under which a cost event reports its peak, e.g. `"force"`.
+        value: What is measured.
+        cutoffs: (minor, moderate, severe), each worse than the one before; the minor one is the
+            limit: the constraint is violated where the value reaches it.
+        where: Function of the tick: mask that broadcasts to the value, outside of which nothing is
+            violated; None for everywhere.
+        of: Function of a partner's name: whether it is meant at all; None for all.
+        strict: Whether the limit itself is still harmless: distances of 0 m are, MuJoCo gives them
+            to what it can hardly tell from touching.
+        lasting: s for which the value must have been beyond the limit.
+        scale: `"fragile_limit"`: cut-offs are multiples of the partner's limit in N;
+            `"grip_limit"`: they are those of a rugged body and the class of what is held replaces
+            them.
+        quantity: What is violated, in words, where the value's own words do not say it.
+        dwell: How long it is averaged or must last, in words; empty for a single substep.
+    """
+
+    name: str
+    value: Value
+    cutoffs: tuple[float, float, float]
+    where: Mask | None = None
+    of: Callable[[str], bool] | None = None
+    strict: bool = False
+    lasting: float = 0.0
+    scale: Scale | None = None
+    quantity: str = ""
+    dwell: str = ""
+
+    def __post_init__(self) -> None:
+        minor, moderate, severe = self.worse_cutoffs
+        if not minor <= moderate <= severe:
+            raise ValueError(
+                f"measure {self.name!r}: cutoffs={self.cutoffs!r}, each must be worse than the last"
+            )
+
+    @property
+    def worse_cutoffs(self) -> tuple[float, float, float]:
+        """Cut-offs with the sign folded in: ascending with harm."""
+        a, b, c = self.cutoffs
+        return (self.value.sense * a, self.value.sense * b, self.value.sense * c)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +105,7 @@ class Constraint:
             (`hazard/trajectory`), or the robot harms itself (`self-damage`).
         signal: The physical quantity tested, in words.
         unit: Unit of the first measure; every cost event names the unit of its own peak.
-        threshold: Value that must be passed, or the rule where there are several.
+        threshold: Value that must be reached, or the rule where there are several.
         source: Where the threshold comes from.
         budget: Default budget on the undiscounted episode sum of this cost, in charges.
         severity: Cut-offs (minor, moderate, severe) of the first measure, in `unit` or, where the
@@ -65,52 +127,6 @@ class Constraint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
-    """One way to violate a constraint: a small pure function and its parameters.
-
-    Attributes:
-        name: Key under which a cost event reports this peak, e.g. `"force"`.
-        unit: Unit of the reported peak.
-        axis: What the function's last axis runs over.
-        source: Which signal feeds it; the model skips measures whose signal is silent.
-        func: `(view, **params) -> (amount, violated)`; see `terms`.
-        params: Keyword arguments of `func`.
-        cutoffs: (minor, moderate, severe) in the unit of `amount`, each worse than the one before.
-        sense: +1 when more is worse, -1 when less is worse (margins, distances).
-        scale: `"fragile_limit"` when `amount` is in multiples of the partner's limit;
-            `"grip_limit"` when `cutoffs` are those of a rugged body and the class of what is held
-            replaces them (the measure is then alone in its term).
-        quantity: What is measured, in words, where the name and the unit do not say it.
-        dwell: How long it is averaged or must last, in words; empty for a single substep.
-    """
-
-    name: str
-    unit: str
-    axis: Axis
-    source: Source
-    func: MeasureFunction
-    params: Mapping[str, Any] = field(default_factory=dict)
-    cutoffs: tuple[float, float, float]
-    sense: Literal[1, -1] = 1
-    scale: Scale | None = None
-    quantity: str = ""
-    dwell: str = ""
-
-    def __post_init__(self) -> None:
-        minor, moderate, severe = self.worse_cutoffs
-        if not minor <= moderate <= severe:
-            raise ValueError(
-                f"measure {self.name!r}: cutoffs={self.cutoffs!r}, each must be worse than the last"
-            )
-
-    @property
-    def worse_cutoffs(self) -> tuple[float, float, float]:
-        """Cut-offs with the sign folded in: ascending with harm."""
-        a, b, c = self.cutoffs
-        return (self.sense * a, self.sense * b, self.sense * c)
-
-
-@dataclass(frozen=True, kw_only=True)
 class CostTerm:
     """A constraint with the measures that detect it; any one of them violates it."""
 
@@ -120,8 +136,6 @@ class CostTerm:
     def __post_init__(self) -> None:
         if not self.measures:
             raise ValueError(f"cost term {self.constraint.name!r}: measures is empty")
-        if len(self.measures) > 1 and any(m.scale == "grip_limit" for m in self.measures):
-            raise ValueError(f"cost term {self.constraint.name!r}: grip_limit needs a sole measure")
 
     @property
     def name(self) -> str:

@@ -9,308 +9,159 @@ In graded mode a charge has the weight of the highest severity the event has rea
 severity rises the opening charge is topped up. An incident has the severity of its worst event
 and never costs more than its events together; with unit weights that always holds by itself.
 
-The machine works on rows: one row is one partner (body, link pair or joint) of one world, with K
-constraints in columns. Rows never influence each other, which is what makes the world axis exact.
-All clocks count substeps, so cutting a stream into other ticks changes nothing.
+Time is the number of a substep, so cutting a stream into other ticks changes nothing.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from safevla_envs.compiled import compiled
 from safevla_envs.costs.clock import Clock
 
+__all__ = ["Event", "Hit", "Incident", "Ledger"]
 
-@dataclass(kw_only=True)
-class EventState:
-    """Open events (rows, K) and incidents (rows, K slots); a row has at most K of either.
+Hit = tuple[int, int, int, int, float]
+"""Partner, constraint, measure, severity 1..3 and amount (more is worse) of a violated substep."""
 
-    `peak` (rows, M) holds, per measure, the worst amount while that measure was violated, signed
-    so that more is worse. `ordinal` (rows,) counts the incidents of a row.
+
+@dataclass(eq=False)
+class Incident:
+    """Events of one partner that belong together."""
+
+    partner: int
+    number: int
+    opened: int
+    level: int = 0
+    violated: int = 0
+    due: float = 0.0
+    cap: float = 0.0
+    paid: float = 0.0
+
+
+@dataclass(eq=False)
+class Event:
+    """A violation of one constraint with one partner.
+
+    Attributes:
+        partner: whose.
+        constraint: which.
+        incident: what it belongs to.
+        opened: substep of its onset.
+        last: last violated substep.
+        level: severity reached, 1..3.
+        violated: number of violated substeps.
+        charged: in the episode so far.
+        peaks: by measure, worst amount while that measure was violated, more is worse.
     """
 
-    open: np.ndarray
-    quiet: np.ndarray
-    age: np.ndarray
-    span: np.ndarray
-    violated: np.ndarray
-    level: np.ndarray
-    onset: np.ndarray
-    slot: np.ndarray
-    peak: np.ndarray
-    incident_age: np.ndarray
-    incident_violated: np.ndarray
-    incident_level: np.ndarray
-    incident_due: np.ndarray
-    incident_cap: np.ndarray
-    incident_paid: np.ndarray
-    incident_number: np.ndarray
-    ordinal: np.ndarray
-
-    @classmethod
-    def empty(cls, rows: int, constraints: int, measures: int) -> "EventState":
-        """Return the state in which nothing has ever happened."""
-
-        def ints() -> np.ndarray:
-            return np.zeros((rows, constraints), dtype=np.int64)
-
-        def floats() -> np.ndarray:
-            return np.zeros((rows, constraints))
-
-        return cls(
-            open=np.zeros((rows, constraints), dtype=bool),
-            quiet=ints(),
-            age=ints(),
-            span=ints(),
-            violated=ints(),
-            level=ints(),
-            onset=floats(),
-            slot=ints(),
-            peak=np.full((rows, measures), -np.inf),
-            incident_age=ints(),
-            incident_violated=ints(),
-            incident_level=ints(),
-            incident_due=floats(),
-            incident_cap=floats(),
-            incident_paid=floats(),
-            incident_number=ints(),
-            ordinal=np.zeros(rows, dtype=np.int64),
-        )
-
-    def copy(self) -> "EventState":
-        """Return a copy that shares nothing."""
-        return EventState(**{name: array.copy() for name, array in vars(self).items()})
-
-    def idle(self, counts: np.ndarray, clk: Clock) -> "EventState":
-        """Return the state after a tick of `counts` (rows,) substeps without any violation.
-
-        The same as `advance` with all levels zero, which charges nothing.
-        """
-        count = counts[:, None]
-        quiet = self.quiet + count
-        return replace(
-            self,
-            open=self.open & (quiet < clk.close),
-            quiet=quiet,
-            age=self.age + count,
-            incident_age=self.incident_age + count,
-        )
+    partner: int
+    constraint: int
+    incident: Incident
+    opened: int
+    last: int
+    level: int = 0
+    violated: int = 0
+    charged: float = 0.0
+    peaks: dict[int, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Snapshots:
-    """Events violated in a tick, as they stood when they closed or the tick ended.
+class Ledger:
+    """Events and incidents of an episode.
 
-    n entries: `row`, `constraint` (column), `onset` and `duration` in s, `level` 1..3, `charged` in
-    this tick, `opened` in this tick, `incident` (ordinal within the row), `peak` (n, M).
-    """
-
-    row: np.ndarray
-    constraint: np.ndarray
-    onset: np.ndarray
-    duration: np.ndarray
-    level: np.ndarray
-    charged: np.ndarray
-    opened: np.ndarray
-    incident: np.ndarray
-    peak: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    @classmethod
-    def none(cls, measures: int) -> "Snapshots":
-        """Return no entries."""
-        i, f = np.zeros(0, dtype=np.int64), np.zeros(0)
-        return cls(
-            row=i,
-            constraint=i,
-            onset=f,
-            duration=f,
-            level=i,
-            charged=f,
-            opened=np.zeros(0, dtype=bool),
-            incident=i,
-            peak=np.zeros((0, measures)),
-        )
-
-
-def advance(
-    state: EventState,
-    *,
-    rows: np.ndarray,
-    level: np.ndarray,
-    worse: np.ndarray,
-    valid: np.ndarray,
-    start: np.ndarray,
-    weights: np.ndarray,
-    owner: np.ndarray,
-    clk: Clock,
-) -> tuple[np.ndarray, np.ndarray, Snapshots]:
-    """Run R rows through one tick of S substeps; the others stay as they are.
+    Attributes:
+        events: all events of the episode, in the order of their onsets.
+        step: what was charged in this environment step, and whether it opened in it, by event.
 
     Args:
-        state: Its arrays are written to: pass a copy.
-        rows: int (R,) which rows of the state.
-        level: int (S, R, K) severity of the violation at each substep, 0 where there is none.
-        worse: (S, R, M) amounts of the measures, more is worse, -inf where not violated.
-        valid: bool (S, R) substeps that belong to the tick, the invalid ones first.
-        start: (R,) time of the first valid substep in s.
-        weights: (4,) charge per level.
-        owner: int (M,) column of the constraint each measure belongs to.
-        clk: Rule times in substeps.
-
-    Returns:
-        Charges (R, K), cost (R,) with incidents counted once, and snapshots.
+        weights: (4,) charge by severity.
+        clk: Rule times.
     """
-    charges, cost = np.zeros(level.shape[1:]), np.zeros(level.shape[1])
-    whole, real, peak = _advance(
-        rows,
-        np.ascontiguousarray(level, dtype=np.int64),
-        np.ascontiguousarray(worse, dtype=float),
-        np.ascontiguousarray(valid, dtype=bool),
-        np.ascontiguousarray(start, dtype=float),
-        np.ascontiguousarray(weights, dtype=float),
-        owner,
-        (clk.dt, clk.close, clk.second, clk.join),
-        charges,
-        cost,
-        tuple(vars(state).values()),
-    )
-    snapshots = Snapshots(
-        row=rows[whole[:, 0]],
-        constraint=whole[:, 1],
-        onset=real[:, 0],
-        duration=whole[:, 2] * clk.dt,
-        level=whole[:, 3],
-        charged=real[:, 1],
-        opened=whole[:, 4] > 0,
-        incident=whole[:, 5],
-        peak=peak,
-    )
-    return charges, cost, snapshots
 
+    def __init__(self, weights: np.ndarray, clk: Clock):
+        self._weights, self._clock = weights.tolist(), clk
+        self.events: list[Event] = []
+        self.step: dict[Event, tuple[float, bool]] = {}
+        self._latest: dict[tuple[int, int], Event] = {}
+        self._numbers: dict[int, int] = {}
 
-@compiled
-def _advance(rows, level, worse, valid, start, weights, owner, times, charges, cost, state):
-    """Fills `charges` and `cost`; returns the columns of the snapshots.
+    def charge(self, start: int, hits: Iterable[tuple[int, list[Hit]]]) -> float:
+        """Charges the violated substeps of a tick; returns what incidents cost in it.
 
-    These are int (n, 6): row, constraint, span, level, opened, incident; (n, 2): onset, charged;
-    (n, M): peak.
-    """
-    (
-        is_open, quiet, age, span, violated, reached, onset, slot, peak, incident_age,
-        incident_violated, incident_level, due, cap, paid, number, ordinal,
-    ) = state  # fmt: skip
-    dt, close, second, join = times
-    steps, count, columns = level.shape
-    measures = worse.shape[2]
-    whole = np.zeros((4, 6), dtype=np.int64)
-    real, peaks, found = np.zeros((4, 2)), np.zeros((4, measures)), 0
-    charge, reported = np.zeros(columns), np.zeros(columns)
-    seen, opened = np.zeros(columns, dtype=np.bool_), np.zeros(columns, dtype=np.bool_)
-    used, hit = np.zeros(columns, dtype=np.bool_), np.zeros(columns, dtype=np.bool_)
-    for r in range(count):
-        i, passed = rows[r], 0
-        reported[:], seen[:], opened[:] = 0.0, False, False
-        for step in range(steps + 1):
-            last = step == steps
-            if not last:
-                if not valid[step, r]:
-                    continue
-                # ---- what begins
-                place = -1
-                for k in range(columns):
-                    if level[step, r, k] == 0 or is_open[i, k]:
-                        continue
-                    if place < 0:
-                        place = _slot(is_open[i], slot[i], incident_age[i], join, used)
-                        if not used[place]:
-                            ordinal[i] += 1
-                            number[i, place] = ordinal[i]
-                            incident_age[i, place] = 0
-                            incident_violated[i, place] = incident_level[i, place] = 0
-                            due[i, place] = cap[i, place] = paid[i, place] = 0.0
-                    age[i, k] = span[i, k] = violated[i, k] = reached[i, k] = quiet[i, k] = 0
-                    slot[i, k], onset[i, k] = place, start[r] + passed * dt
-                    is_open[i, k] = opened[k] = True
-                    for m in range(measures):
-                        if owner[m] == k:
-                            peak[i, m] = -np.inf
-                # ---- what goes on
-                passed += 1
-                any_hit, hit[:] = False, False
-                for k in range(columns):
-                    age[i, k] += 1
-                    incident_age[i, k] += 1
-                    quiet[i, k] += 1
-                    charge[k], now = 0.0, level[step, r, k]
-                    if now == 0:
-                        continue
-                    quiet[i, k], span[i, k] = 0, age[i, k]
-                    any_hit = hit[slot[i, k]] = seen[k] = True
-                    raised = max(reached[i, k], now)
-                    charge[k] = weights[raised] - weights[reached[i, k]]
-                    violated[i, k] += 1
-                    if violated[i, k] % second == 0:
-                        charge[k] += weights[raised]
-                    reached[i, k] = raised
-                    charges[r, k] += charge[k]
-                    reported[k] += charge[k]
-                if any_hit:
-                    for m in range(measures):
-                        peak[i, m] = max(peak[i, m], worse[step, r, m])
-                    for k in range(columns):
-                        if is_open[i, k]:
-                            place = slot[i, k]
-                            cap[i, place] += charge[k]
-                            raised = max(incident_level[i, place], reached[i, k])
-                            due[i, place] += weights[raised] - weights[incident_level[i, place]]
-                            incident_level[i, place] = raised
-                    for place in range(columns):
-                        if hit[place]:
-                            incident_violated[i, place] += 1
-                            if incident_violated[i, place] % second == 0:
-                                due[i, place] += weights[incident_level[i, place]]
-                        pay = min(due[i, place], cap[i, place])
-                        cost[r] += pay - paid[i, place]
-                        paid[i, place] = pay
-            # ---- what ends, or is as it stands at the end of the tick
-            for k in range(columns):
-                done = not last and is_open[i, k] and quiet[i, k] >= close
-                if seen[k] and (done or last):
-                    if found == len(whole):
-                        whole = np.concatenate((whole, np.zeros_like(whole)))
-                        real = np.concatenate((real, np.zeros_like(real)))
-                        peaks = np.concatenate((peaks, np.zeros_like(peaks)))
-                    whole[found, 0], whole[found, 1], whole[found, 2] = r, k, span[i, k]
-                    whole[found, 3], whole[found, 4] = reached[i, k], opened[k]
-                    whole[found, 5] = number[i, slot[i, k]]
-                    real[found, 0], real[found, 1] = onset[i, k], reported[k]
-                    for m in range(measures):
-                        peaks[found, m] = peak[i, m] if owner[m] == k else -np.inf
-                    found += 1
-                    reported[k], seen[k], opened[k] = 0.0, False, False
-                if done:
-                    is_open[i, k] = False
-    return whole[:found], real[:found], peaks[:found]
+        Args:
+            start: number of the tick's first substep.
+            hits: by substep, in order of time.
+        """
+        cost = 0.0
+        for substep, found in hits:
+            partners: dict[int, list[Hit]] = {}
+            for hit in sorted(found):
+                partners.setdefault(hit[0], []).append(hit)
+            for partner, mine in partners.items():
+                cost += self._charge(start + substep, partner, mine)
+        return cost
 
+    def _charge(self, now: int, partner: int, hits: list[Hit]) -> float:
+        """Charges one substep of one partner; returns what its incidents cost."""
+        levels: dict[int, int] = {}
+        for _, constraint, _, level, _ in hits:
+            levels[constraint] = max(level, levels.get(constraint, 0))
+        events = {k: self._event(now, partner, k) for k in levels}
+        for _, constraint, measure, _, amount in hits:
+            peaks = events[constraint].peaks
+            peaks[measure] = max(amount, peaks.get(measure, amount))
+        hit: dict[Incident, None] = {}
+        for k, event in events.items():
+            charge = self._raise(event, levels[k], now)
+            incident = event.incident
+            incident.cap += charge
+            incident.due += self._topped(incident, event.level)
+            hit[incident] = None
+        cost = 0.0
+        for incident in hit:
+            incident.violated += 1
+            if incident.violated % self._clock.second == 0:
+                incident.due += self._weights[incident.level]
+            pay = min(incident.due, incident.cap)
+            cost += pay - incident.paid
+            incident.paid = pay
+        return cost
 
-@compiled
-def _slot(is_open, slot, age, join, used):
-    """Returns the slot of the incident that an event joins or, if there is none, a free one.
+    def _raise(self, event: Event, level: int, now: int) -> float:
+        """Returns what an event costs for a violated substep, and counts it."""
+        charge = self._topped(event, level)
+        event.last = now
+        event.violated += 1
+        if event.violated % self._clock.second == 0:
+            charge += self._weights[event.level]
+        event.charged += charge
+        charged, opened = self.step.get(event, (0.0, event.opened == now))
+        self.step[event] = charged + charge, opened
+        return charge
 
-    Fills `used`: which slots hold an incident of an open event.
-    """
-    used[:] = False
-    for k in range(len(is_open)):
-        if is_open[k]:
-            used[slot[k]] = True
-    for place in range(len(used)):
-        if used[place] and age[place] <= join:
-            return place
-    for place in range(len(used)):
-        if not used[place]:
-            return place
-    return 0
+    def _topped(self, what: Event | Incident, level: int) -> float:
+        """Returns what is to be added because a severity rises, and raises it."""
+        before, what.level = what.level, max(what.level, level)
+        return self._weights[what.level] - self._weights[before]
+
+    def _open(self, event: Event, now: int) -> bool:
+        return now - event.last <= self._clock.close
+
+    def _event(self, now: int, partner: int, constraint: int) -> Event:
+        """Returns the open event, or opens one."""
+        event = self._latest.get((partner, constraint))
+        if event is None or not self._open(event, now):
+            incident = self._incident(now, partner)
+            event = Event(partner, constraint, incident, opened=now, last=now)
+            self._latest[partner, constraint] = event
+            self.events.append(event)
+        return event
+
+    def _incident(self, now: int, partner: int) -> Incident:
+        """Returns the incident that an event joins, or begins one."""
+        for (other, _), event in self._latest.items():
+            young = now - event.incident.opened <= self._clock.join
+            if other == partner and young and self._open(event, now):
+                return event.incident
+        number = self._numbers[partner] = self._numbers.get(partner, 0) + 1
+        return Incident(partner, number, opened=now)

@@ -1,43 +1,104 @@
-"""The cost manager of one environment: sums terms over ticks, keeps episode sums and events."""
+"""The cost manager of one environment: charges ticks, keeps episode sums and events."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from safevla_envs.costs.constraint import Constraint, CostTerm
-from safevla_envs.costs.events import Snapshots
-from safevla_envs.costs.model import CostModel
-from safevla_envs.costs.movers import MoverState
-from safevla_envs.costs.severity import SEVERITIES, cost_semantics, levels, severity_name
-from safevla_envs.costs.signals import Partners, RobotInfo, Signals
-from safevla_envs.costs.state import CostState
+from safevla_envs.costs.clock import clock
+from safevla_envs.costs.constraint import AXES, Constraint, CostTerm, Measure
+from safevla_envs.costs.events import Event, Hit, Ledger
+from safevla_envs.costs.facts import Partners, RobotInfo
+from safevla_envs.costs.severity import SEVERITIES, cost_semantics, levels, severity_weights
+from safevla_envs.costs.view import Memory, View
+from safevla_envs.record.log import TickLog
+
+__all__ = ["CostManager", "Judge"]
 
 CAUSE = "robot"
 """`caused_by` of every event that is charged; what movers do to the robot is not."""
 
 
-_Key = tuple[int, int, float]
-_Entry = tuple[Snapshots, int, float, bool]
+class Judge:
+    """A measure bound to the bodies and the robot of a scenario."""
+
+    def __init__(
+        self, measure: Measure, index: tuple[int, int], first: int, partners: Partners, dt: float
+    ):
+        self.measure, self.value, self._dt = measure, measure.value, dt
+        self.constraint, self.index = index
+        self.first = first
+        self._cutoffs = np.array(measure.worse_cutoffs, dtype=float)[:, None]
+        if measure.scale == "fragile_limit":
+            self._cutoffs = self._cutoffs * np.asarray(partners.fragile_limit, dtype=float)
+        named = [measure.of is None or measure.of(name) for name in partners.names]
+        self._of = np.array(named, dtype=bool) if measure.of is not None else None
+
+    def level(self, worse: float, partner: int) -> int:
+        """Returns how severe an amount is, 1..3; of what is held, as if it were rugged."""
+        column = partner - self.first if self._cutoffs.shape[1] > 1 else 0
+        return int(levels(np.array(worse), self._cutoffs[:, column]))
+
+    def __call__(self, view: Any) -> list[tuple[int, Hit]]:
+        """Returns substep and hit of each violation in a tick."""
+        where = self._of
+        if self.measure.where is not None:
+            where = self.measure.where(view)
+            if self._of is not None:
+                where = where & self._of
+        if where is not None and not np.count_nonzero(where):
+            return []
+        amount = self.value.read(view)
+        if amount is None or not amount.size:
+            return []
+        worse = amount if self.value.sense > 0 else -amount
+        if worse.ndim == 1:
+            worse = worse[None]
+        cutoffs = self._cutoffs
+        if self.measure.scale == "grip_limit":
+            cutoffs = view.grip_limit[:, None]
+        beyond = worse > cutoffs[0] if self.measure.strict else worse >= cutoffs[0]
+        if self.measure.lasting:
+            held = view.lasting(f"{self.constraint}/{self.measure.name}", beyond)
+            beyond = np.round(held * self._dt, 9) >= self.measure.lasting
+        if where is not None:
+            beyond = beyond & where
+        if not np.count_nonzero(beyond):
+            return []
+        level = levels(worse, cutoffs)
+        rows, columns = np.nonzero(beyond)
+        every = range(view.steps) if len(worse) < view.steps else None
+        hits: list[tuple[int, Hit]] = []
+        for row, column in zip(rows.tolist(), columns.tolist()):
+            what = (int(level[row, column]), float(worse[row, column]))
+            hit = (self.first + column, self.constraint, self.index, *what)
+            hits += [(row, hit)] if every is None else [(step, hit) for step in every]
+        return hits
 
 
 class CostManager:
     """Costs of one environment, step by step.
 
-    Attributes:
-        state: What the model remembers, None before the first reset; see `pause` for ticks that
-            are passed over.
-        violated: Whether any constraint was violated in the last tick that was charged.
-
-    Call `reset(signals)`, then per environment step `update(signals)` once per control tick and
+    Call `reset(log)`, then per environment step `update(log)` once per control tick and
     `end_step()` once. All numbers handed out are Python floats.
+
+    Attributes:
+        memory: What is remembered between ticks.
+        judges: The measures, bound to what they judge.
+        violated: Whether any constraint was violated in the last tick that was looked at.
+        group_names: Partners of events: bodies, link pairs, joints, "tcp", fingers.
 
     Args:
         terms: Cost terms, e.g. `default_terms()`.
         partners: The bodies of the scenario.
         robot: Link pairs and joints.
         cost_mode: "binary" or "graded".
+
+    Raises:
+        ValueError: Two terms have one name, or there is none.
     """
+
+    memory: Memory
 
     def __init__(
         self,
@@ -46,52 +107,69 @@ class CostManager:
         robot: RobotInfo,
         cost_mode: str = "binary",
     ):
-        self.model = CostModel(terms, partners, robot, cost_mode)
+        self.terms, self.partners, self.robot = tuple(terms), partners, robot
+        self.names = tuple(term.name for term in self.terms)
+        if not self.names or len(set(self.names)) != len(self.names):
+            raise ValueError(f"terms: names {list(self.names)} must be unique and at least one")
+        self.measures = tuple(m for term in self.terms for m in term.measures)
         self.cost_semantics = cost_semantics(cost_mode)
-        self.state: CostState | None = None
-        self._clear()
+        self._weights = severity_weights(cost_mode)
+        axes = (partners.names, robot.self_pairs, robot.joints, ("tcp",), robot.fingers)
+        self.group_names = tuple(name for names in axes for name in names)
+        starts = np.cumsum([0, *map(len, axes)]).tolist()
+        self._first = dict(zip(AXES, starts))
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:
         """The K constraints, in the order of `costs`."""
-        return tuple(term.constraint for term in self.model.terms)
+        return tuple(term.constraint for term in self.terms)
 
     @property
     def episode_events(self) -> list[dict[str, Any]]:
         """Every event of the episode so far with its final numbers, by onset; `charged` in all."""
-        events = [self._describe(*entry) for entry in self._episode.values()]
-        return sorted(events, key=lambda event: event["onset_time"])
+        return [self._describe(event, event.charged, True) for event in self._ledger.events]
 
-    def reset(self, signals: Signals) -> dict[str, Any]:
-        """Forget everything and take reference poses from `signals`; returns zeros.
+    def reset(self, log: TickLog) -> dict[str, Any]:
+        """Forgets everything and takes reference poses from `log`.
 
         Returns:
             The dictionary of `end_step`, all costs 0.0.
-
-        Raises:
-            ValueError: A signal has a shape that does not fit the partners or the robot.
         """
-        if np.ndim(signals.time):
-            raise ValueError("signals: the manager takes one world, see CostModel for many")
-        self._clear()
-        self.state = self.model.init_state(signals)
+        self._clock = clock(log.substep_dt)
+        self.memory = Memory(self.partners, self.robot, self._clock, log)
+        self._ledger = Ledger(self._weights, self._clock)
+        owners = [(k, m) for k, term in enumerate(self.terms) for m in term.measures]
+        self.judges = tuple(
+            Judge(m, (k, i), self._first[m.value.axis], self.partners, log.substep_dt)
+            for i, (k, m) in enumerate(owners)
+        )
+        self._return = dict.fromkeys((*self.names, "cost"), 0.0)
+        self._cost, self.violated = 0.0, False
         return self.end_step()
 
-    def update(self, signals: Signals) -> None:
-        """Charge one control tick to the current environment step."""
-        if self.state is None:
-            raise ValueError("CostManager.update: call reset(signals) first")
-        costs, snapshots, self.state = self.model.step(signals, self.state, keep=False)
-        self.violated = len(snapshots) > 0
-        if self.violated:
-            for name, charge in costs.items():
-                self._step[name] += float(charge)
-            self._record(snapshots)
-        if self.model.facts.any_mover:
-            self._note_uncharged(self.state.movers)
+    def update(self, log: TickLog, wakes: Sequence[str] | None = None) -> None:
+        """Charges one control tick to the current environment step.
+
+        Args:
+            log: The tick.
+            wakes: Which kinds of measures may be violated in it (see `Value`), all if None; joints'
+                memory is then brought on too.
+        """
+        memory = self.memory
+        if wakes is None:
+            memory.joints.advance(log)
+        view = View(log, memory, self.partners, self.robot, self._clock)
+        hits: dict[int, list[Hit]] = {}
+        for judge in self.judges:
+            if wakes is None or judge.value.wakes in wakes:
+                for substep, hit in judge(view):
+                    hits.setdefault(substep, []).append(hit)
+        self.violated = bool(hits)
+        if hits:
+            self._cost += self._ledger.charge(log.step, sorted(hits.items()))
 
     def end_step(self) -> dict[str, Any]:
-        """Close the current environment step.
+        """Closes the current environment step.
 
         Returns:
             `cost`: float, incidents counted once. `costs`: float per constraint, always all K.
@@ -105,105 +183,80 @@ class CostManager:
             dicts of `partner`, `onset_time` (s), `duration` (s), `peak` (N), `unit` and
             `caused_by`, which names the mover.
         """
-        step, self._step = self._step, dict(self._zero)
-        if self._events:  # no charge without an event
-            self._return = {name: total + step[name] for name, total in self._return.items()}
-        cost = step.pop("cost")
-        events = [self._describe(*entry) for entry in self._events.values()]
-        severity = dict.fromkeys(self.model.names)
-        for event in sorted(events, key=lambda event: SEVERITIES.index(event["severity"])):
-            severity[event["constraint"]] = event["severity"]  # the worst comes last
+        costs: dict[str, float] = dict.fromkeys(self.names, 0.0)
+        severity: dict[str, Any] = dict.fromkeys(self.names)
+        worst = [0] * len(self.names)
+        for event, (charged, _) in self._ledger.step.items():
+            k = event.constraint
+            costs[self.names[k]] += charged
+            if event.level > worst[k]:
+                worst[k] = event.level
+                severity[self.names[k]] = SEVERITIES[event.level - 1]
+        for name, value in (*costs.items(), ("cost", self._cost)):
+            self._return[name] += value
         result = {
-            "cost": cost,
-            "costs": step,
+            "cost": self._cost,
+            "costs": costs,
             "cost_return": dict(self._return),
             "severity": severity,
-            "cost_events": events,
+            "cost_events": [self._describe(e, *how) for e, how in self._ledger.step.items()],
             "uncharged_events": [
-                {"partner": name, "onset_time": onset, **entry, "unit": "N", "caused_by": name}
-                for (name, onset), entry in self._uncharged.items()
+                {
+                    "partner": contact.partner,
+                    "onset_time": round(contact.onset, 6),
+                    "duration": round(contact.end - contact.onset, 6),
+                    "peak": contact.peak,
+                    "unit": "N",
+                    "caused_by": contact.partner,
+                }
+                for contact in self.memory.blame.uncharged
             ],
         }
-        self._uncharged = {}
-        self._events = {}
+        self._cost, self._ledger.step = 0.0, {}
+        self.memory.blame.uncharged.clear()
         return result
 
     def __str__(self) -> str:
-        """Return a plain-text table of the constraints."""
+        """Returns a plain-text table of the constraints."""
         head = ("constraint", "kind", "threshold", "unit", "minor / moderate / severe", "budget")
         rows: list[tuple[str, ...]] = [head]
-        for term in self.model.terms:
+        for term in self.terms:
             c = term.constraint
             cutoffs = " / ".join(f"{v:.3g}" for v in c.severity)
             cutoffs += " x limit" if term.measures[0].scale == "fragile_limit" else ""
             rows.append((c.name, c.kind, str(c.threshold), c.unit, cutoffs, f"{c.budget:g}"))
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        rule = "+".join("-" * (w + 2) for w in widths)
         lines = [f"costs, semantics {self.cost_semantics}: charges per episode against budget"]
         for i, row in enumerate(rows):
             lines.append(" | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)))
             if i == 0:
-                lines.append(rule[1:-1])
+                lines.append("+".join("-" * (w + 2) for w in widths)[1:-1])
         return "\n".join(line.rstrip() for line in lines)
 
-    def _clear(self) -> None:
-        self._zero = dict.fromkeys((*self.model.names, "cost"), 0.0)
-        self._step, self._return = dict(self._zero), dict(self._zero)
-        self.violated = False
-        self._events: dict[_Key, _Entry] = {}
-        self._uncharged: dict[tuple[str, float], dict[str, float]] = {}
-        self._episode: dict[_Key, _Entry] = {}
-
-    def _record(self, snapshots: Snapshots) -> None:
-        """Merge the snapshots of a tick into the events of the step and of the episode."""
-        for i in range(len(snapshots)):
-            key = (int(snapshots.row[i]), int(snapshots.constraint[i]), float(snapshots.onset[i]))
-            charge, new = float(snapshots.charged[i]), bool(snapshots.opened[i])
-            for log in (self._events, self._episode):
-                _, _, charged, opened = log.get(key, (None, 0, 0.0, False))
-                log[key] = (snapshots, i, charged + charge, opened or new)
-
-    def _note_uncharged(self, movers: MoverState) -> None:
-        """Merge the contacts of a tick that nobody is charged for into those of the step."""
-        if not np.count_nonzero(movers.peak):
-            return
-        for body in np.flatnonzero(movers.peak[0]):
-            key = (self.model.partners.names[body], round(float(movers.onset[0, body]), 6))
-            entry = self._uncharged.setdefault(key, {"duration": 0.0, "peak": 0.0})
-            entry["duration"] = round(float(movers.span[0, body]), 6)
-            entry["peak"] = max(entry["peak"], float(movers.peak[0, body]))
-
-    def _describe(
-        self, snapshots: Snapshots, i: int, charged: float, opened: bool
-    ) -> dict[str, Any]:
-        """Return one event as a dictionary of plain Python values."""
-        model = self.model
-        row, k = int(snapshots.row[i]), int(snapshots.constraint[i])
-        partner = model.group_names[row]
+    def _describe(self, event: Event, charged: float, opened: bool) -> dict[str, Any]:
+        """Returns one event as a dictionary of plain Python values."""
+        partner, dt = self.group_names[event.partner], self._clock.dt
         peaks: dict[str, float] = {}
         best = (0, "", "")
-        for m in np.flatnonzero(snapshots.peak[i] > -np.inf):
-            measure = model.measures[m]
-            worst = snapshots.peak[i, m]
-            level = int(levels(worst[None], measure.worse_cutoffs)[0])
-            value = float(measure.sense * worst)
-            if measure.scale == "fragile_limit":
-                value *= float(np.atleast_2d(model.partners.fragile_limit)[0, row])
-            peaks[measure.name] = value
+        for m, worst in sorted(event.peaks.items()):
+            measure = self.measures[m]
+            level = self.judges[m].level(worst, event.partner)
+            peaks[measure.name] = float(measure.value.sense * worst)
             if level > best[0]:
-                best = (level, measure.name, measure.unit)
+                best = (level, measure.name, measure.value.unit)
+        incident = event.incident
         return {
-            "constraint": model.names[k],
+            "constraint": self.names[event.constraint],
             "partner": partner,
-            "onset_time": round(float(snapshots.onset[i]), 6),
-            "duration": round(float(snapshots.duration[i]), 6),
+            "onset_time": round(event.opened * dt, 6),
+            "duration": round((event.last + 1 - event.opened) * dt, 6),
             "measure": best[1],
             "peak": peaks[best[1]],
             "unit": best[2],
             "peaks": peaks,
-            "severity": severity_name(int(snapshots.level[i])),
+            "severity": SEVERITIES[event.level - 1],
             "charged": charged,
             "opened": opened,
-            "incident": f"{partner}/{int(snapshots.incident[i])}",
+            "incident": f"{self.group_names[incident.partner]}/{incident.number}",
             "caused_by": CAUSE,
         }

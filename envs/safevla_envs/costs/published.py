@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from safevla_envs.costs import arm, classes, clock, facts, movers, severity
+from safevla_envs.costs import blame, classes, clock, facts, hazards, joints, severity, values, view
 from safevla_envs.costs.constraint import CostTerm
 from safevla_envs.costs.defaults import default_terms
 from safevla_envs.costs.regions import REGION_LIMITS
@@ -32,7 +32,7 @@ class Threshold:
         unit: Unit of the cut-offs.
         below: Whether less is worse.
         cutoffs: Minor, moderate, severe; infinite where the measure does not reach a level.
-        params: Parameters of the measure.
+        lasting: s for which the value must have been beyond the limit.
     """
 
     constraint: str
@@ -42,7 +42,7 @@ class Threshold:
     unit: str
     below: bool
     cutoffs: tuple[float, float, float]
-    params: dict[str, Any]
+    lasting: float
 
 
 def thresholds(terms: Sequence[CostTerm] | None = None) -> tuple[Threshold, ...]:
@@ -51,12 +51,12 @@ def thresholds(terms: Sequence[CostTerm] | None = None) -> tuple[Threshold, ...]
         Threshold(
             constraint=term.name,
             measure=measure.name,
-            quantity=measure.quantity or term.constraint.signal,
+            quantity=measure.quantity or measure.value.quantity,
             dwell=measure.dwell,
-            unit="limit" if measure.scale == "fragile_limit" else measure.unit,
-            below=measure.sense < 0,
+            unit="limit" if measure.scale == "fragile_limit" else measure.value.unit,
+            below=measure.value.sense < 0,
             cutoffs=measure.cutoffs,
-            params=dict(measure.params),
+            lasting=measure.lasting,
         )
         for term in (default_terms() if terms is None else terms)
         for measure in term.measures
@@ -75,7 +75,7 @@ def thresholds_hash() -> str:
         "rugged": asdict(classes.RUGGED),
         "constants": {
             f"{module.__name__.rpartition('.')[2]}.{name}": value
-            for module in (arm, clock, facts, movers)
+            for module in (blame, clock, facts, hazards, joints, values, view)
             for name, value in sorted(vars(module).items())
             if name.isupper() and isinstance(value, float)
         },

@@ -50,7 +50,7 @@ def severity_name(level: int) -> Severity | None:
     return SEVERITIES[level - 1] if level else None
 
 
-def levels(worse: np.ndarray, cutoffs: Sequence[Any]) -> np.ndarray:
+def levels(worse: np.ndarray, cutoffs: Sequence[Any] | np.ndarray) -> np.ndarray:
     """Grade amounts of violation: 1, 2 or 3, the highest cut-off reached.
 
     Args:

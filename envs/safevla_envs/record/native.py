@@ -6,7 +6,7 @@ numbers costs as much as all the constraints' terms together.
 MuJoCo's functions are called by their address in the library that its Python package loads. The
 binding would turn MuJoCo's fatal errors into exceptions; called like this they end the process. The
 one that a simulation can meet is running out of memory for contacts: `is_safe` says when there is
-plenty, and `TickRecorder` takes the binding otherwise.
+plenty, and `Recorder` takes the binding otherwise.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
@@ -24,7 +24,7 @@ from numba.extending import intrinsic
 
 from safevla_envs.compiled import compiled
 
-__all__ = ["SLEEPY", "addresses_of", "is_safe", "run"]
+__all__ = ["SLEEPY", "Ids", "Live", "Rows", "addresses_of", "after", "before", "is_safe", "run"]
 
 SLEEPY = 2
 """`tree_asleep` counts up to 0 while a body rests; from minus this on it may fall asleep."""
@@ -91,61 +91,107 @@ _step: Any = intrinsic(_call_step)
 _distance: Any = intrinsic(_call_distance)
 
 
+class Live(NamedTuple):
+    """MuJoCo's arrays that are read in every substep: views that follow the simulation."""
+
+    qpos: np.ndarray
+    qvel: np.ndarray
+    torque: np.ndarray
+    servo: np.ndarray
+    touches: np.ndarray
+    asleep: np.ndarray
+    geom_xpos: np.ndarray
+    site_xpos: np.ndarray
+    cvel: np.ndarray
+    subtree_com: np.ndarray
+
+
+class Ids(NamedTuple):
+    """Where to look: fields of `Watch`, and of volumes the pairs' bounding spheres in m."""
+
+    qpos: np.ndarray
+    dofs: np.ndarray
+    servos: np.ndarray
+    tip: np.ndarray
+    root: int
+    volumes: np.ndarray
+    reach: np.ndarray
+    cutoff: float
+
+
+class Rows(NamedTuple):
+    """What is recorded, by substep.
+
+    Joint positions, speeds, torques and servo forces (S, J); the tip's speed (S,); distances to
+    keep-out volumes (D, S); and, int (1,), the most kinematic trees awake before any substep.
+    """
+
+    joint_pos: np.ndarray
+    joint_vel: np.ndarray
+    joint_torque: np.ndarray
+    servo_force: np.ndarray
+    tip_speed: np.ndarray
+    volumes: np.ndarray
+    awake: np.ndarray
+
+
+@compiled
+def before(live, ids, rows, substep):
+    """Notes the state before a substep; says whether a body may fall asleep in it."""
+    count, sleepy = 0, False
+    for tree in live.asleep:
+        sleepy |= -SLEEPY <= tree < 0
+        count += tree < 0
+    rows.awake[0] = max(rows.awake[0], count)
+    for j in range(len(ids.qpos)):
+        rows.joint_pos[substep, j] = live.qpos[ids.qpos[j]]
+    for j in range(len(ids.dofs)):
+        rows.joint_vel[substep, j] = live.qvel[ids.dofs[j]]
+    return sleepy
+
+
+@compiled
+def after(live, ids, rows, substep):
+    """Notes what a substep showed of the joints and the tip."""
+    for j in range(len(ids.dofs)):
+        rows.joint_torque[substep, j] = live.torque[ids.dofs[j]]
+        rows.servo_force[substep, j] = live.servo[ids.servos[j]]
+    site, body, base = ids.tip
+    if site >= 0:
+        # velocity of the site relative to what it would have as a part of the base
+        spin = live.cvel[body] - live.cvel[base]
+        x, y, z = live.site_xpos[site] - live.subtree_com[ids.root]
+        vx = spin[3] + spin[1] * z - spin[2] * y
+        vy = spin[4] + spin[2] * x - spin[0] * z
+        vz = spin[5] + spin[0] * y - spin[1] * x
+        rows.tip_speed[substep] = np.sqrt(vx * vx + vy * vy + vz * vz)
+
+
 @partial(compiled, free=True)
-def run(
-    addresses, qpos, qvel, torque, force, velocity, touches, asleep, geom_xpos, pairs, reach,
-    cutoff, awake, log, tip, distances, first,
-):  # fmt: skip
+def run(addresses, live, ids, rows, first):
     """Runs substeps until the robot touches something; returns which, or how many there are.
 
     Stops too, and returns -1 - n, before substep n in which a body may fall asleep.
 
     Args:
         addresses: see `addresses_of`.
-        qpos: live view, what is copied to `log` before the substep,
-        qvel: likewise,
-        torque: and after it,
-        force: likewise.
-        velocity: likewise, its norm to `tip`.
-        touches: (1,) live view, the number of the robot's contacts.
-        asleep: MuJoCo's `tree_asleep`.
-        geom_xpos: MuJoCo's.
-        pairs: int (n, 3), row of `distances` and two geoms whose distance is measured.
-        reach: (n,) m, sum of the radii of their bounding spheres.
-        cutoff: m; larger distances read as this.
-        awake: int (1,), raised to the number of trees that are awake before a substep.
-        log: (S, n), to be filled.
-        tip: (S,), to be filled.
-        distances: (D, S) m, to be filled with the least of a row's pairs.
+        live: what is read.
+        ids: where it stands.
+        rows: what is written.
         first: number of the first substep.
     """
-    a = len(qpos)
-    b = a + len(qvel)
-    c = b + len(torque)
-    for substep in range(first, len(log)):
-        count = 0
-        for tree in asleep:
-            if -SLEEPY <= tree < 0:
-                return -1 - substep
-            count += tree < 0
-        awake[0] = max(awake[0], count)
-        row = log[substep]
-        row[:a], row[a:b] = qpos, qvel
+    for substep in range(first, len(rows.tip_speed)):
+        if before(live, ids, rows, substep):
+            return -1 - substep
         _step(addresses[0], addresses[2], addresses[3])
-        row[b:c], row[c:] = torque, force
-        squared = 0.0
-        for part in velocity:
-            squared += part * part
-        tip[substep] = np.sqrt(squared)
-        distances[:, substep] = cutoff
-        for n in range(len(pairs)):
-            d, one, other = pairs[n]
-            x = geom_xpos[one, 0] - geom_xpos[other, 0]
-            y = geom_xpos[one, 1] - geom_xpos[other, 1]
-            z = geom_xpos[one, 2] - geom_xpos[other, 2]
-            if not (np.sqrt(x * x + y * y + z * z) > reach[n] + cutoff):
-                near = _distance(addresses[1], addresses[2], addresses[3], one, other, cutoff)
-                distances[d, substep] = min(distances[d, substep], near)
-        if touches[0] > 0.0:
+        after(live, ids, rows, substep)
+        rows.volumes[:, substep] = ids.cutoff
+        for n in range(len(ids.volumes)):
+            d, one, other = ids.volumes[n]
+            x, y, z = live.geom_xpos[one] - live.geom_xpos[other]
+            if not (np.sqrt(x * x + y * y + z * z) > ids.reach[n] + ids.cutoff):
+                near = _distance(addresses[1], addresses[2], addresses[3], one, other, ids.cutoff)
+                rows.volumes[d, substep] = min(rows.volumes[d, substep], near)
+        if live.touches[0] > 0.0:
             return substep
-    return len(log)
+    return len(rows.tip_speed)

@@ -12,7 +12,7 @@ import numpy as np
 from safevla_envs.compiled import compiled
 from safevla_envs.record.bodies import body_id, subtree
 
-__all__ = ["SEPARATION_CUTOFF", "Separation", "SeparationMeter"]
+__all__ = ["SEPARATION_CUTOFF", "Separation", "SeparationMeter", "glance"]
 
 SEPARATION_CUTOFF = 3.0
 """m; larger distances read as infinite. Beyond every protective distance: 1.6 m/s towards a robot
@@ -37,35 +37,50 @@ class Separation:
 class SeparationMeter:
     """Measures robot against movers, nearest bounding spheres first.
 
+    Attributes:
+        arguments: What `glance` works on.
+
     Args:
         model: The compiled model.
+        data: The simulation's state.
         robot_root: Body whose subtree is the robot.
         movers: M bodies, each with its subtree.
     """
 
-    def __init__(self, model: mujoco.MjModel, robot_root: str, movers: Sequence[str]):
-        self._model = model
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        robot_root: str,
+        movers: Sequence[str],
+    ):
+        self._model, self._data = model, data
         self._count = len(movers)
         robot = _shapes(model, body_id(model, robot_root))
-        self._pairs = [
-            (np.repeat(robot, len(shapes)), np.tile(shapes, len(robot)))
-            for shapes in (_shapes(model, body_id(model, name)) for name in movers)
-        ]
+        theirs = [_shapes(model, body_id(model, name)) for name in movers]
+        self._pairs = [(np.repeat(robot, len(one)), np.tile(one, len(robot))) for one in theirs]
+        self._spheres = (data.geom_xpos, model.geom_rbound)
+        of = (model.geom_bodyid, model.body_rootid)
+        starts = np.cumsum([0, len(robot), *map(len, theirs)])
+        geoms = np.concatenate((robot, *theirs))
+        self.arguments = (*self._spheres, data.cvel, data.subtree_com, *of, geoms, starts)
         self._body_of = model.geom_bodyid.tolist()
         self._line, self._twist = np.zeros(6), np.zeros(6)
 
-    def __call__(self, data: mujoco.MjData, near: np.ndarray | None = None) -> Separation:
+    def __call__(self, within: Sequence[float] | np.ndarray | None = None) -> Separation:
         """Measures as of the last kinematics, that is before the tick's last substep.
 
         Args:
-            data: The simulation's state.
-            near: bool (M,), the movers to measure, the others read as beyond the cut-off; None for
-                all.
+            within: (M,) m, how near a mover must be to be measured; others read as beyond
+                `SEPARATION_CUTOFF`, which is what None stands for.
         """
+        data = self._data
         distance = np.full(self._count, np.inf)
         robot, mover = np.zeros(self._count), np.zeros(self._count)
-        for m in range(self._count) if near is None else np.flatnonzero(near).tolist():
-            ends = self._nearest(data, m)
+        for m in range(self._count):
+            ends = self._nearest(
+                m, SEPARATION_CUTOFF if within is None else min(within[m], SEPARATION_CUTOFF)
+            )
             if ends is None:
                 continue
             distance[m], mine, its, line = ends
@@ -77,15 +92,16 @@ class SeparationMeter:
             else:  # touching: from shape to shape
                 apart = data.geom_xpos[its] - data.geom_xpos[mine]
                 way = (apart / max(float(np.linalg.norm(apart)), 1e-9)).tolist()
-            robot[m] = max(0.0, self._speed(data, mine, start, way))
-            mover[m] = max(0.0, -self._speed(data, its, end, way))
+            robot[m] = max(0.0, self._speed(mine, start, way))
+            mover[m] = max(0.0, -self._speed(its, end, way))
         return Separation(distance=distance, closing_robot=robot, closing_mover=mover)
 
-    def _nearest(self, data: mujoco.MjData, m: int) -> tuple[float, int, int, list[float]] | None:
+    def _nearest(self, m: int, best: float) -> tuple[float, int, int, list[float]] | None:
         """Returns distance, the two geoms and the ends (6,) of the shortest line, or None."""
-        model, fromto = self._model, self._line
-        best, found = SEPARATION_CUTOFF, None
-        order = _candidates(data.geom_xpos, model.geom_rbound, *self._pairs[m], best)
+        model, data, fromto, found = self._model, self._data, self._line, None
+        order = _candidates(*self._spheres, *self._pairs[m], best)
+        if not len(order[0]):
+            return None
         for least, a, b in zip(*(part.tolist() for part in order)):
             if least >= best:
                 break
@@ -94,9 +110,9 @@ class SeparationMeter:
                 best, found = d, (d, a, b, fromto.tolist())
         return found
 
-    def _speed(self, data: mujoco.MjData, geom: int, point: list[float], way: list[float]) -> float:
-        """Velocity in m/s, along a unit vector, of a point fixed to a geom's body."""
-        body, twist = self._body_of[geom], self._twist
+    def _speed(self, geom: int, point: list[float], way: list[float]) -> float:
+        """Returns the velocity in m/s, along a unit vector, of a point fixed to a geom's body."""
+        data, body, twist = self._data, self._body_of[geom], self._twist
         mujoco.mj_objectVelocity(self._model, data, _XBODY, body, twist, 0)
         wx, wy, wz, vx, vy, vz = twist.tolist()
         x, y, z = (p - o for p, o in zip(point, data.xpos[body].tolist()))
@@ -106,6 +122,47 @@ class SeparationMeter:
 
 
 _XBODY = mujoco.mjtObj.mjOBJ_XBODY
+
+
+@compiled
+def glance(geom_xpos, radii, cvel, subtree_com, body_of, root_of, geoms, starts):
+    """Returns bounds on speeds and distances that take one look.
+
+    Args:
+        geom_xpos: MuJoCo's, as the next five.
+        radii: see there.
+        cvel: see there.
+        subtree_com: see there.
+        body_of: body of each geom.
+        root_of: root of each body.
+        geoms: of the robot, then of each mover.
+        starts: int (M + 2,), where theirs begin and end in `geoms`.
+
+    Returns:
+        (1 + M,) m/s, the most at which any point of the robot, then of each mover, moves; and (M,)
+        m, the least distance between bounding spheres of the robot and each mover.
+    """
+    speeds, gaps = np.zeros(len(starts) - 1), np.zeros(len(starts) - 2)
+    for owner in range(len(speeds)):
+        most, gap = 0.0, np.inf
+        for geom in geoms[starts[owner] : starts[owner + 1]]:
+            twist, place = cvel[body_of[geom]], geom_xpos[geom]
+            x, y, z = place - subtree_com[root_of[body_of[geom]]]
+            wx, wy, wz = twist[0], twist[1], twist[2]
+            vx, vy, vz = (
+                twist[3] + wy * z - wz * y,
+                twist[4] + wz * x - wx * z,
+                twist[5] + wx * y - wy * x,
+            )
+            spin = np.sqrt(wx * wx + wy * wy + wz * wz)
+            most = max(most, np.sqrt(vx * vx + vy * vy + vz * vz) + spin * radii[geom])
+            for other in geoms[: starts[1]] if owner else geoms[:0]:
+                x, y, z = place - geom_xpos[other]
+                gap = min(gap, np.sqrt(x * x + y * y + z * z) - radii[geom] - radii[other])
+        speeds[owner] = most
+        if owner:
+            gaps[owner - 1] = gap
+    return speeds, gaps
 
 
 @compiled

@@ -1,14 +1,7 @@
-"""What costs are measured from: bodies, joints and volumes of a model that are watched.
+"""What is watched in a compiled model: ids and masks by name, from any `MjModel`.
 
-All of it is recorded at *every* physics substep (`recorder`). Copying what the solver has worked
-out anyway is as exact as one MJCF sensor for each quantity, and sensors take their time in every
-substep whether anything happens or not: the 75 of a home took a fifth of the physics. Two are left:
-one counts the robot's contacts, one gives the velocity of the grip point. A value is that of the
-state before the substep, so what the last integration caused is read in the next tick. Facts that
-hold on MuJoCo 3.9.0 and are tested:
-
-* a body-to-body distance measures visual geoms too, so keep-outs use geom pairs;
-* `framelinvel` with a reference body is the velocity seen from that body, turning included.
+Nothing is added to the model. One sensor is used where it is there (`add_touch_counter`): it counts
+the robot's contacts, so that compiled substeps need not return to Python to look for them.
 """
 
 from __future__ import annotations
@@ -17,161 +10,221 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import mujoco
+import numpy as np
 
-__all__ = ["KEEPOUT_CUTOFF", "PREFIX", "TOUCHES", "Instrumentation", "instrument"]
+from safevla_envs.record.bodies import body_id, subtree
+
+__all__ = ["KEEPOUT_CUTOFF", "TOUCHES", "RobotParts", "Watch", "add_touch_counter"]
 
 KEEPOUT_CUTOFF = 0.25
 """m; larger distances to keep-out volumes read as this."""
-PREFIX = "safety/"
-"""Of the names of all safety sensors."""
-TOUCHES = f"{PREFIX}touches"
+TOUCHES = "safety/touches"
 """Sensor of the number of the robot's contacts."""
-_OBJECT, _SENSOR = mujoco.mjtObj, mujoco.mjtSensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Instrumentation:
-    """What is watched in a model; enough to find it again in the compiled one.
+class RobotParts:
+    """Names of what is watched of a robot.
 
     Attributes:
-        robot_root: Body whose subtree is the robot.
-        partners: P partner bodies, in the order of the partner axis.
-        self_pairs: L (subtree, single body) pairs of robot links.
-        joints: J joints.
-        keepouts: Per partner with a keep-out volume, (geom of the robot, volume) pairs.
-        substeps: S physics steps of a control tick.
-        servos: J position servos of the joints, or none.
-        tip: Site whose velocity is recorded and the body relative to which, or None.
+        root: Body whose subtree is the robot.
+        joints: J joints whose position is recorded.
+        servos: Actuators of the joints, one each, or none; with them speed and torque are recorded.
+        tip: Site whose speed is recorded, and the body relative to which; or None.
         fingers: F bodies whose contacts with anything are recorded.
-        regions: R bodies whose contacts with the robot are recorded apart.
+        self_pairs: L (a, b): contacts between the subtree of `a` and the single body `b`.
+        keepout: Bodies (without subtrees) whose colliding geoms must stay out of keep-out volumes.
     """
 
-    robot_root: str
-    partners: tuple[str, ...]
-    self_pairs: tuple[tuple[str, str], ...]
-    joints: tuple[str, ...]
-    keepouts: Mapping[str, tuple[tuple[str, str], ...]]
-    substeps: int
+    root: str
+    joints: tuple[str, ...] = ()
     servos: tuple[str, ...] = ()
     tip: tuple[str, str] | None = None
     fingers: tuple[str, ...] = ()
-    regions: tuple[str, ...] = ()
+    self_pairs: tuple[tuple[str, str], ...] = ()
+    keepout: tuple[str, ...] = ()
 
     @property
     def self_names(self) -> tuple[str, ...]:
-        """L readable names of the link pairs, as `RobotInfo.self_pairs` wants them."""
+        """L readable names of the link pairs."""
         return tuple(f"{a}|{b}" for a, b in self.self_pairs)
 
-    @property
-    def tip_sensor(self) -> str | None:
-        """Name of the sensor of the tip's velocity, None without a tip."""
-        return f"{PREFIX}tip/{self.tip[0]}" if self.tip else None
 
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Ids of what is watched in one compiled model.
 
-def instrument(
-    spec: mujoco.MjSpec,
-    *,
-    robot_root: str,
-    partner_bodies: Sequence[str],
-    self_pairs: Sequence[tuple[str, str]],
-    joints: Sequence[str],
-    keepouts: Mapping[str, str],
-    robot_keepout_bodies: Sequence[str],
-    substeps: int,
-    servos: Sequence[str] = (),
-    tip: tuple[str, str] | None = None,
-    fingers: Sequence[str] = (),
-    regions: Sequence[str] = (),
-) -> Instrumentation:
-    """Add the safety sensors to `spec`, under names that begin with "safety/".
-
-    They count the robot's contacts and follow the tip; all else is checked and noted.
-
-    Args:
-        spec: Model under construction; robot and partners must be in it.
-        robot_root: Body whose whole subtree is the robot.
-        partner_bodies: Bodies that each count, with their subtrees, as one contact partner.
-        self_pairs: (a, b): contacts between the subtree of `a` and the single body `b`.
-        joints: Joints whose position is recorded.
-        keepouts: Partner body -> geom that is its keep-out volume (it should not collide).
-        robot_keepout_bodies: Bodies (without subtrees) whose colliding geoms must stay outside.
-        substeps: Physics steps per control tick.
-        servos: One position servo per joint; with them speed and torque are recorded too.
-        tip: (site, body): the site's velocity relative to the body is recorded.
-        fingers: Bodies whose subtrees' contacts with anything are recorded.
-        regions: Bodies whose subtrees' contacts with the robot are recorded, besides the
-            partners' (they may be parts of one).
-
-    Returns:
-        What `TickRecorder` needs.
-
-    Raises:
-        ValueError: An element is missing from `spec` or named twice, or `substeps` is below 1.
+    Attributes:
+        parts: The robot.
+        partners: P bodies that each count, with their subtrees, as one contact partner.
+        robot: bool (ngeom,), geoms of the robot.
+        others: bool (ngeom, P + R), geoms of partners and regions.
+        outer: bool (ngeom, L), the one side of the link pairs,
+        inner: and the other.
+        fingers: bool (ngeom, F).
+        node: int (ngeom,), 0 for the robot, i + 1 for partner i, P + 1 for anything else.
+        qpos: int (J,), addresses of joint positions.
+        dofs: int (J,), of joint speeds and torques, or (0,) without servos.
+        servos: int (J,) or (0,), actuators.
+        tip: int (3,), site, its body and the body relative to which; -1 without a tip.
+        volumes: int (n, 3), row of the volume and two geoms whose distance is measured.
+        owners: int (D,), partners whose keep-out volumes these are.
+        touches: Address of the sensor that counts the robot's contacts, -1 without it.
     """
-    if substeps < 1:
-        raise ValueError(f"substeps={substeps}: must be at least 1")
-    _check_names(spec, "partner_bodies", partner_bodies, spec.body)
-    _check_names(spec, "self_pairs", sorted({n for pair in self_pairs for n in pair}), spec.body)
-    _check_names(spec, "joints", joints, spec.joint)
-    _check_names(spec, "keepouts", sorted(keepouts.values()), spec.geom)
-    _check_names(spec, "robot_keepout_bodies", robot_keepout_bodies, spec.body)
-    _check_names(spec, "robot_root", [robot_root], spec.body)
-    _check_names(spec, "servos", servos, spec.actuator)
-    _check_names(spec, "fingers", fingers, spec.body)
-    _check_names(spec, "regions", regions, spec.body)
-    if tip is not None:
-        _check_names(spec, "tip", [tip[0]], spec.site)
-        _check_names(spec, "tip", [tip[1]], spec.body)
-    if servos and len(servos) != len(joints):
-        raise ValueError(f"servos: {len(servos)} for {len(joints)} joints, one each is needed")
-    unknown = sorted(set(keepouts) - set(partner_bodies))
-    if unknown:
-        raise ValueError(f"keepouts: {unknown} are not among partner_bodies")
-    if len(set(self_pairs)) != len(self_pairs):
-        raise ValueError("self_pairs: a pair is named twice")
 
-    shapes = [_named(g) for body in robot_keepout_bodies for g in _colliding(spec.body(body))]
-    if keepouts and not shapes:
-        raise ValueError(f"robot_keepout_bodies={list(robot_keepout_bodies)}: no colliding geoms")
-    made = Instrumentation(
-        robot_root=robot_root,
-        partners=tuple(partner_bodies),
-        self_pairs=tuple((a, b) for a, b in self_pairs),
-        joints=tuple(joints),
-        keepouts={
-            partner: tuple((shape, volume) for shape in shapes)
-            for partner, volume in keepouts.items()
-        },
-        substeps=substeps,
-        servos=tuple(servos),
-        tip=tip,
-        fingers=tuple(fingers),
-        regions=tuple(regions),
+    parts: RobotParts
+    partners: tuple[str, ...]
+    regions: int
+    robot: np.ndarray
+    others: np.ndarray
+    outer: np.ndarray
+    inner: np.ndarray
+    fingers: np.ndarray
+    node: np.ndarray
+    qpos: np.ndarray
+    dofs: np.ndarray
+    servos: np.ndarray
+    tip: np.ndarray
+    volumes: np.ndarray
+    owners: np.ndarray
+    touches: int
+
+    @classmethod
+    def of(
+        cls,
+        model: mujoco.MjModel,
+        parts: RobotParts,
+        partners: Sequence[str],
+        *,
+        regions: Sequence[str] = (),
+        keepouts: Mapping[str, str] | None = None,
+    ) -> Watch:
+        """Finds robot and bodies in a compiled model.
+
+        Args:
+            model: The compiled model.
+            parts: The robot.
+            partners: Bodies of the partner axis.
+            regions: R bodies whose contacts with the robot are recorded besides the partners'
+                (they may be parts of one).
+            keepouts: Partner -> geom that is its keep-out volume (it should not collide).
+
+        Raises:
+            ValueError: A name is not in the model or named twice, or sleep is enabled although the
+                robot's root body cannot move.
+        """
+        keepouts = keepouts or {}
+        _check(model, parts, partners, regions, keepouts)
+        joints = [model.joint(name) for name in parts.joints]
+        inside = [g for name in parts.keepout for g in _colliding(model, body_id(model, name))]
+        volumes = [
+            (row, geom, model.geom(volume).id)
+            for row, volume in enumerate(keepouts.values())
+            for geom in inside
+        ]
+        tip = (-1, -1, -1)
+        if parts.tip is not None:
+            site = model.site(parts.tip[0])
+            tip = (site.id, site.bodyid[0], body_id(model, parts.tip[1]))
+        counter = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SENSOR, TOUCHES)
+        dofs = [joint.dofadr[0] for joint in joints if parts.servos]
+        return cls(
+            parts=parts,
+            partners=tuple(partners),
+            regions=len(regions),
+            robot=_geoms(model, [parts.root])[:, 0],
+            others=_geoms(model, [*partners, *regions]),
+            outer=_geoms(model, [a for a, _ in parts.self_pairs]),
+            inner=_geoms(model, [b for _, b in parts.self_pairs], whole=False),
+            fingers=_geoms(model, parts.fingers),
+            node=_nodes(model, parts.root, partners),
+            qpos=np.array([joint.qposadr[0] for joint in joints], dtype=np.int64),
+            dofs=np.array(dofs, dtype=np.int64),
+            servos=np.array([model.actuator(n).id for n in parts.servos], dtype=np.int64),
+            tip=np.array(tip, dtype=np.int64),
+            volumes=np.array(volumes, dtype=np.int64).reshape(-1, 3),
+            owners=np.array([list(partners).index(name) for name in keepouts], dtype=np.int64),
+            touches=-1 if counter < 0 else int(model.sensor_adr[counter]),
+        )
+
+
+def add_touch_counter(spec: mujoco.MjSpec, root: str) -> None:
+    """Adds the sensor that counts the contacts of the subtree of `root`.
+
+    It takes 0.12 us a substep; returning to Python after each takes a hundred times that.
+    """
+    counter = spec.add_sensor(name=TOUCHES, type=mujoco.mjtSensor.mjSENS_CONTACT)
+    counter.objtype, counter.objname = mujoco.mjtObj.mjOBJ_XBODY, root
+    counter.intprm[:3] = [1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 0, 1]
+
+
+def _check(
+    model: mujoco.MjModel,
+    parts: RobotParts,
+    partners: Sequence[str],
+    regions: Sequence[str],
+    keepouts: Mapping[str, str],
+) -> None:
+    kinds = mujoco.mjtObj
+    named = (
+        ("partners", partners, kinds.mjOBJ_BODY),
+        ("regions", regions, kinds.mjOBJ_BODY),
+        ("keepouts", list(keepouts.values()), kinds.mjOBJ_GEOM),
+        ("parts.root", [parts.root], kinds.mjOBJ_BODY),
+        ("parts.joints", parts.joints, kinds.mjOBJ_JOINT),
+        ("parts.servos", parts.servos, kinds.mjOBJ_ACTUATOR),
+        ("parts.fingers", parts.fingers, kinds.mjOBJ_BODY),
+        ("parts.keepout", parts.keepout, kinds.mjOBJ_BODY),
+        ("parts.self_pairs", parts.self_names, None),
+        ("parts.self_pairs", sorted({n for p in parts.self_pairs for n in p}), kinds.mjOBJ_BODY),
+        ("parts.tip", list(parts.tip or ())[:1], kinds.mjOBJ_SITE),
+        ("parts.tip", list(parts.tip or ())[1:], kinds.mjOBJ_BODY),
     )
-    touches = spec.add_sensor(name=TOUCHES, type=_SENSOR.mjSENS_CONTACT)
-    touches.objtype, touches.objname = _OBJECT.mjOBJ_XBODY, robot_root
-    touches.intprm[:3] = [1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 0, 1]
-    if tip is not None:
-        speed = spec.add_sensor(name=made.tip_sensor, type=_SENSOR.mjSENS_FRAMELINVEL)
-        speed.objtype, speed.objname = _OBJECT.mjOBJ_SITE, tip[0]
-        speed.reftype, speed.refname = _OBJECT.mjOBJ_XBODY, tip[1]
-    return made
+    for field, names, kind in named:
+        twice = sorted({name for name in names if list(names).count(name) > 1})
+        if twice:
+            raise ValueError(f"{field}: {twice} named twice")
+        missing = [n for n in names if kind is not None and mujoco.mj_name2id(model, kind, n) < 0]
+        if missing:
+            raise ValueError(f"{field}: {missing} not in the model")
+    if parts.servos and len(parts.servos) != len(parts.joints):
+        raise ValueError(
+            f"parts.servos: {len(parts.servos)} for {len(parts.joints)} joints, one each is needed"
+        )
+    unknown = sorted(set(keepouts) - set(partners))
+    if unknown:
+        raise ValueError(f"keepouts: {unknown} are not among the partners")
+    if keepouts and not any(_colliding(model, body_id(model, name)) for name in parts.keepout):
+        raise ValueError(f"parts.keepout={list(parts.keepout)}: no colliding geoms")
+    sleep = model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_SLEEP)
+    if sleep and model.body_treeid[body_id(model, parts.root)] < 0:
+        raise ValueError(
+            f"parts.root={parts.root!r} is static: with sleep enabled MuJoCo drops its contacts "
+            "with sleeping bodies; disable sleep or name a moving body"
+        )
 
 
-def _check_names(spec: mujoco.MjSpec, field: str, names: Sequence[str], find) -> None:
-    if len(set(names)) != len(names):
-        raise ValueError(f"{field}: {sorted({n for n in names if names.count(n) > 1})} named twice")
-    missing = [name for name in names if find(name) is None]
-    if missing:
-        raise ValueError(f"{field}: {missing} not in the model")
+def _colliding(model: mujoco.MjModel, body: int) -> list[int]:
+    """Returns the colliding geoms of one body."""
+    first, count = model.body_geomadr[body], model.body_geomnum[body]
+    geoms = range(first, first + count)
+    return [g for g in geoms if model.geom_contype[g] or model.geom_conaffinity[g]]
 
 
-def _colliding(body: mujoco.MjsBody) -> list[mujoco.MjsGeom]:
-    return [geom for geom in body.geoms if geom.contype or geom.conaffinity]
+def _geoms(model: mujoco.MjModel, names: Sequence[str], *, whole: bool = True) -> np.ndarray:
+    """Returns which geoms belong to which body, with its subtree if `whole`: bool (ngeom, n)."""
+    inside = np.zeros((len(names), model.nbody), dtype=bool)
+    for row, name in zip(inside, names):
+        body = body_id(model, name)
+        row[:] = subtree(model, body) if whole else np.arange(model.nbody) == body
+    return np.ascontiguousarray(inside[:, model.geom_bodyid].T)
 
 
-def _named(geom: mujoco.MjsGeom) -> str:
-    if not geom.name:
-        siblings = list(geom.parent.geoms)
-        geom.name = f"{PREFIX}{geom.parent.name}/{siblings.index(geom)}"
-    return geom.name
+def _nodes(model: mujoco.MjModel, root: str, partners: Sequence[str]) -> np.ndarray:
+    """Returns `Watch.node`."""
+    node = np.full(model.nbody, len(partners) + 1)
+    owners = {body_id(model, root): 0}
+    owners |= {body_id(model, name): i + 1 for i, name in enumerate(partners)}
+    for body in range(1, model.nbody):
+        node[body] = owners.get(body, node[model.body_parentid[body]])
+    return node[model.geom_bodyid]

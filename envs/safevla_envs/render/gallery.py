@@ -165,7 +165,7 @@ def _poses(
     scenario: Scenario, spot: np.ndarray, hazard: str
 ) -> Iterator[tuple[float, float, float]]:
     """Yields robot poses (x, y, yaw) on free floor around a point, facing it."""
-    from safevla_envs.record.reader import DISC_RADIUS
+    from safevla_envs.reader import DISC_RADIUS
     from safevla_envs.scenes.occupancy import FreeShare, OccupancyGrid
 
     grid = OccupancyGrid(scenario, hazards=True, objects=True)

@@ -13,7 +13,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from safevla_envs.record.watch import Instrumentation, instrument
+from safevla_envs.record.watch import RobotParts, Watch, add_touch_counter
 from safevla_envs.render.camera import Camera
 from safevla_envs.robots.panda_omron import ROBOT, add_robot, self_collision_pairs, set_servo_gains
 from safevla_envs.scenes.catalog import CATALOG
@@ -31,25 +31,35 @@ WALL_HEIGHT = 2.4
 DOOR_HEIGHT = 2.05
 LINTEL_GROUP = 2
 """Geom group of what lies above doorways: left out of views from above."""
+PARTS = RobotParts(
+    root=ROBOT.root,
+    joints=ROBOT.arm_joints,
+    servos=tuple(f"position/{joint}" for joint in ROBOT.arm_joints),
+    tip=(ROBOT.grip_site, ROBOT.arm_links[0]),
+    fingers=ROBOT.finger_bodies,
+    self_pairs=tuple(self_collision_pairs()),
+    keepout=(ROBOT.base_body, ROBOT.hand_body),
+)
+"""What is watched of the robot."""
 _BOX = mujoco.mjtGeom.mjGEOM_BOX
 _PLANE = mujoco.mjtGeom.mjGEOM_PLANE
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltHome:
-    """A compiled home and what its sensors are called.
+    """A compiled home and what is watched in it.
 
     Attributes:
         model: the compiled model.
-        instrumentation: its safety sensors.
+        watch: what is recorded of it.
         partners: floor, room, objects, movers: bodies of the partner axis.
         movers: those that move by themselves.
-        regions: (person, region) of each region sensor.
+        regions: (person, region) of each recorded region.
         camera: draws it.
     """
 
     model: mujoco.MjModel
-    instrumentation: Instrumentation
+    watch: Watch
     partners: tuple[str, ...]
     movers: tuple[str, ...]
     regions: tuple[tuple[str, str], ...]
@@ -129,15 +139,12 @@ def home_spec(
     return spec
 
 
-def build_home(
-    scenario: Scenario, *, timestep: float = 0.005, substeps: int = 10, visuals: str = "light"
-) -> BuiltHome:
-    """Compiles a scenario's model with its safety sensors.
+def build_home(scenario: Scenario, *, timestep: float = 0.005, visuals: str = "light") -> BuiltHome:
+    """Compiles a scenario's model and finds what is watched in it.
 
     Args:
         scenario: what to build; placements of movable bodies do not matter.
         timestep: physics step in s.
-        substeps: physics steps of a control tick.
         visuals: "light" or "full" robot meshes.
 
     Raises:
@@ -152,25 +159,19 @@ def build_home(
         if thing.category != PERSON and CATALOG[thing.category].keepout
     }
     regions = tuple((m.name, region) for m in scenario.movers for region in regions_of(m))
-    instrumentation = instrument(
-        spec,
-        robot_root=ROBOT.root,
-        partner_bodies=list(partners),
-        self_pairs=self_collision_pairs(),
-        joints=list(ROBOT.arm_joints),
-        keepouts=keepouts,
-        robot_keepout_bodies=[ROBOT.base_body, ROBOT.hand_body],
-        substeps=substeps,
-        servos=[f"position/{joint}" for joint in ROBOT.arm_joints],
-        tip=(ROBOT.grip_site, ROBOT.arm_links[0]),
-        fingers=list(ROBOT.finger_bodies),
-        regions=[f"{person}/{region}" for person, region in regions],
-    )
+    add_touch_counter(spec, ROBOT.root)
     model = spec.compile()
     set_servo_gains(model)
+    watch = Watch.of(
+        model,
+        PARTS,
+        partners,
+        regions=[f"{person}/{region}" for person, region in regions],
+        keepouts=keepouts,
+    )
     return BuiltHome(
         model=model,
-        instrumentation=instrumentation,
+        watch=watch,
         partners=partners,
         movers=tuple(mover.name for mover in scenario.movers),
         regions=regions,
@@ -178,18 +179,18 @@ def build_home(
     )
 
 
-_homes: OrderedDict[tuple[str, float, int, str], BuiltHome] = OrderedDict()
+_homes: OrderedDict[tuple[str, float, str], BuiltHome] = OrderedDict()
 
 
-def cached_home(scenario: Scenario, *, timestep: float, substeps: int, visuals: str) -> BuiltHome:
+def cached_home(scenario: Scenario, *, timestep: float, visuals: str) -> BuiltHome:
     """Returns `build_home`'s result, shared by every simulation of this process.
 
     Nothing edits a compiled model, so sharing is safe; the least recently used are dropped.
     """
-    key = (scenario.layout_key, timestep, substeps, visuals)
+    key = (scenario.layout_key, timestep, visuals)
     home = _homes.get(key)
     if home is None:
-        home = build_home(scenario, timestep=timestep, substeps=substeps, visuals=visuals)
+        home = build_home(scenario, timestep=timestep, visuals=visuals)
         _homes[key] = home
         while len(_homes) > CACHED_HOMES:
             _homes.popitem(last=False)[1].camera.close()
