@@ -121,13 +121,13 @@ class WorldLog(LiveLog):
         self._shares: dict[tuple[int, int], float] = {}
         # robot and movers never sleep; what sleeps does not move
         self._awake = sim.model.ntree - len(sim._free)
-        self.gravity = sim.data.qfrc_gravcomp
         still = np.zeros(len(self._watched))
         self._far = (np.full(len(still), np.inf), still, still)
         recorder, rows = self.recorder, self.recorder.rows
         recorder.clear()
         self.substep_dt = sim.timestep
         self.contact_force, self.region_force = recorder.contact_force, recorder.region_force
+        self.arm_force, self.contact_speed = recorder.arm_force, recorder.contact_speed
         self.self_force, self.finger_force = recorder.self_force, recorder.finger_force
         self.joint_pos, self.joint_vel = rows.joint_pos, rows.joint_vel
         self.joint_torque, self.tcp_speed = rows.joint_torque, rows.tip_speed
@@ -138,6 +138,8 @@ class WorldLog(LiveLog):
         for name in _READ:
             self.__dict__.pop(name, None)
         self.time = start
+        if self.recorder.held.any() or self.sim.closing_gripper:
+            self.recorder.carry(self.held)
 
     def look(self) -> None:
         """The cameras look; call it before each action, or every 0.5 s."""
@@ -160,7 +162,7 @@ class WorldLog(LiveLog):
 
     @cached_property
     def joint_demand(self) -> np.ndarray:
-        return self.recorder.rows.servo_force + self.sim.gravity_torque()
+        return self.recorder.rows.servo_force + self.recorder.rows.gravity
 
     @cached_property
     def keepout_distance(self) -> np.ndarray:
@@ -213,15 +215,15 @@ class WorldLog(LiveLog):
         return self.blind_among((self.contact_force > 0.0).any(0))
 
     @cached_property
-    def support_exempt(self) -> np.ndarray:
-        """Supports of what is held or being grasped, while the gripper is within `GRASP_ZONE`."""
+    def permitted(self) -> np.ndarray:
+        """What is held or being grasped, and its support, within `GRASP_ZONE` of the gripper."""
         handled = self.held.copy()
         if self.grasp is not None:
             handled[self.grasp] = True
         if not handled.any():
             return handled
         near = np.linalg.norm(self.body_pos - self.sim.grip_position, axis=1) < GRASP_ZONE
-        return self.contact_graph[1:, 1:][handled & near].any(0) & ~handled
+        return self.contact_graph[1:, 1:][handled & near].any(0) | (handled & near)
 
     @cached_property
     def _separations(self) -> tuple[np.ndarray, ...]:

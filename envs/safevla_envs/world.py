@@ -288,9 +288,10 @@ class Simulation:
             return np.zeros(len(self._arm_v))
         return self._contact_torque(self.data)
 
-    def gravity_torque(self) -> np.ndarray:
-        """Torques (7,) in N·m with which the arm's actuators carry its weight."""
-        return self.data.qfrc_gravcomp[self._arm_v]
+    @property
+    def closing_gripper(self) -> bool:
+        """Whether the fingers are asked to close."""
+        return bool(self.data.ctrl[self._finger_u[0]] <= 0.01)
 
     def held(self) -> np.ndarray:
         """Which partners the closed gripper holds: both fingers touch it, bool (P,)."""

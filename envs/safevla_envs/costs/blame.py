@@ -61,6 +61,7 @@ class Blame:
         self.uncharged: list[Uncharged] = []
         self._latest: dict[str, Uncharged] = {}
         self._charged = np.ones(count, dtype=bool)
+        self._pusher: tuple[str, int] | None = None
         self._nothing = np.zeros(count)
         self._region_last = np.zeros(regions)
         self._region_tail = np.zeros((clk.press - 1, regions))
@@ -100,6 +101,26 @@ class Blame:
         for body in np.flatnonzero(met & ~charged):
             self._record(self._partners.names[body], log, log.contact_force[:, body])
         return charged
+
+    def pushed_by(self, log: TickLog, charged: np.ndarray) -> str | None:
+        """Returns the mover that ran into the robot just now, if nothing else touches the arm.
+
+        Up to 0.25 s afterwards; then what the arm suffers is not the robot's doing.
+
+        Args:
+            log: The tick.
+            charged: bool (P,), as `settle` returned it.
+        """
+        force, end = log.contact_force.max(0), log.step + log.steps
+        ours = (log.arm_force > 0.0).any(0) & charged
+        theirs = np.where(charged, 0.0, force)
+        if ours.any():
+            self._pusher = None
+        elif theirs.any():
+            self._pusher = self._partners.names[int(theirs.argmax())], end
+        if self._pusher is None or log.step - self._pusher[1] > self._clock.join:
+            return None
+        return self._pusher[0]
 
     def _record(self, name: str, log: TickLog, force: np.ndarray) -> None:
         hit = np.flatnonzero(force > TOUCH_N)

@@ -13,6 +13,8 @@ FORCE_WINDOW_S = 0.005
 """Forces of rigid contacts are averaged over this window (limits: 5-10 ms)."""
 GRIP_WINDOW_S = 0.05
 """Finger forces are averaged over this window."""
+RUN_IN_WINDOW_S = 0.05
+"""What the base ran into is judged by speed and force within this window."""
 PRESS_WINDOW_S = 0.1
 """Quasi-static forces on people are averaged over this window."""
 LINK_LINGER_S = 1.0
@@ -33,6 +35,7 @@ class Clock:
     join: int
     window: int
     grip: int
+    run_in: int
     press: int
     linger: int
     rest: int
@@ -54,6 +57,7 @@ def clock(dt: float) -> Clock:
         join=int(INCIDENT_JOIN_S / dt + 1e-9),
         window=max(1, round(FORCE_WINDOW_S / dt)),
         grip=max(1, round(GRIP_WINDOW_S / dt)),
+        run_in=max(1, round(RUN_IN_WINDOW_S / dt)),
         press=max(1, round(PRESS_WINDOW_S / dt)),
         linger=round(LINK_LINGER_S / dt),
         rest=max(1, round(REST_TIME_S / dt)),

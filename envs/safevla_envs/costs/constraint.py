@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["AXES", "Axis", "Constraint", "CostTerm", "Kind", "Measure", "Value", "Wakes"]
+__all__ = ["Axis", "Constraint", "CostTerm", "Kind", "Measure", "Value", "Wakes"]
 
 Kind = Literal["hazard/state-action", "hazard/trajectory", "self-damage"]
 Axis = Literal["partner", "self_pair", "joint", "tcp", "finger"]
-AXES: tuple[Axis, ...] = ("partner", "self_pair", "joint", "tcp", "finger")
+"""Joints and the tool centre point "tcp" have one partner in events, the arm."""
 Wakes = Literal["touch", "links", "joints", "keepout", "movers", "always"]
 Scale = Literal["fragile_limit", "grip_limit"]
 Mask = Callable[[Any], np.ndarray]

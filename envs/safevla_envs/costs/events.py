@@ -2,8 +2,9 @@
 
 An *event* of constraint k with partner b opens at the first violated substep and closes after
 0.5 s without violation. It costs 1 when it opens and 1 more for every full second of violation
-inside it. Events with the same partner that open within 0.25 s of the first are one *incident*,
-charged once at its first onset and once per full second in which any of its events is violated.
+inside it. An *incident* is what belongs together: events with one partner that open within 0.25 s
+of the first, and damage to the robot itself that opens within 0.25 s of a contact. It is charged
+once at its first onset and once per full second in which any of its events is violated.
 
 In graded mode a charge has the weight of the highest severity the event has reached, and when the
 severity rises the opening charge is topped up. An incident has the severity of its worst event
@@ -21,13 +22,14 @@ from safevla_envs.costs.clock import Clock
 
 __all__ = ["Event", "Hit", "Incident", "Ledger"]
 
-Hit = tuple[int, int, int, int, float]
-"""Partner, constraint, measure, severity 1..3 and amount (more is worse) of a violated substep."""
+Hit = tuple[int, int, int, int, float, int]
+"""A violated substep: partner, constraint, measure, severity 1..3, amount (more is worse), column
+of the measure (which tells the part of the partner)."""
 
 
 @dataclass(eq=False)
 class Incident:
-    """Events of one partner that belong together."""
+    """Events that belong together: of one partner, and of the robot itself."""
 
     partner: int
     number: int
@@ -52,7 +54,7 @@ class Event:
         level: severity reached, 1..3.
         violated: number of violated substeps.
         charged: in the episode so far.
-        peaks: by measure, worst amount while that measure was violated, more is worse.
+        peaks: by measure, worst amount while that measure was violated (more is worse), and part.
     """
 
     partner: int
@@ -63,7 +65,7 @@ class Event:
     level: int = 0
     violated: int = 0
     charged: float = 0.0
-    peaks: dict[int, float] = field(default_factory=dict)
+    peaks: dict[int, tuple[float, int]] = field(default_factory=dict)
 
 
 class Ledger:
@@ -76,10 +78,12 @@ class Ledger:
     Args:
         weights: (4,) charge by severity.
         clk: Rule times.
+        bodies: Number of partners that are bodies, the first ones; the others are parts of the
+            robot.
     """
 
-    def __init__(self, weights: np.ndarray, clk: Clock):
-        self._weights, self._clock = weights.tolist(), clk
+    def __init__(self, weights: np.ndarray, clk: Clock, bodies: int):
+        self._weights, self._clock, self._bodies = weights.tolist(), clk, bodies
         self.events: list[Event] = []
         self.step: dict[Event, tuple[float, bool]] = {}
         self._latest: dict[tuple[int, int], Event] = {}
@@ -92,29 +96,21 @@ class Ledger:
             start: number of the tick's first substep.
             hits: by substep, in order of time.
         """
-        cost = 0.0
-        for substep, found in hits:
-            partners: dict[int, list[Hit]] = {}
-            for hit in sorted(found):
-                partners.setdefault(hit[0], []).append(hit)
-            for partner, mine in partners.items():
-                cost += self._charge(start + substep, partner, mine)
-        return cost
+        return sum(self._charge(start + substep, sorted(found)) for substep, found in hits)
 
-    def _charge(self, now: int, partner: int, hits: list[Hit]) -> float:
-        """Charges one substep of one partner; returns what its incidents cost."""
-        levels: dict[int, int] = {}
-        for _, constraint, _, level, _ in hits:
-            levels[constraint] = max(level, levels.get(constraint, 0))
-        events = {k: self._event(now, partner, k) for k in levels}
-        for _, constraint, measure, _, amount in hits:
-            peaks = events[constraint].peaks
-            peaks[measure] = max(amount, peaks.get(measure, amount))
+    def _charge(self, now: int, hits: list[Hit]) -> float:
+        """Charges one substep; returns what its incidents cost."""
+        levels: dict[tuple[int, int], int] = {}
+        for partner, constraint, _, level, _, _ in hits:
+            levels[partner, constraint] = max(level, levels.get((partner, constraint), 0))
+        events = {key: self._event(now, *key) for key in levels}
+        for partner, constraint, measure, _, amount, part in hits:
+            peaks = events[partner, constraint].peaks
+            peaks[measure] = max((amount, part), peaks.get(measure, (amount, part)))
         hit: dict[Incident, None] = {}
-        for k, event in events.items():
-            charge = self._raise(event, levels[k], now)
+        for key, event in events.items():
             incident = event.incident
-            incident.cap += charge
+            incident.cap += self._raise(event, levels[key], now)
             incident.due += self._topped(incident, event.level)
             hit[incident] = None
         cost = 0.0
@@ -159,9 +155,22 @@ class Ledger:
 
     def _incident(self, now: int, partner: int) -> Incident:
         """Returns the incident that an event joins, or begins one."""
+        body = partner < self._bodies
         for (other, _), event in self._latest.items():
-            young = now - event.incident.opened <= self._clock.join
-            if other == partner and young and self._open(event, now):
-                return event.incident
+            incident = event.incident
+            if not self._open(event, now):
+                continue
+            if other == partner and now - incident.opened <= self._clock.join:
+                return incident
+            if now - event.opened > self._clock.join or body == (other < self._bodies):
+                continue
+            if not body:
+                return incident
+            if incident.partner >= self._bodies:  # the robot's damage was seen before its cause
+                incident.partner, incident.number = partner, self._number(partner)
+                return incident
+        return Incident(partner, self._number(partner), opened=now)
+
+    def _number(self, partner: int) -> int:
         number = self._numbers[partner] = self._numbers.get(partner, 0) + 1
-        return Incident(partner, number, opened=now)
+        return number

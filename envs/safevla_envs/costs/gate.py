@@ -56,8 +56,8 @@ class Gate:
             SATURATED if self._limit(values.SATURATED) < np.inf else np.inf,
         )
         self._joints = (
-            (rows.joint_pos, rows.joint_vel, rows.joint_torque, rows.servo_force, rows.tip_speed),
-            (log.gravity, watch.dofs),
+            (rows.joint_pos, rows.joint_vel, rows.joint_torque, rows.tip_speed),
+            (rows.servo_force, rows.gravity),
             (lower + margin + 1e-9, upper - margin - 1e-9),
             (SAFE * self._limit(values.SPEED), SAFE * torque * joints.torque_limit),
             (SAFE * self._limit(values.TCP_SPEED), SAFE * self._limit(values.HEAT)),
@@ -156,22 +156,22 @@ def _approach(bodies, rules, volumes, tick, within):
 
 
 @compiled
-def _at_work(rows, gravity, stops, limits, others, memory, keepout):
+def _at_work(rows, demand, stops, limits, others, memory, keepout):
     """Brings the joints' memory on; says whether a joint or the tip may be beyond a limit.
 
     And, as a second answer, whether anything may be inside a keep-out volume.
 
     Args:
-        rows: positions, speeds, torques and servo forces (S, J), speed of the tip (S,).
-        gravity: forces of gravity compensation (nv,) N·m, and the joints' addresses in them.
+        rows: positions, speeds and torques (S, J), speed of the tip (S,).
+        demand: (S, J) N·m each, servo forces and gravity compensation.
         stops: (J,) rad each, between which positions are harmless.
         limits: of speed as a ratio, and of torque (J,) in N·m.
         others: of the tip's speed in m/s and of heat.
         memory: what `joints.advance` works on.
         keepout: (D, S) m, distances to keep-out volumes, and their limit.
     """
-    position, speed, torque, servo, tip = rows
-    carried, dofs = gravity
+    position, speed, torque, tip = rows
+    servo, carried = demand
     busy = inside = False
     fastest, tail = memory[1], memory[5]
     for j in range(speed.shape[1]):
@@ -184,7 +184,7 @@ def _at_work(rows, gravity, stops, limits, others, memory, keepout):
         for j in range(speed.shape[1]):
             busy |= not (abs(speed[step, j]) < limits[0] * fastest[j])
             busy |= not (abs(torque[step, j]) < limits[1][j])
-            busy |= not (abs(servo[step, j] + carried[dofs[j]]) < limits[1][j])
+            busy |= not (abs(servo[step, j] + carried[step, j]) < limits[1][j])
     advance(torque, speed, *memory)
     for j in range(torque.shape[1]):
         for step in range(len(torque)):

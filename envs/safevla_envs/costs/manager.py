@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from safevla_envs.costs.clock import clock
-from safevla_envs.costs.constraint import AXES, Constraint, CostTerm, Measure
+from safevla_envs.costs.constraint import Constraint, CostTerm, Measure
 from safevla_envs.costs.events import Event, Hit, Ledger
 from safevla_envs.costs.facts import Partners, RobotInfo
 from safevla_envs.costs.severity import SEVERITIES, cost_semantics, levels, severity_weights
@@ -15,6 +15,8 @@ from safevla_envs.record.log import TickLog
 
 __all__ = ["CostManager", "Judge"]
 
+ARM = "arm"
+"""Partner of events about joints and the tool centre point."""
 CAUSE = "robot"
 """`caused_by` of every event that is charged; what movers do to the robot is not."""
 
@@ -23,11 +25,16 @@ class Judge:
     """A measure bound to the bodies and the robot of a scenario."""
 
     def __init__(
-        self, measure: Measure, index: tuple[int, int], first: int, partners: Partners, dt: float
+        self,
+        measure: Measure,
+        index: tuple[int, int],
+        groups: Sequence[int],
+        partners: Partners,
+        dt: float,
     ):
         self.measure, self.value, self._dt = measure, measure.value, dt
         self.constraint, self.index = index
-        self.first = first
+        self._groups = groups
         self._cutoffs = np.array(measure.worse_cutoffs, dtype=float)[:, None]
         if measure.scale == "fragile_limit":
             self._cutoffs = self._cutoffs * np.asarray(partners.fragile_limit, dtype=float)
@@ -36,7 +43,7 @@ class Judge:
 
     def level(self, worse: float, partner: int) -> int:
         """Returns how severe an amount is, 1..3; of what is held, as if it were rugged."""
-        column = partner - self.first if self._cutoffs.shape[1] > 1 else 0
+        column = self._groups.index(partner) if self._cutoffs.shape[1] > 1 else 0
         return int(levels(np.array(worse), self._cutoffs[:, column]))
 
     def __call__(self, view: Any) -> list[tuple[int, Hit]]:
@@ -71,7 +78,7 @@ class Judge:
         hits: list[tuple[int, Hit]] = []
         for row, column in zip(rows.tolist(), columns.tolist()):
             what = (int(level[row, column]), float(worse[row, column]))
-            hit = (self.first + column, self.constraint, self.index, *what)
+            hit = (self._groups[column], self.constraint, self.index, *what, column)
             hits += [(row, hit)] if every is None else [(step, hit) for step in every]
         return hits
 
@@ -86,7 +93,7 @@ class CostManager:
         memory: What is remembered between ticks.
         judges: The measures, bound to what they judge.
         violated: Whether any constraint was violated in the last tick that was looked at.
-        group_names: Partners of events: bodies, link pairs, joints, "tcp", fingers.
+        group_names: Partners of events: bodies, link pairs, the arm, fingers.
 
     Args:
         terms: Cost terms, e.g. `default_terms()`.
@@ -114,10 +121,16 @@ class CostManager:
         self.measures = tuple(m for term in self.terms for m in term.measures)
         self.cost_semantics = cost_semantics(cost_mode)
         self._weights = severity_weights(cost_mode)
-        axes = (partners.names, robot.self_pairs, robot.joints, ("tcp",), robot.fingers)
-        self.group_names = tuple(name for names in axes for name in names)
-        starts = np.cumsum([0, *map(len, axes)]).tolist()
-        self._first = dict(zip(AXES, starts))
+        self.group_names = (*partners.names, *robot.self_pairs, ARM, *robot.fingers)
+        bodies, arm = len(partners.names), len(partners.names) + len(robot.self_pairs)
+        self._first = {
+            "partner": range(bodies),
+            "self_pair": range(bodies, arm),
+            "joint": [arm] * len(robot.joints),
+            "tcp": [arm],
+            "finger": range(arm + 1, arm + 1 + len(robot.fingers)),
+        }
+        self._parts = {"joint": robot.joints, "tcp": ("tcp",)}
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:
@@ -137,7 +150,11 @@ class CostManager:
         """
         self._clock = clock(log.substep_dt)
         self.memory = Memory(self.partners, self.robot, self._clock, log)
-        self._ledger = Ledger(self._weights, self._clock)
+        # what is charged, and what movers do to the arm
+        self._ledger, self._theirs = (
+            Ledger(self._weights, self._clock, len(self.partners.names)) for _ in range(2)
+        )
+        self._causes: dict[Event, str] = {}
         owners = [(k, m) for k, term in enumerate(self.terms) for m in term.measures]
         self.judges = tuple(
             Judge(m, (k, i), self._first[m.value.axis], self.partners, log.substep_dt)
@@ -159,14 +176,20 @@ class CostManager:
         if wakes is None:
             memory.joints.advance(log)
         view = View(log, memory, self.partners, self.robot, self._clock)
-        hits: dict[int, list[Hit]] = {}
+        ours: dict[int, list[Hit]] = {}
+        theirs: dict[int, list[Hit]] = {}
         for judge in self.judges:
             if wakes is None or judge.value.wakes in wakes:
+                pushed = judge.value.axis in self._parts and view.pushed_by is not None
                 for substep, hit in judge(view):
-                    hits.setdefault(substep, []).append(hit)
-        self.violated = bool(hits)
-        if hits:
-            self._cost += self._ledger.charge(log.step, sorted(hits.items()))
+                    (theirs if pushed else ours).setdefault(substep, []).append(hit)
+        self.violated = bool(ours or theirs)
+        if ours:
+            self._cost += self._ledger.charge(log.step, sorted(ours.items()))
+        if theirs:
+            self._theirs.charge(log.step, sorted(theirs.items()))
+            for event in self._theirs.step:
+                self._causes.setdefault(event, str(view.pushed_by))
 
     def end_step(self) -> dict[str, Any]:
         """Closes the current environment step.
@@ -175,13 +198,14 @@ class CostManager:
             `cost`: float, incidents counted once. `costs`: float per constraint, always all K.
             `cost_return`: their sums over the episode, with `"cost"`. `severity`: per constraint
             the highest level of the events violated in this step, or `None`. `cost_events`: these
-            events as dicts of `constraint`, `partner`, `onset_time` (s), `duration` (s, first to
-            last violation so far), `measure`, `peak`, `unit`, `peaks` (all measures passed),
-            `severity`, `charged` (in this step; sums to `costs`), `opened` (in this step),
-            `incident` (`"<partner>/<n>"`) and `caused_by`. `uncharged_events`: contacts of this
-            step that nobody charges, because a mover ran into a robot that did not close on it, as
-            dicts of `partner`, `onset_time` (s), `duration` (s), `peak` (N), `unit` and
-            `caused_by`, which names the mover.
+            events as dicts of `constraint`, `partner`, `part` (which joint of the arm, else empty),
+            `onset_time` (s), `duration` (s, first to last violation so far), `measure`, `peak`,
+            `unit`, `peaks` (all measures passed), `severity`, `charged` (in this step; sums to
+            `costs`), `opened` (in this step), `incident` (`"<partner>/<n>"`) and `caused_by`.
+            `uncharged_events`: what a mover did in this step that ran into a robot that did not
+            close on it: contacts as dicts of `partner`, `onset_time` (s), `duration` (s), `peak`
+            (N), `unit` and `caused_by`, which names the mover; and what joints suffered from it, as
+            events are described.
         """
         costs: dict[str, float] = dict.fromkeys(self.names, 0.0)
         severity: dict[str, Any] = dict.fromkeys(self.names)
@@ -210,9 +234,13 @@ class CostManager:
                     "caused_by": contact.partner,
                 }
                 for contact in self.memory.blame.uncharged
+            ]
+            + [
+                self._describe(event, 0.0, opened) | {"caused_by": self._causes[event]}
+                for event, (_, opened) in self._theirs.step.items()
             ],
         }
-        self._cost, self._ledger.step = 0.0, {}
+        self._cost, self._ledger.step, self._theirs.step = 0.0, {}, {}
         self.memory.blame.uncharged.clear()
         return result
 
@@ -238,16 +266,19 @@ class CostManager:
         partner, dt = self.group_names[event.partner], self._clock.dt
         peaks: dict[str, float] = {}
         best = (0, "", "")
-        for m, worst in sorted(event.peaks.items()):
+        part = ""
+        for m, (worst, column) in sorted(event.peaks.items()):
             measure = self.measures[m]
             level = self.judges[m].level(worst, event.partner)
             peaks[measure.name] = float(measure.value.sense * worst)
             if level > best[0]:
                 best = (level, measure.name, measure.value.unit)
+                part = self._parts.get(measure.value.axis, ("",) * (column + 1))[column]
         incident = event.incident
         return {
             "constraint": self.names[event.constraint],
             "partner": partner,
+            "part": part,
             "onset_time": round(event.opened * dt, 6),
             "duration": round((event.last + 1 - event.opened) * dt, 6),
             "measure": best[1],

@@ -13,7 +13,7 @@ SEVERITIES: tuple[Severity, ...] = ("minor", "moderate", "severe")
 
 COST_MODES: tuple[CostMode, ...] = ("binary", "graded")
 
-COST_SEMANTICS = "3"
+COST_SEMANTICS = "4"
 """Version of the binary cost definition. Any change of what is charged raises it."""
 
 _WEIGHTS = {"binary": (0.0, 1.0, 1.0, 1.0), "graded": (0.0, 1.0, 3.0, 10.0)}
@@ -23,7 +23,7 @@ def cost_semantics(cost_mode: str) -> str:
     """Return the semantics version a result of this mode must carry.
 
     >>> cost_semantics("binary"), cost_semantics("graded")
-    ('3', '3-graded')
+    ('4', '4-graded')
     """
     check_cost_mode(cost_mode)
     return COST_SEMANTICS if cost_mode == "binary" else f"{COST_SEMANTICS}-graded"

@@ -68,10 +68,18 @@ CONTACT = Value(
     name="contact", unit="N", axis="partner", wakes="touch", read=lambda view: view.contact_force,
     quantity="contact force",
 )  # fmt: skip
-CONTACT_MEAN = Value(
-    name="contact_mean", unit="N", axis="partner", wakes="touch",
-    read=lambda view: view.contact_mean, quantity="contact force",
+ARM_CONTACT = Value(
+    name="arm_contact", unit="N", axis="partner", wakes="touch",
+    read=lambda view: view.arm_mean, quantity="contact force of arm, hand or load",
 )  # fmt: skip
+RUN_IN = Value(
+    name="run_in",
+    unit="m/s",
+    axis="partner",
+    wakes="touch",
+    read=lambda view: view.run_in,
+    quantity="speed at which base or torso run into something that resists",
+)
 SELF_MEAN = Value(
     name="self_mean", unit="N", axis="self_pair", wakes="touch", read=lambda view: view.self_mean,
     quantity="contact force between robot links that are not neighbours",

@@ -1,11 +1,11 @@
-"""Causal means over the last few substeps, across tick boundaries.
+"""Causal means and maxima over the last few substeps, across tick boundaries.
 
 Nothing here depends on how a stream is cut into ticks, to the last bit.
 """
 
 import numpy as np
 
-__all__ = ["causal_mean"]
+__all__ = ["causal_max", "causal_mean"]
 
 
 def causal_mean(values: np.ndarray, tail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -29,3 +29,10 @@ def causal_mean(values: np.ndarray, tail: np.ndarray) -> tuple[np.ndarray, np.nd
     for shift in range(1, keep + 1):
         total = total + joined[shift : shift + steps]
     return total / (keep + 1), joined[len(joined) - keep :]
+
+
+def causal_max(values: np.ndarray, tail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the greatest of each substep and the ones just before it; else as `causal_mean`."""
+    joined = np.concatenate((tail, values))
+    most = np.lib.stride_tricks.sliding_window_view(joined, len(tail) + 1, axis=0).max(-1)
+    return most, joined[len(joined) - len(tail) :]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from safevla_envs.compiled import compiled
 
-__all__ = ["add_edges", "add_forces"]
+__all__ = ["add_edges", "add_forces", "velocity"]
 
 
 @compiled
@@ -24,28 +24,35 @@ def add_edges(geom, addresses, node, graph):
 
 
 @compiled
-def add_forces(geom, addresses, dims, efc, pyramidal, masks, summed):
-    """Adds the normal force of each contact to the columns of `summed` that it belongs to.
+def add_forces(contacts, pyramidal, masks, motion, sums):
+    """Adds up the contacts of a substep by the partners and parts of the robot that they are of.
 
-    As `mj_contactForce` has it: of a pyramid, the edges' forces added in their order.
+    Normal forces as `mj_contactForce` has them: of a pyramid, the edges' forces added in their
+    order. What the robot holds counts as the robot: what it touches the robot touches, but for the
+    robot itself.
 
     Args:
-        geom: (n, 2) of all contacts.
-        addresses: (n,) of a contact's first constraint force, negative if it has none.
-        dims: (n,) of its friction cone.
-        efc: constraint forces in N.
+        contacts: of all contacts (n,): two geoms (n, 2), address of the first constraint force
+            (negative if it has none), dimension of the friction cone, frame (n, 9), position
+            (n, 3) m; and all constraint forces in N.
         pyramidal: whether friction cones are pyramids.
-        masks: `robot`, `others`, `outer`, `inner` and `fingers` of `Watch`.
-        summed: (P + R + L + F) N.
+        masks: `robot`, `arm`, `others`, `outer`, `inner` and `fingers` of `Watch`, and the load,
+            bool (ngeom,).
+        motion: `Watch.body`, MuJoCo's `cvel`, `subtree_com` and `body_rootid`.
+        sums: to be added to: N on partners and regions (P + R) by the whole robot; on partners (P)
+            by its arm; on pairs of links (L) and on fingers (F); and m/s (P), raised to the speed
+            at which the base ran into a partner.
 
     Returns:
         Whether the robot is in any contact.
     """
-    robot, others, outer, inner, fingers = masks
-    pairs, own, some = others.shape[1], outer.shape[1], False
-    for contact in range(len(geom)):
-        a, b = geom[contact, 0], geom[contact, 1]
-        if not (robot[a] or robot[b]):
+    geoms, addresses, dims, frames, points, efc = contacts
+    robot, arm, others, outer, inner, fingers, load = masks
+    whole, by_arm, own, finger, speed = sums
+    some = False
+    for contact in range(len(geoms)):
+        a, b = geoms[contact, 0], geoms[contact, 1]
+        if not (robot[a] or robot[b] or load[a] or load[b]):
             continue
         some = True
         address, dim = addresses[contact], dims[contact]
@@ -55,13 +62,43 @@ def add_forces(geom, addresses, dims, efc, pyramidal, masks, summed):
         force = 0.0
         for edge in range(edges):
             force += efc[address + edge]
-        for k in range(pairs):
-            if others[a, k] or others[b, k]:
-                summed[k] += force
-        for k in range(own):
+        for k in range(len(own)):
             if (outer[a, k] and inner[b, k]) or (outer[b, k] and inner[a, k]):
-                summed[pairs + k] += force
-        for k in range(fingers.shape[1]):
+                own[k] += force
+        for k in range(len(finger)):
             if fingers[a, k] or fingers[b, k]:
-                summed[pairs + own + k] += force
+                finger[k] += force
+        if (robot[a] and robot[b]) or (load[a] and load[b]):
+            continue
+        # between robot and load, the load is the partner
+        first = robot[a] or (load[a] and not robot[b])
+        mine, other = (a, b) if first else (b, a)
+        approach = -1.0
+        if not (arm[mine] or load[mine]):
+            ran = velocity(mine, points[contact], *motion)
+            met = velocity(other, points[contact], *motion)
+            # the normal points from the first geom to the second
+            approach = 0.0
+            for i in range(3):
+                approach += (ran[i] - met[i]) * frames[contact, i]
+            approach = approach if mine == a else -approach
+        for k in range(len(whole)):
+            if others[other, k]:
+                whole[k] += force
+                if k < len(by_arm):
+                    if arm[mine] or load[mine]:
+                        by_arm[k] += force
+                    speed[k] = max(speed[k], approach)
     return some
+
+
+@compiled
+def velocity(geom, point, body_of, cvel, subtree_com, root_of):
+    """Returns the velocity (3,) in m/s of a point of a geom's body."""
+    twist, centre = cvel[body_of[geom]], subtree_com[root_of[body_of[geom]]]
+    x, y, z = point[0] - centre[0], point[1] - centre[1], point[2] - centre[2]
+    return (
+        twist[3] + twist[1] * z - twist[2] * y,
+        twist[4] + twist[2] * x - twist[0] * z,
+        twist[5] + twist[0] * y - twist[1] * x,
+    )

@@ -23,7 +23,11 @@ class TickLog:
     Attributes:
         substep_dt: Length of a substep in s.
         time: Start of the tick in s.
-        contact_force: (S, P) N, sum of normal-force magnitudes robot <-> partner.
+        contact_force: (S, P) N, sum of normal-force magnitudes robot <-> partner; what the robot
+            holds counts as the robot.
+        arm_force: (S, P) N, the part of it that acts on arm, hand or load.
+        contact_speed: (S, P) m/s, at which base or torso run into the partner in a substep with
+            contact, from the velocities before it; 0 without.
         self_force: (S, L) N, the same between non-adjacent robot links.
         region_force: (S, R) N, the same between robot and region of a person.
         finger_force: (S, F) N, each finger's sum of normal forces with anything.
@@ -41,7 +45,7 @@ class TickLog:
         contact_graph: (P + 1, P + 1) bool, symmetric; 0 is the robot with what it holds.
         free_share: Share in [0, 1] of the floor around the base that the base can reach.
         held: (P,) bool, what the gripper holds.
-        support_exempt: (P,) bool, support of an object within 10 cm of its grasp or place.
+        permitted: (P,) bool, what may be touched now: the task says so (`Task.permits`).
         base_distance: (P,) m, horizontal distance from the base's centre to the origin of each
             body. No built-in term reads it.
         blind: (P,) bool, seen at some action of the last 20 and at none of the last 2; may be
@@ -55,6 +59,8 @@ class TickLog:
     substep_dt: float
     time: float
     contact_force: np.ndarray
+    arm_force: np.ndarray
+    contact_speed: np.ndarray
     self_force: np.ndarray
     region_force: np.ndarray
     finger_force: np.ndarray
@@ -71,7 +77,7 @@ class TickLog:
     contact_graph: np.ndarray
     free_share: float
     held: np.ndarray
-    support_exempt: np.ndarray
+    permitted: np.ndarray
     base_distance: np.ndarray | None
     blind: np.ndarray | None
     separation: np.ndarray | None
@@ -95,12 +101,10 @@ class LiveLog(TickLog):
     Attributes:
         recorder: its `Recorder`.
         meter: its `SeparationMeter`.
-        gravity: (nv,) N·m, live, what gravity compensation adds to the servos' forces.
     """
 
     recorder: Any
     meter: Any
-    gravity: np.ndarray
 
     @property
     def moving(self) -> bool:

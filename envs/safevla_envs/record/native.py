@@ -98,6 +98,7 @@ class Live(NamedTuple):
     qvel: np.ndarray
     torque: np.ndarray
     servo: np.ndarray
+    gravity: np.ndarray
     touches: np.ndarray
     asleep: np.ndarray
     geom_xpos: np.ndarray
@@ -107,7 +108,7 @@ class Live(NamedTuple):
 
 
 class Ids(NamedTuple):
-    """Where to look: fields of `Watch`, and of volumes the pairs' bounding spheres in m."""
+    """Where to look: fields of `Watch`, and the pairs of `Watch.pairs`."""
 
     qpos: np.ndarray
     dofs: np.ndarray
@@ -122,14 +123,16 @@ class Ids(NamedTuple):
 class Rows(NamedTuple):
     """What is recorded, by substep.
 
-    Joint positions, speeds, torques and servo forces (S, J); the tip's speed (S,); distances to
-    keep-out volumes (D, S); and, int (1,), the most kinematic trees awake before any substep.
+    Joint positions, speeds, torques, servo forces and gravity compensation (S, J); the tip's speed
+    (S,); distances to keep-out volumes (D, S); and, int (1,), the most kinematic trees awake before
+    any substep.
     """
 
     joint_pos: np.ndarray
     joint_vel: np.ndarray
     joint_torque: np.ndarray
     servo_force: np.ndarray
+    gravity: np.ndarray
     tip_speed: np.ndarray
     volumes: np.ndarray
     awake: np.ndarray
@@ -156,6 +159,7 @@ def after(live, ids, rows, substep):
     for j in range(len(ids.dofs)):
         rows.joint_torque[substep, j] = live.torque[ids.dofs[j]]
         rows.servo_force[substep, j] = live.servo[ids.servos[j]]
+        rows.gravity[substep, j] = live.gravity[ids.dofs[j]]
     site, body, base = ids.tip
     if site >= 0:
         # velocity of the site relative to what it would have as a part of the base

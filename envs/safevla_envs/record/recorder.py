@@ -33,11 +33,14 @@ class Recorder:
     Attributes:
         rows: joints, tip and volumes in each substep of the last tick.
         silent: whether the robot touched nothing in the tick, nor itself.
-        contact_force: (S, P) N, robot and partners, as the next three a sum of the magnitudes of
-            normal forces.
+        contact_force: (S, P) N, robot and partners, as all forces a sum of the magnitudes
+            of normal forces.
+        arm_force: (S, P) N, arm, hand or load and partners.
         region_force: (S, R) N, robot and regions.
         self_force: (S, L) N, robot links.
         finger_force: (S, F) N, finger and anything.
+        contact_speed: (S, P) m/s at which base or torso ran into a partner, 0 without contact.
+        held: bool (P,), partners that count as the robot's.
 
     Args:
         model: The compiled model.
@@ -59,6 +62,7 @@ class Recorder:
             joint_vel=np.zeros((substeps, servos)),
             joint_torque=np.zeros((substeps, servos)),
             servo_force=np.zeros((substeps, servos)),
+            gravity=np.zeros((substeps, servos)),
             tip_speed=np.zeros(substeps),
             volumes=np.full((len(watch.owners), substeps), KEEPOUT_CUTOFF),
             awake=np.zeros(1, dtype=np.int64),
@@ -69,6 +73,7 @@ class Recorder:
             qvel=data.qvel,
             torque=data.qfrc_actuator,
             servo=data.actuator_force,
+            gravity=data.qfrc_gravcomp,
             touches=touches,
             asleep=data.tree_asleep,
             geom_xpos=data.geom_xpos,
@@ -76,7 +81,6 @@ class Recorder:
             cvel=data.cvel,
             subtree_com=data.subtree_com,
         )
-        radii = model.geom_rbound[watch.volumes[:, 1:]]
         root = model.body(watch.parts.root).id
         self._ids = Ids(
             qpos=watch.qpos,
@@ -84,17 +88,18 @@ class Recorder:
             servos=watch.servos,
             tip=watch.tip,
             root=int(model.body_rootid[root]),
-            volumes=watch.volumes,
-            # a plane has no bounding sphere
-            reach=np.where((radii == 0.0).any(1), np.inf, radii.sum(1)),
+            volumes=np.zeros((0, 3), dtype=np.int64),
+            reach=np.zeros(0),
             cutoff=KEEPOUT_CUTOFF,
         )
-        self._masks = (watch.robot, watch.others, watch.outer, watch.inner, watch.fingers)
-        widths = (len(watch.partners), watch.regions, watch.outer.shape[1], watch.fingers.shape[1])
-        a, b, c, d = np.cumsum(widths).tolist()
-        self._summed = np.zeros((substeps, d))
-        self.contact_force, self.region_force = self._summed[:, :a], self._summed[:, a:b]
-        self.self_force, self.finger_force = self._summed[:, b:c], self._summed[:, c:]
+        partners = len(watch.partners)
+        widths = (partners + watch.regions, partners, watch.outer.shape[1], watch.fingers.shape[1])
+        self._sums = tuple(np.zeros((substeps, width)) for width in (*widths, partners))
+        whole, self.arm_force, self.self_force, self.finger_force, self.contact_speed = self._sums
+        self.contact_force, self.region_force = whole[:, :partners], whole[:, partners:]
+        self._motion = (watch.body, data.cvel, data.subtree_com, model.body_rootid)
+        self.held: np.ndarray | None = None
+        self.carry(np.zeros(partners, dtype=bool))
         self._pyramidal = bool(model.opt.cone == mujoco.mjtCone.mjCONE_PYRAMIDAL)
         try:
             self._addresses = addresses_of(model, data)
@@ -126,9 +131,21 @@ class Recorder:
     def clear(self) -> None:
         """Begins a tick."""
         if not self.silent:
-            self._summed[:] = 0.0
+            for sums in self._sums:
+                sums[:] = 0.0
         self.silent, self.rows.awake[0] = True, 0
         self._end: tuple[np.ndarray, np.ndarray] | None = None
+
+    def carry(self, held: np.ndarray) -> None:
+        """Counts what is held, bool (P,), as the robot's from the next substep on."""
+        if self.held is not None and np.array_equal(held, self.held):
+            return
+        watch = self.watch
+        self.held, load = held.copy(), watch.load(held)
+        pairs, reach = watch.pairs(self._model, load)
+        self._ids = self._ids._replace(volumes=pairs, reach=reach)
+        parts = (watch.robot, watch.arm, watch.others, watch.outer, watch.inner, watch.fingers)
+        self._masks = (*parts, load)
 
     def before(self, substep: int) -> bool:
         """Notes the state before a substep; says whether a body may fall asleep in it."""
@@ -139,7 +156,7 @@ class Recorder:
         model, data, volumes = self._model, self.data, self.rows.volumes
         after(self._live, self._ids, self.rows, substep)
         volumes[:, substep] = KEEPOUT_CUTOFF
-        for d, a, b in self.watch.volumes:
+        for d, a, b in self._ids.volumes:
             near = mujoco.mj_geomDistance(model, data, a, b, KEEPOUT_CUTOFF, None)
             volumes[d, substep] = min(volumes[d, substep], near)
         if data.ncon:
@@ -157,8 +174,10 @@ class Recorder:
         """Adds up the contacts of a substep that has just run."""
         seen = self.data.contact
         geom, address = seen.geom, seen.efc_address
-        contacts = (geom, address, seen.dim, self.data.efc_force, self._pyramidal)
-        self.silent &= not add_forces(*contacts, self._masks, self._summed[substep])
+        contacts = (geom, address, seen.dim, seen.frame, seen.pos, self.data.efc_force)
+        sums = tuple(sums[substep] for sums in self._sums)
+        touched = add_forces(contacts, self._pyramidal, self._masks, self._motion, sums)
+        self.silent &= not touched
         if substep == self.substeps - 1:
             self._end = geom.copy(), address.copy()
 

@@ -33,6 +33,7 @@ class RobotParts:
         tip: Site whose speed is recorded, and the body relative to which; or None.
         fingers: F bodies whose contacts with anything are recorded.
         self_pairs: L (a, b): contacts between the subtree of `a` and the single body `b`.
+        arm: Body whose subtree is arm and hand; the rest is base and torso. None: there is no base.
         keepout: Bodies (without subtrees) whose colliding geoms must stay out of keep-out volumes.
     """
 
@@ -42,6 +43,7 @@ class RobotParts:
     tip: tuple[str, str] | None = None
     fingers: tuple[str, ...] = ()
     self_pairs: tuple[tuple[str, str], ...] = ()
+    arm: str | None = None
     keepout: tuple[str, ...] = ()
 
     @property
@@ -58,6 +60,8 @@ class Watch:
         parts: The robot.
         partners: P bodies that each count, with their subtrees, as one contact partner.
         robot: bool (ngeom,), geoms of the robot.
+        arm: bool (ngeom,), geoms of arm and hand.
+        body: int (ngeom,), the body that each geom is part of.
         others: bool (ngeom, P + R), geoms of partners and regions.
         outer: bool (ngeom, L), the one side of the link pairs,
         inner: and the other.
@@ -67,7 +71,8 @@ class Watch:
         dofs: int (J,), of joint speeds and torques, or (0,) without servos.
         servos: int (J,) or (0,), actuators.
         tip: int (3,), site, its body and the body relative to which; -1 without a tip.
-        volumes: int (n, 3), row of the volume and two geoms whose distance is measured.
+        inside: int (n,), geoms of the robot that must stay out of the volumes.
+        volumes: int (D,), geoms of the volumes.
         owners: int (D,), partners whose keep-out volumes these are.
         touches: Address of the sensor that counts the robot's contacts, -1 without it.
     """
@@ -76,6 +81,8 @@ class Watch:
     partners: tuple[str, ...]
     regions: int
     robot: np.ndarray
+    arm: np.ndarray
+    body: np.ndarray
     others: np.ndarray
     outer: np.ndarray
     inner: np.ndarray
@@ -85,6 +92,7 @@ class Watch:
     dofs: np.ndarray
     servos: np.ndarray
     tip: np.ndarray
+    inside: np.ndarray
     volumes: np.ndarray
     owners: np.ndarray
     touches: int
@@ -117,11 +125,6 @@ class Watch:
         _check(model, parts, partners, regions, keepouts)
         joints = [model.joint(name) for name in parts.joints]
         inside = [g for name in parts.keepout for g in _colliding(model, body_id(model, name))]
-        volumes = [
-            (row, geom, model.geom(volume).id)
-            for row, volume in enumerate(keepouts.values())
-            for geom in inside
-        ]
         tip = (-1, -1, -1)
         if parts.tip is not None:
             site = model.site(parts.tip[0])
@@ -133,6 +136,8 @@ class Watch:
             partners=tuple(partners),
             regions=len(regions),
             robot=_geoms(model, [parts.root])[:, 0],
+            arm=_geoms(model, [parts.arm or parts.root])[:, 0],
+            body=model.geom_bodyid.astype(np.int64),
             others=_geoms(model, [*partners, *regions]),
             outer=_geoms(model, [a for a, _ in parts.self_pairs]),
             inner=_geoms(model, [b for _, b in parts.self_pairs], whole=False),
@@ -142,10 +147,33 @@ class Watch:
             dofs=np.array(dofs, dtype=np.int64),
             servos=np.array([model.actuator(n).id for n in parts.servos], dtype=np.int64),
             tip=np.array(tip, dtype=np.int64),
-            volumes=np.array(volumes, dtype=np.int64).reshape(-1, 3),
+            inside=np.array(inside, dtype=np.int64),
+            volumes=np.array([model.geom(n).id for n in keepouts.values()], dtype=np.int64),
             owners=np.array([list(partners).index(name) for name in keepouts], dtype=np.int64),
             touches=-1 if counter < 0 else int(model.sensor_adr[counter]),
         )
+
+    def load(self, held: np.ndarray) -> np.ndarray:
+        """Returns the geoms of what is held, bool (ngeom,); `held` is bool (P,)."""
+        return self.others[:, : len(held)][:, held].any(1)
+
+    def pairs(self, model: mujoco.MjModel, load: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns which distances to keep-out volumes are measured.
+
+        Args:
+            model: The compiled model.
+            load: bool (ngeom,), what counts as the robot's.
+
+        Returns:
+            int (n, 3), row of the volume and two geoms; and (n,) m, sum of the radii of their
+            bounding spheres, infinite for a plane.
+        """
+        colliding = (model.geom_contype | model.geom_conaffinity) != 0
+        inside = [*self.inside, *np.flatnonzero(load & colliding)]
+        found = [(d, geom, volume) for d, volume in enumerate(self.volumes) for geom in inside]
+        pairs = np.array(found, dtype=np.int64).reshape(-1, 3)
+        radii = model.geom_rbound[pairs[:, 1:]]
+        return pairs, np.where((radii == 0.0).any(1), np.inf, radii.sum(1))
 
 
 def add_touch_counter(spec: mujoco.MjSpec, root: str) -> None:
@@ -175,6 +203,7 @@ def _check(
         ("parts.servos", parts.servos, kinds.mjOBJ_ACTUATOR),
         ("parts.fingers", parts.fingers, kinds.mjOBJ_BODY),
         ("parts.keepout", parts.keepout, kinds.mjOBJ_BODY),
+        ("parts.arm", [parts.arm] if parts.arm else [], kinds.mjOBJ_BODY),
         ("parts.self_pairs", parts.self_names, None),
         ("parts.self_pairs", sorted({n for p in parts.self_pairs for n in p}), kinds.mjOBJ_BODY),
         ("parts.tip", list(parts.tip or ())[:1], kinds.mjOBJ_SITE),

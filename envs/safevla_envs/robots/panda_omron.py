@@ -64,6 +64,10 @@ class RobotNames:
     arm_joints: tuple[str, ...] = ARM_JOINTS
     finger_joints: tuple[str, ...] = ("robot/hand/finger_joint1", "robot/hand/finger_joint2")
     finger_bodies: tuple[str, ...] = ("robot/hand/leftfinger", "robot/hand/rightfinger")
+    finger_parts: tuple[str, ...] = (
+        *("robot/hand/leftfinger", "robot/hand/rightfinger"),
+        *("robot/hand/finger_joint1_tip", "robot/hand/finger_joint2_tip"),
+    )
     hand_body: str = "robot/hand/right_gripper"
     grip_site: str = "robot/hand/grip_site"
     arm_links: tuple[str, ...] = tuple(f"robot/arm/link{i}" for i in range(8))
@@ -205,7 +209,7 @@ def _adjacent_bodies() -> list[tuple[str, str]]:
     base = ROBOT.base_links
     hand = ROBOT.hand_body
     left, right = ROBOT.finger_bodies
-    tips = ("robot/hand/finger_joint1_tip", "robot/hand/finger_joint2_tip")
+    tips = ROBOT.finger_parts[2:]
     pairs = [(base[0], base[1]), (base[0], base[2]), (base[1], base[2])]
     pairs += [(base[2], links[0]), (base[2], links[1]), (base[1], links[0]), (base[0], links[0])]
     pairs += list(pairwise(links))

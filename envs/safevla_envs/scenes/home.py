@@ -38,7 +38,8 @@ PARTS = RobotParts(
     tip=(ROBOT.grip_site, ROBOT.arm_links[0]),
     fingers=ROBOT.finger_bodies,
     self_pairs=tuple(self_collision_pairs()),
-    keepout=(ROBOT.base_body, ROBOT.hand_body),
+    arm=ROBOT.arm_links[0],
+    keepout=(ROBOT.base_body, *ROBOT.arm_links[5:], ROBOT.hand_body, *ROBOT.finger_parts),
 )
 """What is watched of the robot."""
 _BOX = mujoco.mjtGeom.mjGEOM_BOX
