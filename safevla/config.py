@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from safevla.train.bc import BCConfig
-from safevla.train.config import TrainConfig
+from safevla.train.settings import TrainConfig
 from safevla_envs.resources import configs_dir
 from safevla_envs.scenes.scenario import HAZARDS
 

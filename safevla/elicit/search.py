@@ -15,7 +15,7 @@ from safevla_envs.generate import Knobs, generate
 from safevla_envs.scenes.scenario import Scenario
 
 if TYPE_CHECKING:
-    from safevla.assure.records import EpisodeRecord
+    from safevla.evaluate.records import EpisodeRecord
 
 __all__ = ["Rollout", "draw_scenarios", "sample_knobs", "search", "searchable_knobs"]
 

@@ -21,9 +21,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from torch import Tensor
 
 from safevla.policy import SafeVLAProcessor, VLAOutput, VLAPolicy
-from safevla.train import checkpoint
+from safevla.train import snapshot
 from safevla.train.buffer import SequenceRolloutBuffer
-from safevla.train.config import TrainConfig
+from safevla.train.settings import TrainConfig
 
 __all__ = ["VLAAlgorithm"]
 
@@ -274,7 +274,7 @@ class VLAAlgorithm(BaseAlgorithm):
         """
         if exclude is not None or include is not None:
             raise ValueError("exclude and include must be None: nothing is pickled")
-        checkpoint.save(self, path)
+        snapshot.save(self, path)
 
     @classmethod
     def load(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -291,7 +291,7 @@ class VLAAlgorithm(BaseAlgorithm):
             ValueError: not such a folder (a `.zip` of stable-baselines3 holds pickles and is never
                 read), or it does not fit the environment.
         """
-        return checkpoint.load(cls, path, env, **kwargs)
+        return snapshot.load(cls, path, env, **kwargs)
 
     def __getstate__(self) -> Any:
         raise TypeError("learners are not pickled; use save(folder) and load(folder, env)")

@@ -28,12 +28,12 @@ from torch import Tensor, nn
 from safevla.policy import SafeVLAProcessor, VLAOutput, VLAPolicy
 from safevla.train.algorithm import VLAAlgorithm
 from safevla.train.buffer import Minibatch, SequenceRolloutBuffer
-from safevla.train.config import TrainConfig
 from safevla.train.critics import PrivilegedCritic
 from safevla.train.envs import declared_constraints
 from safevla.train.episodes import TOTAL, Episode, EpisodeBooks, StepOutcome, summarise
 from safevla.train.gae import explained_variance, mix_advantages
 from safevla.train.multipliers import Multipliers
+from safevla.train.settings import TrainConfig
 
 __all__ = ["PPOLagrangian"]
 

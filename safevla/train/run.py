@@ -26,10 +26,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
 from safevla.policy import read_policy, save_policy
-from safevla.train.checkpoint import plain, write_json
-from safevla.train.config import TrainConfig
 from safevla.train.envs import make_vec_env
 from safevla.train.ppo import PPOLagrangian
+from safevla.train.settings import TrainConfig
+from safevla.train.snapshot import plain, write_json
 
 __all__ = ["train_ppo"]
 

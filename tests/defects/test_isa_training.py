@@ -10,10 +10,10 @@ import pytest
 import torch
 from tiny_env import tiny_policy
 
-from safevla.train.config import MultiplierConfig, train_config
 from safevla.train.envs import make_vec_env
 from safevla.train.multipliers import Multipliers
 from safevla.train.ppo import PPOLagrangian
+from safevla.train.settings import MultiplierConfig, train_config
 
 ENV_ID = "tiny_env:TinyCrossing-v0"
 ROLLOUT = 12

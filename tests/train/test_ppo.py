@@ -9,9 +9,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from tiny_env import ENV_ID, TinyCrossing, tiny_policy
 
 from safevla.policy import PolicyAgent
-from safevla.train.config import train_config
 from safevla.train.envs import make_vec_env
 from safevla.train.ppo import PPOLagrangian
+from safevla.train.settings import train_config
 
 SMALL = {
     "n_steps": 12,
