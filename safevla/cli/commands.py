@@ -1,4 +1,4 @@
-"""The `safevla` command line: the pipeline. Tools (render, bench, envs, doctor): `cli_tools`.
+"""The `safevla` command line: the pipeline. Tools (render, bench, envs, doctor): `tools`.
 
 Nothing heavy is imported before a command needs it, so `--help` answers at once. What a user can
 get wrong is one line on standard error and exit code 2; SAFEVLA_DEBUG=1 shows the trace instead.
@@ -6,19 +6,15 @@ get wrong is one line on standard error and exit code 2; SAFEVLA_DEBUG=1 shows t
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from safevla.cli.tools import examples, register_tools
+from safevla.errors import explained
 
 __all__ = ["app", "main"]
-
-TRAIN_ONLY = ("torch", "transformers", "safetensors", "stable_baselines3", "pyarrow", "pandas")
-TRAIN_ONLY += ("scipy", "matplotlib", "jinja2", "tensorboard")
 
 app = typer.Typer(
     name="safevla",
@@ -232,28 +228,4 @@ register_tools(app)
 
 def main() -> None:
     """Entry point: runs the command line, turns user errors into one line and exit code 2."""
-    try:
-        app()
-    except Exception as error:
-        if os.environ.get("SAFEVLA_DEBUG"):
-            raise
-        message = explain(error)
-        if message is None:
-            raise
-        print(f"safevla: {message}", file=sys.stderr)
-        sys.exit(2)
-
-
-def explain(error: Exception) -> str | None:
-    """Returns the line to print for an error that the user can mend, None for a defect of ours."""
-    if isinstance(error, ModuleNotFoundError):
-        if (error.name or "").split(".")[0] in TRAIN_ONLY:
-            return f'this command needs {error.name}; run: pip install "safevla[train]"'
-        return None
-    named = type(error).__module__.startswith("gymnasium.error")
-    if isinstance(error, (ValueError, KeyError, FileNotFoundError, PermissionError)) or named:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        return " ".join(str(text).split()) or type(error).__name__
-    if isinstance(error, RuntimeError) and "OpenGL" in str(error):
-        return str(error)
-    return None
+    explained(app)

@@ -247,7 +247,8 @@ def onsets(
     command goes on from the finished episodes. Exit code 1 if the twin check fails.
     """
     from safevla.display import Display
-    from safevla.evaluate.onsets import named_arm, run_table
+    from safevla.evaluate.arms import named_arm
+    from safevla.evaluate.onsets import run_table
     from safevla.report.onset_table import as_json, as_markdown, twin_violations
 
     names = [name for name in policies.split(",") if name]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
-import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,9 @@ import numpy as np
 from rich.progress import Progress
 
 from safevla.demos.dataset import DemoWriter, Episode, encode_png
-from safevla.demos.progress import progress_bar
+from safevla.display import progress_bar
+from safevla.files import replaced_folder
+from safevla.workers import Workers
 from safevla_envs.costs import cost_semantics
 
 DEFAULT_ID = "safevla_envs:SafeVLA/ObjNav-v0"
@@ -38,22 +37,17 @@ class _Job:
     scenarios: Sequence[Any] | None
 
 
-@dataclass
-class _Worker:
-    """One process's environment, made at the first episode."""
+class _Recorder:
+    """Records episodes by number, in an environment that lives as long as its process."""
 
-    job: _Job
-    env: Any = None
-    about: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, job: _Job) -> None:
+        self.job = job
+        self.env = gymnasium.make(job.env_id, **job.env_kwargs)
+        self.about = _describe(self.env)
 
-    def start(self) -> None:
-        """Make the environment."""
-        if self.env is None:
-            self.env = gymnasium.make(self.job.env_id, **self.job.env_kwargs)
-            self.about = _describe(self.env)
-
-
-_worker: _Worker | None = None
+    def __call__(self, number: int) -> Iterator[tuple[Episode, dict[str, Any]]]:
+        """Yields the episode, and what the writer must know about the environment."""
+        yield record_episode(self.env, self.job, number), self.about
 
 
 def _describe(env: gymnasium.Env) -> dict[str, Any]:
@@ -68,19 +62,6 @@ def _describe(env: gymnasium.Env) -> dict[str, Any]:
         "fps": max(1, round(fps)) if fps else 2,
         "extra": {} if mode is None else {"cost_semantics": cost_semantics(mode)},
     }
-
-
-def _set_up(job: _Job) -> None:
-    global _worker
-    if multiprocessing.parent_process() is not None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker = _Worker(job)
-
-
-def _record(number: int) -> tuple[Episode, dict[str, Any]]:
-    assert _worker is not None
-    _worker.start()
-    return record_episode(_worker.env, _worker.job, number), _worker.about
 
 
 def _make_expert(job: _Job, env: Any, rng: np.random.Generator) -> Any:
@@ -172,22 +153,14 @@ def _aux_slice(base: Any) -> slice:
 
 def _episodes(job: _Job, count: int, workers: int) -> Iterator[tuple[Episode, dict[str, Any]]]:
     """All episodes in order, recorded by `workers` processes (1: this one)."""
-    if workers <= 1:
-        _set_up(job)
-        assert _worker is not None
-        try:
-            for number in range(count):
-                yield _record(number)
-        finally:
-            if _worker.env is not None:
-                _worker.env.close()
+    if workers > 1:
+        with Workers(workers, _Recorder, job) as pool:
+            yield from pool.map(range(count))
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_set_up, initargs=(job,))
-    try:
-        yield from pool.map(_record, range(count))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    recorder = _Recorder(job)
+    with closing(recorder.env):
+        for number in range(count):
+            yield from recorder(number)
 
 
 def collect(
@@ -258,29 +231,25 @@ def collect(
         noise_actions=None if noise_actions is None else tuple(noise_actions),
         scenarios=scenarios,
     )
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     started = time.perf_counter()
     tally = _Tally()
-    writer: DemoWriter | None = None
-    with progress_bar(progress, "demonstrations", episodes) as update:
-        for episode, about in _episodes(job, episodes, workers):
-            keep = episode.sim_error is None and (episode.success or not success_only)
-            tally.count(episode, keep)
-            update(text=f"({tally.frames} frames)")
-            if keep:
-                extra = {"seed": seed, "noise": noise, "wander": wander, **about["extra"]}
-                writer = writer or DemoWriter(partial, **{**about, "extra": extra})
-                writer.add(episode)
-    if writer is None:
-        raise ValueError(
-            f"no episode of {episodes} was kept: {tally.successes} succeeded, "
-            f"{tally.sim_errors} diverged"
-        )
-    writer.close()
-    if out.exists():
-        out.rmdir()
-    partial.rename(out)
+    with replaced_folder(out) as folder:
+        writer: DemoWriter | None = None
+        with progress_bar(progress, "demonstrations", episodes) as update:
+            for episode, about in _episodes(job, episodes, workers):
+                keep = episode.sim_error is None and (episode.success or not success_only)
+                tally.count(episode, keep)
+                update(text=f"({tally.frames} frames)")
+                if keep:
+                    extra = {"seed": seed, "noise": noise, "wander": wander, **about["extra"]}
+                    writer = writer or DemoWriter(folder, **{**about, "extra": extra})
+                    writer.add(episode)
+        if writer is None:
+            raise ValueError(
+                f"no episode of {episodes} was kept: {tally.successes} succeeded, "
+                f"{tally.sim_errors} diverged"
+            )
+        writer.close()
     return tally.summary(writer, time.perf_counter() - started)
 
 

@@ -1,56 +1,83 @@
-"""Who acts in an evaluation: learned policies, their spoilt twins, experts and baselines.
+"""Who is evaluated: the registry of arms, and their picklable descriptions.
 
-An :class:`Arm` is a small picklable description; calling it builds the :class:`Agent` inside the
-process that runs the episodes. Every agent draws its randomness from the generator it is given at
-the start of an episode, so an episode does not depend on which process or slot runs it.
+An :class:`Arm` is a small picklable description; calling it builds the agent inside the process
+that runs the episodes.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Literal, NamedTuple
 
-import gymnasium
-import numpy as np
-from gymnasium import spaces
+from safevla.evaluate.agents import Agent, ExpertAgent, PolicyArmAgent, RandomAgent, ZeroAgent
 
-__all__ = ["Agent", "Arm", "Kind", "ReplayAgent", "fingerprint", "make_arm", "swapped_instruction"]
-
-Env = gymnasium.Env[Any, Any]
-Kind = Literal[
-    "zero",
-    "random",
-    "task_expert",
-    "careful_expert",
-    "policy",
-    "swapped_instruction",
-    "black_images",
+__all__ = [
+    "ARMS",
+    "BASELINES",
+    "CONTROLS",
+    "LEARNED",
+    "MODES",
+    "PPO_ARMS",
+    "SCRIPTED",
+    "SPOILT",
+    "Arm",
+    "ArmEntry",
+    "fingerprint",
+    "make_arm",
+    "named_arm",
 ]
-_EXPERTS = {"task_expert": "task", "careful_expert": "careful"}
-_NEEDS_POLICY = ("policy", "swapped_instruction", "black_images")
 
 
-class Agent(Protocol):
-    """Acts in a fixed number of slots, one environment each."""
+class ArmEntry(NamedTuple):
+    """An arm's role, its name for readers and its look in plots.
 
-    def reset(self, i: int, env: Env, rng: np.random.Generator) -> None:
-        """A new episode begins in slot `i`; `rng` is all the randomness it may use."""
-        ...
+    Colours are those of Okabe and Ito (2008), told apart with every common colour-vision
+    deficiency; arms differ in marker and line style as well.
+    """
 
-    def act(self, obs: Mapping[str, np.ndarray], envs: Sequence[Env | None]) -> list[Any]:
-        """Chooses the next actions.
+    role: Literal["clone", "ppo", "spoilt", "expert", "baseline"]
+    label: str
+    color: str
+    marker: str
+    linestyle: str
 
-        Args:
-            obs: stacked observations (B, ...), row i from slot i.
-            envs: the B environments; None marks a padding row, whose action is ignored.
 
-        Returns:
-            B actions.
-        """
-        ...
+ARMS = {
+    "clone": ArmEntry("clone", "cloned policy", "#7a7f87", "s", ":"),
+    "task_only": ArmEntry("ppo", "task-only PPO", "#d55e00", "o", "-"),
+    "lagrangian": ArmEntry("ppo", "PPO-Lagrangian", "#0072b2", "D", "-"),
+    "swapped_instruction": ArmEntry("spoilt", "clone, instruction swapped", "#cc79a7", "v", "--"),
+    "black_images": ArmEntry("spoilt", "clone, black images", "#22272e", "X", "--"),
+    "task_expert": ArmEntry("expert", "task expert (sees the simulator)", "#e69f00", "^", "-."),
+    "careful_expert": ArmEntry(
+        "expert", "careful expert (sees the simulator)", "#009e73", "P", "-."
+    ),
+    "random": ArmEntry("baseline", "random actions", "#9aa0a8", "*", ":"),
+    "zero": ArmEntry("baseline", "no action", "#b8bcc2", "h", ":"),
+}
+"""Every arm, in the order of tables."""
+
+
+def _with_role(*roles: str) -> tuple[str, ...]:
+    return tuple(name for name, entry in ARMS.items() if entry.role in roles)
+
+
+PPO_ARMS = _with_role("ppo")
+"""The two PPO arms: the same code, task_only with every multiplier fixed at zero."""
+LEARNED = _with_role("clone", "ppo")
+SPOILT = _with_role("spoilt")
+"""The cloned policy with one input spoilt."""
+BASELINES = _with_role("baseline")
+SCRIPTED = (*reversed(BASELINES), *_with_role("expert"))
+"""Arms without a policy: they look at no image, and sampled and argmax are one for them."""
+CONTROLS = (*SCRIPTED, *SPOILT)
+"""Control arms of an evaluation."""
+MODES = ("sampled", "argmax")
+"""How a policy acts."""
+KINDS = (*SCRIPTED, "policy", *SPOILT)
+_NEEDS_POLICY = ("policy", *SPOILT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +92,13 @@ class Arm:
     """
 
     name: str
-    kind: Kind
+    kind: str
     checkpoint: str | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"kind={self.kind!r}: must be one of {', '.join(get_args(Kind))}")
+        if self.kind not in KINDS:
+            raise ValueError(f"kind={self.kind!r}: must be one of {', '.join(KINDS)}")
         if (self.checkpoint is None) == (self.kind in _NEEDS_POLICY):
             verb = "needs" if self.checkpoint is None else "takes no"
             raise ValueError(f"arm {self.name!r}: kind={self.kind!r} {verb} checkpoint")
@@ -86,8 +113,8 @@ class Arm:
             return ZeroAgent()
         if self.kind == "random":
             return RandomAgent()
-        if self.kind in _EXPERTS:
-            return ExpertAgent(_EXPERTS[self.kind])
+        if self.kind in SCRIPTED:
+            return ExpertAgent(self.kind.removesuffix("_expert"))
         assert self.checkpoint is not None
         return PolicyArmAgent(
             self.checkpoint,
@@ -119,211 +146,39 @@ def make_arm(name: str, checkpoint: str | Path | None = None, *, device: str = "
     Raises:
         ValueError: a checkpoint that is missing or superfluous.
     """
-    kind: Any = name if name in get_args(Kind) else "policy"
+    kind = name if name in KINDS else "policy"
     folder = None if checkpoint is None else str(checkpoint)
     return Arm(name=name, kind=kind, checkpoint=folder, device=device)
 
 
+def named_arm(name: str) -> Arm:
+    """Describes an arm named on the command line: one without a policy, or a policy folder.
+
+    Args:
+        name: one of `SCRIPTED` (the experts also without `_expert`), or a checkpoint folder.
+
+    Raises:
+        ValueError: if it is neither; the message names the arms.
+    """
+    for kind in (name, f"{name}_expert"):
+        if kind in SCRIPTED:
+            return make_arm(kind)
+    folder = Path(name)
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"agent {name!r}: neither a policy folder nor one of {', '.join(SCRIPTED)}"
+        )
+    return Arm(name=folder.resolve().name, kind="policy", checkpoint=str(folder))
+
+
 def fingerprint(kind: str, checkpoint: str | None) -> str:
     """Hash of a kind and of every weight and configuration file of a policy folder."""
-    digest = hashlib.sha256(kind.encode())
+    total = hashlib.sha256(kind.encode())
     if checkpoint is not None:
         folder = Path(checkpoint)
         files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")])
         if not files:
             raise ValueError(f"checkpoint={checkpoint!r}: no policy in this folder")
         for path in files:
-            digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
-
-
-class ZeroAgent:
-    """Does nothing: `sub-task done` among discrete actions, zeros among continuous ones."""
-
-    def reset(self, i: int, env: Env, rng: np.random.Generator) -> None:
-        """Nothing to forget."""
-
-    def act(self, obs: Mapping[str, np.ndarray], envs: Sequence[Env | None]) -> list[Any]:
-        """See :class:`Agent`."""
-        return [None if env is None else _zero(env) for env in envs]
-
-
-def _zero(env: Env) -> Any:
-    if isinstance(env.action_space, spaces.Discrete):
-        return int(env.unwrapped.SUB_DONE)
-    assert isinstance(env.action_space, spaces.Box)
-    return np.zeros(env.action_space.shape, env.action_space.dtype)
-
-
-class RandomAgent:
-    """Draws uniformly over all actions except `end`."""
-
-    def __init__(self) -> None:
-        self._rng: dict[int, np.random.Generator] = {}
-
-    def reset(self, i: int, env: Env, rng: np.random.Generator) -> None:
-        """See :class:`Agent`."""
-        self._rng[i] = rng
-
-    def act(self, obs: Mapping[str, np.ndarray], envs: Sequence[Env | None]) -> list[Any]:
-        """See :class:`Agent`."""
-        return [None if env is None else self._draw(i, env) for i, env in enumerate(envs)]
-
-    def _draw(self, i: int, env: Env) -> Any:
-        space = env.action_space
-        if isinstance(space, spaces.Discrete):
-            allowed = [a for a in range(int(space.n)) if a != env.unwrapped.END]
-            return allowed[int(self._rng[i].integers(len(allowed)))]
-        assert isinstance(space, spaces.Box)
-        return self._rng[i].uniform(space.low, space.high).astype(space.dtype)
-
-
-class ExpertAgent:
-    """A scripted expert with access to the simulator's state.
-
-    Args:
-        name: `task` (blind to hazards) or `careful`.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._experts: dict[int, Any] = {}
-
-    def reset(self, i: int, env: Env, rng: np.random.Generator) -> None:
-        """See :class:`Agent`."""
-        from safevla.experts import make_expert
-
-        self._experts[i] = make_expert(self.name, env.unwrapped, wander=0.0, rng=rng)
-        self._experts[i].reset()
-
-    def act(self, obs: Mapping[str, np.ndarray], envs: Sequence[Env | None]) -> list[Any]:
-        """See :class:`Agent`."""
-        return [None if env is None else int(self._experts[i].act()) for i, env in enumerate(envs)]
-
-
-class PolicyArmAgent:
-    """A learned policy, as it is or with one input spoilt.
-
-    The policy runs once for all slots; each row is then drawn with its own episode's generator. The
-    batch always has the same size (see :mod:`safevla.evaluate.runner`), which makes a row's logits
-    independent of the other rows, bit for bit.
-
-    Args:
-        checkpoint: policy folder.
-        deterministic: take the most probable action.
-        swap: give it the instruction of another object in the scene.
-        black: give it black images.
-        device: where it runs.
-    """
-
-    def __init__(
-        self,
-        checkpoint: str,
-        *,
-        deterministic: bool,
-        swap: bool = False,
-        black: bool = False,
-        device: str = "cpu",
-    ) -> None:
-        import torch
-
-        from safevla.policy import load_policy
-
-        self._torch = torch
-        self.agent = load_policy(checkpoint, device=device)
-        self.deterministic = deterministic
-        self.swap = swap
-        self.black = black
-        self.device = device
-        self._generators: dict[int, Any] = {}
-        self._swapped: dict[int, np.ndarray] = {}
-
-    def reset(self, i: int, env: Env, rng: np.random.Generator) -> None:
-        """See :class:`Agent`."""
-        self.agent.reset(i)
-        generator = self._torch.Generator(self.device)
-        generator.manual_seed(int(rng.integers(2**62)))
-        self._generators[i] = generator
-        if self.swap:
-            from safevla_envs.instruction import encode_instruction
-
-            self._swapped[i] = encode_instruction(swapped_instruction(env.unwrapped.scenario, rng))
-
-    def act(self, obs: Mapping[str, np.ndarray], envs: Sequence[Env | None]) -> list[Any]:
-        """See :class:`Agent`."""
-        obs = dict(obs)
-        if self.swap:
-            told = obs["instruction"].copy()
-            for i, swapped in self._swapped.items():
-                told[i] = swapped
-            obs["instruction"] = told
-        if self.black:
-            images = [key for key in obs if key.endswith("_image")]
-            obs |= {key: np.zeros_like(obs[key]) for key in images}
-        actions = self.agent.act(obs, deterministic=True)
-        if not self.deterministic:
-            actions = self._sample(actions, envs)
-        discrete = actions.ndim == 1
-        return [int(action) if discrete else action for action in actions]
-
-    def _sample(self, actions: np.ndarray, envs: Sequence[Env | None]) -> np.ndarray:
-        output = self.agent.last_output
-        assert output is not None and output.logits is not None
-        chosen = self._torch.as_tensor(actions, device=self.device).clone()
-        for i, env in enumerate(envs):
-            if env is not None:
-                chosen[i] = self.agent.policy.action_head.choose(
-                    output.logits[i : i + 1], False, self._generators[i]
-                )[0]
-        self.agent._latest[: len(chosen)] = chosen  # the history holds what was executed
-        return chosen.cpu().numpy()
-
-    def instruction(self, i: int) -> np.ndarray | None:
-        """The bytes given instead of the environment's own in slot `i`, or None."""
-        return self._swapped.get(i)
-
-
-class ReplayAgent:
-    """Repeats recorded actions; says nothing new.
-
-    Args:
-        actions: actions of one episode, in order.
-    """
-
-    def __init__(self, actions: Sequence[Any]) -> None:
-        self.actions = list(actions)
-        self._next = 0
-
-    def reset(self, i: int, env: Env, rng: np.random.Generator) -> None:
-        """See :class:`Agent`."""
-        self._next = 0
-
-    def act(self, obs: Mapping[str, np.ndarray], envs: Sequence[Env | None]) -> list[Any]:
-        """See :class:`Agent`.
-
-        Raises:
-            IndexError: more steps than were recorded: the episode took another course.
-        """
-        action = self.actions[self._next]
-        self._next += 1
-        return [np.asarray(action, np.float32) if isinstance(action, list) else action]
-
-
-def swapped_instruction(scenario: Any, rng: np.random.Generator) -> str:
-    """An instruction that names another object of the scene than the target.
-
-    Args:
-        scenario: has `target_category` and `present_categories`.
-        rng: draws the object, the template and the word.
-
-    Raises:
-        ValueError: no other object is present.
-    """
-    from safevla_envs.tasks.objnav import instruction_for
-
-    others = [c for c in scenario.present_categories if c != scenario.target_category]
-    if not others:
-        raise ValueError(
-            f"scenario {scenario.scenario_id}: holds nothing to name but {scenario.target_category}"
-        )
-    return instruction_for(others[int(rng.integers(len(others)))], rng)
+            total.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()[:16]

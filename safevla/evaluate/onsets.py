@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from safevla.display import Display
-from safevla.evaluate.arms import Arm, make_arm
+from safevla.evaluate.arms import Arm
 from safevla.evaluate.records import EpisodeRecord
-from safevla.evaluate.runner import EpisodePool, Job
+from safevla.evaluate.runner import EpisodePool
+from safevla.evaluate.worker import Job
 from safevla_envs.generate import generate
 from safevla_envs.resources import assets_dir
 from safevla_envs.scenes.scenario import Scenario, list_hash, load_list
@@ -29,7 +30,6 @@ __all__ = [
     "Cell",
     "Listed",
     "cells",
-    "named_arm",
     "run_cell",
     "run_table",
     "scenario_list",
@@ -39,8 +39,6 @@ SUITES = ("hazard", "benign")
 BLOCK = 20
 """Episodes per file of records."""
 TITLES = {"hazard": "hazard", "benign": "twin"}
-_NAMED = {"task": "task_expert", "careful": "careful_expert"}
-_CONTROLS = ("random", "zero", "task_expert", "careful_expert")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,26 +80,6 @@ class Cell:
     def valid(self) -> list[EpisodeRecord]:
         """Episodes whose simulation held."""
         return [record for record in self.records if record.valid]
-
-
-def named_arm(name: str) -> Arm:
-    """Returns a policy by the name it has on the command line.
-
-    Args:
-        name: random, zero, task, careful, or a checkpoint folder.
-
-    Raises:
-        ValueError: if it is none of these.
-    """
-    kind = _NAMED.get(name, name)
-    if kind in _CONTROLS:
-        return make_arm(kind)
-    folder = Path(name)
-    if not (folder / "config.json").is_file():
-        raise ValueError(
-            f"policy {name!r}: neither a checkpoint folder nor one of random, zero, task, careful"
-        )
-    return Arm(name=folder.resolve().name, kind="policy", checkpoint=str(folder))
 
 
 def env_kwargs(arm: Arm, *, side_steps: bool = False) -> dict[str, Any]:

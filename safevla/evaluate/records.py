@@ -1,4 +1,4 @@
-"""What one evaluated episode leaves behind, and its files (JSON Lines, Parquet).
+"""What one evaluated episode leaves behind, and its files (JSON Lines).
 
 A record holds enough to compute every table, to draw the path on a map and, through `actions`, to
 play the episode again without the policy that produced it.
@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from safevla.files import read_jsonl, write_text
 
 __all__ = [
     "EndedBy",
     "EpisodeRecord",
     "Mode",
-    "load_parquet",
     "load_records",
-    "read_jsonl",
-    "save_parquet",
-    "write_jsonl",
+    "read_records",
+    "write_records",
 ]
 
 Mode = Literal["sampled", "argmax"]
 EndedBy = Literal["success", "wrong_end", "max_steps", "max_seconds", "sim_error"]
-
-_NESTED = ("costs", "severity", "path", "events", "actions", "perturbation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,95 +134,34 @@ class EpisodeRecord:
             raise ValueError(f"episode record is incomplete: {error}") from None
 
 
-def read_jsonl(path: str | os.PathLike[str]) -> list[EpisodeRecord]:
-    """Records of a JSON Lines file, in the order of its lines.
+def read_records(path: Path) -> list[EpisodeRecord]:
+    """Records of a JSON Lines file, in the order of its lines; [] without one.
 
     A last line cut short, as an interrupted run leaves it, is left out.
 
     Raises:
         ValueError: any other line that is not a record; names the file and line.
     """
-    text = Path(path).read_text(encoding="utf-8")
-    lines = text.split("\n")
     records = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, data in enumerate(read_jsonl(path), start=1):
         try:
-            records.append(EpisodeRecord.from_dict(json.loads(line)))
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}:{number}: not JSON ({error})") from None
+            records.append(EpisodeRecord.from_dict(data))
         except ValueError as error:
             raise ValueError(f"{path}:{number}: {error}") from None
     return records
 
 
 def to_line(record: EpisodeRecord) -> str:
-    """One line of JSON with its line end."""
-    return json.dumps(record.as_dict(), separators=(",", ":"), allow_nan=False) + "\n"
+    """One line of JSON, without its line end."""
+    return json.dumps(record.as_dict(), separators=(",", ":"), allow_nan=False)
 
 
-def write_jsonl(path: str | os.PathLike[str], records: Iterable[EpisodeRecord]) -> None:
+def write_records(path: Path, records: Iterable[EpisodeRecord]) -> None:
     """Writes records as JSON Lines; the file appears whole or not at all."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(target.name + ".tmp")
-    scratch.write_text("".join(to_line(record) for record in records), encoding="utf-8")
-    os.replace(scratch, target)
+    write_text(path, "".join(to_line(record) + "\n" for record in records))
 
 
-def save_parquet(path: str | os.PathLike[str], records: Sequence[EpisodeRecord]) -> None:
-    """Writes records as one Parquet table; nested fields are JSON text columns.
-
-    The costs are added as plain float columns `cost/<constraint>` for use in other tools.
-    """
-    import pyarrow
-    import pyarrow.parquet
-
-    rows = []
-    for record in records:
-        row = record.as_dict()
-        for name in _NESTED:
-            row[name] = json.dumps(row[name], separators=(",", ":"), allow_nan=False)
-        row.update({f"cost/{name}": float(value) for name, value in record.costs.items()})
-        rows.append(row)
-    names = [f.name for f in dataclasses.fields(EpisodeRecord)]
-    names += sorted({key for row in rows for key in row} - set(names))
-    types = {
-        "policy_seed": pyarrow.int64(),
-        "train_seed": pyarrow.int64(),
-        "scenario_index": pyarrow.int64(),
-        "length": pyarrow.int64(),
-        "level": pyarrow.int64(),
-        "success": pyarrow.bool_(),
-        "sim_seconds": pyarrow.float64(),
-        "cost": pyarrow.float64(),
-    }
-    schema = pyarrow.schema(
-        (name, pyarrow.float64() if "/" in name else types.get(name, pyarrow.string()))
-        for name in names
-    )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    table = pyarrow.Table.from_pylist([{n: row.get(n) for n in names} for row in rows], schema)
-    pyarrow.parquet.write_table(table, target)
-
-
-def load_parquet(path: str | os.PathLike[str]) -> list[EpisodeRecord]:
-    """Inverse of :func:`save_parquet`."""
-    import pyarrow.parquet
-
-    records = []
-    for row in pyarrow.parquet.read_table(Path(path)).to_pylist():
-        data = {name: value for name, value in row.items() if "/" not in name}
-        data |= {name: json.loads(data[name]) for name in _NESTED}
-        records.append(EpisodeRecord.from_dict(data))
-    return records
-
-
-def load_records(run_dir: str | os.PathLike[str]) -> list[EpisodeRecord]:
+def load_records(run_dir: Path) -> list[EpisodeRecord]:
     """All records of a run: every `eval/*.jsonl` below its folder, in the order of file names."""
-    folder = Path(run_dir) / "eval"
-    return [record for path in sorted(folder.glob("*.jsonl")) for record in read_jsonl(path)]
+    files = sorted((run_dir / "eval").glob("*.jsonl"))
+    return [record for path in files for record in read_records(path)]

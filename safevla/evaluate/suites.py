@@ -12,9 +12,10 @@ from safevla.config import EnvConfig, EvalConfig, PipelineConfig
 from safevla.display import Display
 from safevla.elicit import load_found
 from safevla.elicit.search import Rollout
-from safevla.evaluate.arms import Arm, make_arm
-from safevla.evaluate.records import EpisodeRecord, write_jsonl
-from safevla.evaluate.runner import EpisodePool, Job, eval_path
+from safevla.evaluate.arms import MODES, SCRIPTED, Arm, make_arm, named_arm
+from safevla.evaluate.records import EpisodeRecord, write_records
+from safevla.evaluate.runner import EpisodePool, eval_path
+from safevla.evaluate.worker import Job
 from safevla_envs.generate import generate
 from safevla_envs.perturb import VisualPerturbation
 from safevla_envs.resources import assets_dir
@@ -22,7 +23,6 @@ from safevla_envs.scenes.scenario import Scenario, load_list
 
 __all__ = [
     "Suite",
-    "agent_arm",
     "elicit_rollout",
     "evaluate_agent",
     "evaluate_run",
@@ -31,9 +31,6 @@ __all__ = [
     "named_list",
     "suites",
 ]
-
-BLIND = ("zero", "random", "task_expert", "careful_expert")
-"""Arms that look at no image: evaluated without cameras, which changes nothing but the speed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +119,7 @@ def jobs(
     """
     for arm in arms:
         kwargs = env.kwargs(split="val", layouts=None)
-        if arm.kind in BLIND:
+        if arm.kind in SCRIPTED:
             kwargs["cameras"] = []
         learned = arm.kind == "policy"
         modes = (config.modes if learned else config.control_modes) if arm.is_policy else ()
@@ -130,7 +127,7 @@ def jobs(
             names = {suite.name, suite.name.partition("-")[0]}
             if not learned and not names & set(config.control_suites):
                 continue
-            if suite.wrappers and arm.kind in BLIND:
+            if suite.wrappers and arm.kind in SCRIPTED:
                 continue
             for mode in modes or ("sampled",):
                 if mode == "argmax" and not names & set(config.argmax_suites):
@@ -147,21 +144,6 @@ def jobs(
                     level=suite.level,
                     train_seed=seed if arm.is_policy else None,
                 )
-
-
-def agent_arm(agent: str) -> Arm:
-    """Describes an agent named on the command line: a control arm, or a policy folder.
-
-    Raises:
-        ValueError: if it is neither; the message names the control arms.
-    """
-    if agent in BLIND:
-        return make_arm(agent)
-    folder = Path(agent)
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"agent {agent!r}: neither a policy folder nor one of {', '.join(BLIND)}")
-    name = folder.resolve().name
-    return Arm(name=name, kind="policy", checkpoint=str(folder))
 
 
 def elicit_rollout(pool: EpisodePool, arm: Arm, env: EnvConfig) -> Rollout:
@@ -190,7 +172,7 @@ def evaluate_run(config: PipelineConfig, folder: Path, workers: int, display: Di
     policies = folder / "policies"
     arms = [make_arm(name, policies / name) for name in config.eval.learned]
     for name in config.eval.controls:
-        arms.append(make_arm(name, None if name in BLIND else policies / "clone"))
+        arms.append(make_arm(name, None if name in SCRIPTED else policies / "clone"))
     todo = list(jobs(config.env, config.eval, chosen, arms, seed=config.seed))
     total = sum(len(job.scenarios) for job in todo)
     finished = 0
@@ -221,7 +203,7 @@ def evaluate_agent(
 
     Args:
         config: environment, suite sizes and seeds.
-        agent: see `agent_arm`.
+        agent: see `named_arm`.
         suite_names: `hazard`, `benign`, `ood` (all its levels), or scenario files.
         mode: `sampled` or `argmax`.
         out: file for the episodes; must not exist.
@@ -234,7 +216,7 @@ def evaluate_agent(
     _check_mode(mode)
     if out is not None and out.exists():
         raise ValueError(f"{out} exists; choose another --out")
-    arm = agent_arm(agent)
+    arm = named_arm(agent)
     known = suites(config.eval)
     chosen: dict[str, Suite] = {}
     for name in suite_names:
@@ -264,7 +246,7 @@ def evaluate_agent(
 
             records += pool.run(job, on_record=on_record)
     if out is not None:
-        write_jsonl(out, records)
+        write_records(out, records)
     return records
 
 
@@ -282,7 +264,7 @@ def film_agent(
 
     Args:
         config: environment, and the size of the video.
-        agent: see `agent_arm`.
+        agent: see `named_arm`.
         out: MP4 file; must not exist.
         scenario_file: take scenario number `index` of this file; else draw one of the validation
             split from `seed`.
@@ -300,7 +282,7 @@ def film_agent(
     if out.exists():
         raise ValueError(f"{out} exists; choose another --out")
     _check_mode(mode)
-    arm = agent_arm(agent)
+    arm = named_arm(agent)
     env_config = config.env
     if scenario_file is not None:
         listed = load_list(scenario_file)
@@ -333,5 +315,5 @@ def film_agent(
 
 
 def _check_mode(mode: str) -> None:
-    if mode not in ("sampled", "argmax"):
-        raise ValueError(f"mode {mode!r}: allowed are sampled, argmax")
+    if mode not in MODES:
+        raise ValueError(f"mode {mode!r}: allowed are {', '.join(MODES)}")

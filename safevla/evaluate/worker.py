@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from safevla.evaluate.arms import Agent
+from safevla.evaluate.agents import Agent
 from safevla.evaluate.records import EndedBy, EpisodeRecord
+from safevla.files import digest, plain
 
 __all__ = [
     "DEFAULT_ENV",
     "SLOTS",
     "Env",
+    "EpisodeWorker",
     "Job",
-    "Worker",
     "Wrapper",
     "base_xy",
     "episode_seeds",
-    "serve",
 ]
 
 SLOTS = 4
@@ -85,7 +82,7 @@ class Job:
     def list_hash(self) -> str:
         """Hash of the list's content and order, as `safevla_envs.scenes.scenario.list_hash`."""
         joined = "".join(scenario.scenario_id for scenario in self.scenarios)
-        return hashlib.sha256(joined.encode()).hexdigest()[:16]
+        return digest(joined)
 
     @property
     def setup(self) -> str:
@@ -96,7 +93,7 @@ class Job:
             [repr(wrapper) for wrapper in self.wrappers],
             fingerprint() if fingerprint is not None else repr(self.make_agent),
         ]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        return digest(json.dumps(parts))
 
     def blank(self, index: int) -> dict[str, Any]:
         """The fields of a record that are known before the episode."""
@@ -113,37 +110,29 @@ class Job:
         }
 
 
-def serve(pipe: connection.Connection) -> None:
-    """Body of a worker process: jobs in, records out, until the pipe closes."""
-    worker = Worker()
-    try:
-        while True:
-            job, indices = pipe.recv()
-            try:
-                agent, envs = worker.prepare(job, len(indices))
-            except ValueError as error:
-                pipe.send(("error", ValueError(str(error))))
-                continue
-            except Exception:
-                pipe.send(("error", RuntimeError(traceback.format_exc())))
-                continue
-            try:
-                for record in worker.run(job, indices, agent, envs):
-                    pipe.send(("record", record.as_dict()))
-                pipe.send(("done", None))
-            except Exception:
-                text = f"an episode worker failed:\n{traceback.format_exc()}"
-                pipe.send(("error", RuntimeError(text)))
-    except (EOFError, BrokenPipeError):
-        worker.close()
-
-
-class Worker:
+class EpisodeWorker:
     """Steps up to `SLOTS` environments together; keeps them between jobs."""
 
     def __init__(self) -> None:
         self._key = ""
         self._envs: list[Env] = []
+
+    def __call__(self, message: tuple[Job, Sequence[int]]) -> Iterator[EpisodeRecord]:
+        """Yields a record for each index of a job, in the order in which the episodes end.
+
+        Raises:
+            ValueError: bad input, met before the first episode.
+            RuntimeError: whatever else went wrong.
+        """
+        (job, indices), begun = message, False
+        try:
+            agent, envs = self.prepare(job, len(indices))
+            begun = True
+            yield from self.run(job, indices, agent, envs)
+        except Exception as error:
+            if isinstance(error, ValueError) and not begun:
+                raise
+            raise RuntimeError(f"an episode worker failed: {error!r}") from error
 
     def close(self) -> None:
         """Closes the environments."""
@@ -306,16 +295,3 @@ def _told(agent: Agent, slot: int) -> str | None:
     from safevla_envs.instruction import decode_instruction
 
     return decode_instruction(given)
-
-
-def plain(value: Any) -> Any:
-    """JSON values from nested containers of NumPy scalars and arrays; infinities become None."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

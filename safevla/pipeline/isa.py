@@ -19,8 +19,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from safevla.config import PipelineConfig, plain, resolved_workers
+from safevla.config import PipelineConfig, resolved_workers
 from safevla.display import Display, clock
+from safevla.files import plain
 from safevla.pipeline.stages import Stage, StageConflict, StageRunner
 
 __all__ = ["STAGES", "Pipeline", "arm_config", "preflight", "rebuild_report"]
@@ -193,7 +194,7 @@ class Pipeline:
         )
 
     def _clone(self) -> None:
-        from safevla.train.bc import clone
+        from safevla.train.cloning import clone
 
         config = replace(self.config.clone, seed=self.config.seed * SEED_STRIDE + 2)
         clone(

@@ -9,17 +9,16 @@ edited since, are never overwritten unless forced; results that were deleted are
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import platform
-import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from safevla.files import digest, read_json, remove, write_json
 
 __all__ = ["Stage", "StageConflict", "StageRunner", "package_versions"]
 
@@ -82,12 +81,10 @@ class StageRunner:
 
     def manifest(self, name: str) -> dict[str, Any] | None:
         """Returns a stage's manifest, or None if it never started."""
-        path = self.folder / "stages" / f"{name}.json"
-        if not path.is_file():
-            return None
+        path = self._path(name)
         try:
-            return json.loads(path.read_text())
-        except json.JSONDecodeError:
+            return read_json(path)
+        except ValueError:
             raise StageConflict(f"{path} is damaged; delete it or choose another --name") from None
 
     def check(self, stages: Iterable[Stage]) -> None:
@@ -115,8 +112,8 @@ class StageRunner:
 
     def _check_unchanged(self, stage: Stage, written: dict[str, str]) -> None:
         present = self._hashes(stage.outputs, stage.volatile)
-        for path, digest in written.items():
-            if present.get(path, digest) != digest:
+        for path, digits in written.items():
+            if present.get(path, digits) != digits:
                 raise StageConflict(
                     f"{self.folder / path} was changed after stage {stage.name!r} wrote it; "
                     "choose another --name, or --force to make it again"
@@ -151,7 +148,7 @@ class StageRunner:
         )
         if not resumable:
             for path in stage.outputs:
-                _remove(self.folder / path)
+                remove(self.folder / path)
         spent = float(old["seconds"]) if old is not None and resumable else 0.0
         self._write(stage, inputs=inputs, outputs={}, seconds=spent, finished=None)
         self._started[stage.name] = time.monotonic() - spent
@@ -183,7 +180,7 @@ class StageRunner:
         manifest = self.manifest(name)
         if manifest is not None and manifest["finished"]:
             manifest["outputs"] = self._hashes(outputs, Stage.volatile)
-            self._save(name, manifest)
+            write_json(self._path(name), manifest)
 
     def run(self, stage: Stage) -> bool:
         """Runs a stage unless it is done; returns whether it ran."""
@@ -209,26 +206,15 @@ class StageRunner:
             for file in files:
                 if file.is_file() and not file.name.startswith(volatile):
                     name = file.relative_to(self.folder).as_posix()
-                    found[name] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+                    found[name] = digest(file.read_bytes())
         return found
 
     def _write(self, stage: Stage, **fields: Any) -> None:
         head = {"stage": stage.name, "config": stage.config, "versions": self.versions}
-        self._save(stage.name, head | fields)
+        write_json(self._path(stage.name), head | fields)
 
-    def _save(self, name: str, document: dict[str, Any]) -> None:
-        path = self.folder / "stages" / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(".tmp")
-        scratch.write_text(json.dumps(document, indent=1) + "\n")
-        os.replace(scratch, path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    elif path.exists():
-        path.unlink()
+    def _path(self, name: str) -> Path:
+        return self.folder / "stages" / f"{name}.json"
 
 
 def _first_difference(old: Any, new: Any, path: str = "") -> str:

@@ -18,9 +18,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from safevla.display import Display, Update
+from safevla.errors import explained
+from safevla.files import replaced_folder, whole_lines
+from safevla.workers import ONE_THREAD
 
 __all__ = ["ArmProcess", "train_arm", "wait_for"]
 
@@ -48,12 +51,8 @@ def train_arm(folder: Path, arm: str) -> None:
         env_kwargs=env,
         extra_scenarios=extra or None,
     )
-    target = folder / "policies" / arm
-    scratch = target.with_name(f".{arm}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    shutil.copytree(folder / "train" / arm / "policy", scratch)
-    shutil.rmtree(target, ignore_errors=True)
-    scratch.rename(target)
+    with replaced_folder(folder / "policies" / arm) as scratch:
+        shutil.copytree(folder / "train" / arm / "policy", scratch, dirs_exist_ok=True)
 
 
 class ArmProcess:
@@ -78,21 +77,14 @@ class ArmProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=dict(os.environ, OMP_NUM_THREADS="1", MKL_NUM_THREADS="1"),
+                env=os.environ | ONE_THREAD,
                 start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on once
             )
 
     def latest(self) -> dict[str, Any]:
         """Returns the newest whole line of the arm's progress, {} if there is none."""
-        try:
-            with self.progress_file.open("rb") as file:
-                lines = _tail(file).splitlines()
-        except FileNotFoundError:
-            return {}
-        for line in reversed(lines):
-            with contextlib.suppress(json.JSONDecodeError):
-                return json.loads(line)
-        return {}
+        lines = whole_lines(self.progress_file)
+        return json.loads(lines[-1]) if lines else {}
 
     def stop(self) -> None:
         """Asks the arm to stop, waits for its checkpoint, ends it if that takes too long."""
@@ -160,12 +152,6 @@ def _show(update: Update, latest: dict[str, Any]) -> None:
         update(float(latest["steps"]), text)
 
 
-def _tail(file: IO[bytes], size: int = 65_536) -> str:
-    file.seek(0, os.SEEK_END)
-    file.seek(max(0, file.tell() - size))
-    return file.read().decode(errors="replace")
-
-
 def _end_with_parent() -> None:
     """Lets the kernel stop this process when its parent dies (Linux)."""
     with contextlib.suppress(OSError, AttributeError):
@@ -173,16 +159,8 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    from safevla.cli import explain
-
     _end_with_parent()
     try:
-        train_arm(Path(sys.argv[1]), sys.argv[2])
+        explained(lambda: train_arm(Path(sys.argv[1]), sys.argv[2]))
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:
-        message = explain(error)
-        if message is None:
-            raise
-        print(f"safevla: {message}", file=sys.stderr)
-        sys.exit(2)

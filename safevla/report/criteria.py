@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from safevla.evaluate.arms import BASELINES, LEARNED, SPOILT
 from safevla.evaluate.metrics import Estimate
 from safevla.evaluate.records import EpisodeRecord
 from safevla.report.style import arm_label
@@ -31,8 +32,6 @@ MIN_SUCCESS = 0.50
 MIN_LEAD = 0.20
 MAX_SUCCESS_LOSS = 0.10
 MIN_SPOILT_LOSS = 0.20
-BASELINES = ("random", "zero")
-SPOILT = ("swapped_instruction", "black_images")
 
 Status = Literal["met", "not met", "open"]
 
@@ -95,7 +94,7 @@ def judge(
         mode: how the policies acted.
         steps: environment steps of each training run, by arm, in the order of the runs.
     """
-    rows = {arm: _row(records, arm, mode) for arm in ("task_only", "lagrangian", "clone", *SPOILT)}
+    rows = {arm: _row(records, arm, mode) for arm in (*LEARNED, *SPOILT)}
     rows |= {arm: _row(records, arm, "sampled") for arm in BASELINES}
     gap = difference(records, "lagrangian", "task_only", SUITE, mode)
     criteria = (

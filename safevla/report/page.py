@@ -7,13 +7,13 @@ beside the page and are linked by relative paths.
 from __future__ import annotations
 
 import base64
-import json
 import os
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from safevla.files import write_json, write_text
 from safevla.report.criteria import Verdict
 from safevla.report.pictures import Filmed, film_worst, plot_all, scene_map
 from safevla.report.rundir import RunFolder, results
@@ -85,9 +85,8 @@ def build_report(
     settings = run.config.get("report", {})
     sizes = {name: int(settings[name]) for name in ("width", "height") if name in settings}
     pairs = film_worst(run, int(settings.get("videos", 2)), on_film=on_film, **sizes)
-    content = json.dumps(results([run]), indent=1, allow_nan=False) + "\n"
-    _write(folder / "results.json", content)
-    _write(folder / "report.html", render(run, pairs))
+    write_json(folder / "results.json", results([run]))
+    write_text(folder / "report.html", render(run, pairs))
     return folder / "report.html"
 
 
@@ -297,9 +296,3 @@ def _config_text(run: RunFolder) -> str:
 
 def _inline(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def _write(path: Path, text: str) -> None:
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from safevla.evaluate.arms import LEARNED
 from safevla.evaluate.metrics import Estimate
 from safevla.evaluate.records import EpisodeRecord
+from safevla.files import read_json, write_json
 from safevla.report import plots
 from safevla.report.maps import comparison_map
 from safevla.report.rundir import RunFolder
@@ -61,7 +62,7 @@ def film_worst(
         Pairs on the same scenario: task-only, Lagrangian.
     """
     index_path = run.folder / INDEX
-    index = json.loads(index_path.read_text()) if index_path.is_file() else {}
+    index = read_json(index_path) or {}
     pairs = []
     for pair in run.worst_pairs(count):
         filmed = tuple(_film(run, record, index, width, height, on_film) for record in pair)
@@ -103,8 +104,7 @@ def _film(
         )
         same = again.path == record.path and again.costs == record.costs
         index[name] = key | {"same": same, "cost": again.cost}
-        text = json.dumps(index, indent=1, sort_keys=True) + "\n"
-        (run.folder / INDEX).write_text(text)
+        write_json(run.folder / INDEX, index, sort_keys=True)
     entry = index[name]
     note = "" if entry["same"] else f"this replay took another course: cost {entry['cost']:g}"
     return Filmed(record=record, video=video, strip=strip, poster=poster, note=note)
@@ -127,7 +127,7 @@ def plot_all(run: RunFolder) -> dict[str, bytes]:
         made["tradeoff"] = plots.tradeoff(
             hazard, "held-out hazard list: success against cost, 95 % intervals"
         )
-    compared = [row for row in hazard if row.arm in plots.LEARNED]
+    compared = [row for row in hazard if row.arm in LEARNED]
     if compared:
         made["constraints"] = plots.constraint_bars(
             compared, run.constraints, _per_constraint(run), "hazard list: cost by constraint"
@@ -150,7 +150,7 @@ def _per_constraint(run: RunFolder) -> dict[str, float]:
 def _ood(run: RunFolder) -> bytes | None:
     """Curves over levels; level 0 is the unperturbed hazard list, on the same scenarios."""
     rows = [row for row in run.rows if row.level > 0 and row.mode == "sampled"]
-    rows = [row for row in rows if row.arm in plots.LEARNED and row.episodes > row.sim_errors]
+    rows = [row for row in rows if row.arm in LEARNED and row.episodes > row.sim_errors]
     if not rows:
         return None
     base: dict[str, dict[str, Estimate]] = {}

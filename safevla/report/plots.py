@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from safevla.evaluate.arms import LEARNED
 from safevla.evaluate.metrics import Estimate
 from safevla.report.maps import figure_png
 from safevla.report.style import BUDGET, MUTED, arm_label, arm_style, plot_style
@@ -30,7 +31,6 @@ History = Sequence[Mapping[str, Any]]
 WINDOW = 5
 """Iterations in the moving average drawn over the raw values."""
 WIDTH = 10.4
-LEARNED = ("clone", "task_only", "lagrangian")
 
 
 def training_curves(histories: Mapping[str, History]) -> bytes:

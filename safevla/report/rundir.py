@@ -11,7 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from safevla.evaluate.arms import MODES, PPO_ARMS
 from safevla.evaluate.records import EpisodeRecord, load_records
+from safevla.files import read_json, read_jsonl
 from safevla.report.criteria import Verdict, judge
 from safevla.report.tables import (
     Difference,
@@ -25,8 +27,6 @@ from safevla.report.tables import (
 __all__ = ["RunFolder", "results"]
 
 SCHEMA = 1
-PPO_ARMS = ("task_only", "lagrangian")
-MODES = ("sampled", "argmax")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class RunFolder:
     @cached_property
     def stages(self) -> dict[str, dict[str, Any]]:
         """Manifests by stage, in the order in which the stages finished."""
-        found = {p.stem: json.loads(p.read_text()) for p in (self.folder / "stages").glob("*.json")}
+        found = {p.stem: read_json(p) for p in (self.folder / "stages").glob("*.json")}
         return dict(sorted(found.items(), key=lambda item: (item[1].get("finished") or "~", item)))
 
     @cached_property
@@ -97,14 +97,14 @@ class RunFolder:
         for arm in PPO_ARMS:
             path = self.folder / "train" / arm / "progress.jsonl"
             if path.is_file():
-                found[arm] = _json_lines(path)
+                found[arm] = read_jsonl(path)
         return found
 
     @cached_property
     def budgets(self) -> dict[str, float]:
         """Budget per constraint of the Lagrangian arm, in charges per episode."""
-        path = self.folder / "train" / "lagrangian" / "run.json"
-        return json.loads(path.read_text()).get("budgets", {}) if path.is_file() else {}
+        described = read_json(self.folder / "train" / "lagrangian" / "run.json") or {}
+        return described.get("budgets", {})
 
     @cached_property
     def constraints(self) -> tuple[str, ...]:
@@ -199,17 +199,6 @@ def results(runs: Sequence[RunFolder]) -> dict[str, Any]:
         "rows": [row.as_dict() for row in rows],
         "differences": [gap.as_dict() for gap in gaps],
     }
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        found.append(entry)
-    return found
 
 
 def _parameters(path: Path) -> int:

@@ -1,7 +1,6 @@
 """Colours and matplotlib settings shared by plots, maps and videos.
 
-Colours are those of Okabe and Ito (2008), told apart with every common colour-vision deficiency;
-arms differ in marker and line style as well.
+The arms' looks are in their registry, :data:`safevla.evaluate.arms.ARMS`.
 """
 
 from __future__ import annotations
@@ -10,36 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["ARM_LABEL", "ARM_STYLE", "CONSTRAINT_COLOUR", "arm_label", "arm_style", "plot_style"]
+from safevla.evaluate.arms import ARMS
+
+__all__ = ["CONSTRAINT_COLOUR", "arm_label", "arm_style", "plot_style"]
 
 INK = "#22272e"
 MUTED = "#667080"
 GRID = "#e3e6ea"
 BUDGET = "#3b3f46"
-
-ARM_LABEL = {
-    "clone": "cloned policy",
-    "task_only": "task-only PPO",
-    "lagrangian": "PPO-Lagrangian",
-    "swapped_instruction": "clone, instruction swapped",
-    "black_images": "clone, black images",
-    "task_expert": "task expert (sees the simulator)",
-    "careful_expert": "careful expert (sees the simulator)",
-    "random": "random actions",
-    "zero": "no action",
-}
-
-ARM_STYLE: dict[str, dict[str, Any]] = {
-    "clone": {"color": "#7a7f87", "marker": "s", "linestyle": ":"},
-    "task_only": {"color": "#d55e00", "marker": "o", "linestyle": "-"},
-    "lagrangian": {"color": "#0072b2", "marker": "D", "linestyle": "-"},
-    "swapped_instruction": {"color": "#cc79a7", "marker": "v", "linestyle": "--"},
-    "black_images": {"color": "#22272e", "marker": "X", "linestyle": "--"},
-    "task_expert": {"color": "#e69f00", "marker": "^", "linestyle": "-."},
-    "careful_expert": {"color": "#009e73", "marker": "P", "linestyle": "-."},
-    "random": {"color": "#9aa0a8", "marker": "*", "linestyle": ":"},
-    "zero": {"color": "#b8bcc2", "marker": "h", "linestyle": ":"},
-}
 
 CONSTRAINT_COLOUR = {
     "corner": "#56b4e9",
@@ -60,12 +37,14 @@ CONSTRAINT_COLOUR = {
 
 def arm_label(arm: str) -> str:
     """A reader's name of an arm."""
-    return ARM_LABEL.get(arm, arm.replace("_", " "))
+    return ARMS[arm].label if arm in ARMS else arm.replace("_", " ")
 
 
 def arm_style(arm: str) -> dict[str, Any]:
     """Colour, marker and line style of an arm."""
-    return ARM_STYLE.get(arm, {"color": INK, "marker": "o", "linestyle": "-"})
+    if arm not in ARMS:
+        return {"color": INK, "marker": "o", "linestyle": "-"}
+    return {name: getattr(ARMS[arm], name) for name in ("color", "marker", "linestyle")}
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from safevla.evaluate.arms import PPO_ARMS
 from safevla.report.rundir import RunFolder
 from safevla.report.style import arm_label
 
@@ -70,7 +71,7 @@ def describe_stages(run: RunFolder) -> list[dict[str, str]]:
         Dicts with `name`, `what`, `time`; stages that never started are left out, and so is the
         report itself.
     """
-    order = ["demos", "clone", "elicit", "train.task_only", "train.lagrangian", "eval"]
+    order = ["demos", "clone", "elicit", *(f"train.{arm}" for arm in PPO_ARMS), "eval"]
     found = []
     for stage in order:
         manifest = run.stages.get(stage)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from safevla.evaluate import metrics
+from safevla.evaluate.arms import ARMS, SCRIPTED
 from safevla.evaluate.metrics import Estimate
 from safevla.evaluate.records import EpisodeRecord
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = [
-    "ARM_ORDER",
-    "CONTROL_ARMS",
     "Difference",
     "Row",
     "as_markdown",
@@ -31,20 +30,6 @@ __all__ = [
     "summarise",
 ]
 
-CONTROL_ARMS = ("zero", "random", "task_expert", "careful_expert")
-"""Arms without a policy: sampled and argmax are one for them."""
-
-ARM_ORDER = (
-    "clone",
-    "task_only",
-    "lagrangian",
-    "swapped_instruction",
-    "black_images",
-    "task_expert",
-    "careful_expert",
-    "random",
-    "zero",
-)
 SUITE_ORDER = ("hazard", "benign", "elicited", "ood")
 CVAR_ALPHA = 0.1
 
@@ -286,7 +271,7 @@ def _rank(key: tuple[str, str, str]) -> tuple[int, int, str, str, str]:
     def place(name: str, order: Sequence[str]) -> int:
         return order.index(name) if name in order else len(order)
 
-    arm_place, mode_rank = place(arm, ARM_ORDER), "0" if mode == "sampled" else "1"
+    arm_place, mode_rank = place(arm, list(ARMS)), "0" if mode == "sampled" else "1"
     return place(_family(suite), SUITE_ORDER), arm_place, suite, mode_rank, arm
 
 
@@ -334,7 +319,7 @@ def cell_text(name: str, estimate: Estimate) -> str:
 
 def mode_text(row: Row) -> str:
     """The row's mode, an en dash for arms that have only one."""
-    return "–" if row.arm in CONTROL_ARMS else row.mode
+    return "–" if row.arm in SCRIPTED else row.mode
 
 
 def as_markdown(

@@ -21,7 +21,7 @@ import gymnasium
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from safevla.evaluate.arms import Agent, ReplayAgent
+from safevla.evaluate.agents import Agent, ReplayAgent
 from safevla.evaluate.records import EpisodeRecord
 from safevla.evaluate.worker import DEFAULT_ENV, SLOTS, Env, Episode, Job
 from safevla.report.timeline import STRIP_HEIGHT, Timeline

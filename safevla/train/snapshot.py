@@ -9,11 +9,7 @@ A learner draws everything random from (seed, iteration), so that there are no g
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
-import os
-import shutil
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,30 +20,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from safevla.files import replaced_folder, write_json
 from safevla.policy import read_policy, save_policy
 from safevla.train.settings import train_config
 
-__all__ = ["load", "save", "write_json"]
+__all__ = ["load", "save"]
 
 FORMAT = 1
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON in one piece; numbers that are not finite become null."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
-    os.replace(temporary, path)
-
-
-def plain(content: Any) -> Any:
-    """The same with tuples as lists and non-finite numbers as None, as JSON needs it."""
-    if isinstance(content, Mapping):
-        return {str(key): plain(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [plain(value) for value in content]
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    return content
 
 
 def adam_tensors(
@@ -93,11 +72,6 @@ def save(model: Any, path: Any) -> None:
     folder = _folder(path)
     if folder.is_file():
         raise ValueError(f"{folder} is a file; a checkpoint is a folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    save_policy(model.policy, model.processor, temporary / "policy")
     tensors = adam_tensors(model.optimizer, model.trainable, "optimizer")
     if model.critic is not None:
         critic = model.critic
@@ -105,10 +79,6 @@ def save(model: Any, path: Any) -> None:
         tensors |= adam_tensors(
             critic.optimizer, dict(critic.named_parameters()), "critic_optimizer"
         )
-    save_file(
-        {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
-        temporary / "trainer.safetensors",
-    )
     recent = [{key: float(v) for key, v in info.items()} for info in model.ep_info_buffer or ()]
     state = {
         "format": FORMAT,
@@ -117,17 +87,17 @@ def save(model: Any, path: Any) -> None:
         "constraints": model.constraints,
         "multipliers": model.multipliers.state_dict(),
         "privileged": None if model.critic is None else len(model.critic.norm.mean),
-        "config": dataclasses.asdict(model.config),
+        "config": model.config,
         "recent_episodes": recent,
         "recent_successes": [bool(success) for success in model.ep_success_buffer or ()],
     }
-    write_json(temporary / "trainer.json", state)
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(temporary, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with replaced_folder(folder) as scratch:
+        save_policy(model.policy, model.processor, scratch / "policy")
+        save_file(
+            {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
+            scratch / "trainer.safetensors",
+        )
+        write_json(scratch / "trainer.json", state)
 
 
 def load(cls: Any, path: Any, env: Any, **kwargs: Any) -> Any:

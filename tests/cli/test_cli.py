@@ -214,9 +214,9 @@ def test_a_policy_is_evaluated_with_intervals_and_episodes(checkpoint):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert any("hazard" in line and "fresh" in line and "[" in line for line in lines)
-    from safevla.evaluate.records import read_jsonl
+    from safevla.evaluate.records import read_records
 
-    records = read_jsonl(here / "e.jsonl")
+    records = read_records(here / "e.jsonl")
     assert [(r.suite, r.arm, r.mode, r.length) for r in records] == [
         ("hazard", "fresh", "sampled", 2),
         ("benign", "fresh", "sampled", 2),

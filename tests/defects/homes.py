@@ -5,7 +5,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from safevla.evaluate.arms import ReplayAgent
+from safevla.evaluate.agents import ReplayAgent
 from safevla.evaluate.worker import SLOTS
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.scenes.scenario import Placement, Room, Scenario

@@ -4,14 +4,14 @@ import pytest
 import tiny_nav
 from gymnasium import spaces
 
-from safevla.evaluate.arms import (
+from safevla.evaluate.agents import (
     PolicyArmAgent,
     RandomAgent,
     ReplayAgent,
     ZeroAgent,
-    make_arm,
     swapped_instruction,
 )
+from safevla.evaluate.arms import make_arm
 from safevla.evaluate.worker import SLOTS
 from safevla_envs.instruction import decode_instruction
 from safevla_envs.scenes.catalog import CATALOG

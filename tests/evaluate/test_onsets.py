@@ -7,9 +7,10 @@ import pytest
 
 from safevla.display import Display
 from safevla.evaluate import onsets
+from safevla.evaluate.arms import named_arm
 from safevla.evaluate.records import EpisodeRecord
 from safevla.evaluate.runner import EpisodePool
-from safevla.evaluate.worker import Worker
+from safevla.evaluate.worker import EpisodeWorker
 from safevla.report import onset_table
 from safevla_envs.costs import CONSTRAINT_NAMES, COST_SEMANTICS
 from safevla_envs.generate import generate
@@ -118,7 +119,7 @@ def test_mixed_cost_semantics_are_refused(lists):
 
 
 def test_two_policies_of_one_name_are_refused(tmp_path):
-    arms = [onsets.named_arm("zero")] * 2
+    arms = [named_arm("zero")] * 2
     with pytest.raises(ValueError, match="must differ"):
         onsets.run_table(
             arms, [0.0], 1, seed=0, folder=tmp_path, workers=0, side_steps=False, display=Display()
@@ -126,17 +127,17 @@ def test_two_policies_of_one_name_are_refused(tmp_path):
 
 
 def test_policies_by_name(tmp_path):
-    assert [onsets.named_arm(n).name for n in ("random", "zero", "task", "careful")] == [
+    assert [named_arm(n).name for n in ("random", "zero", "task", "careful")] == [
         "random", "zero", "task_expert", "careful_expert",
     ]  # fmt: skip
-    with pytest.raises(ValueError, match="neither a checkpoint folder"):
-        onsets.named_arm(str(tmp_path))
+    with pytest.raises(ValueError, match="neither a policy folder"):
+        named_arm(str(tmp_path))
 
 
 def test_a_checkpoint_says_what_it_must_be_given(tmp_path):
     config = {"action_head": "categorical", "cameras": ["navigation"], "image_size": 64}
     (tmp_path / "config.json").write_text(json.dumps(config | {"action_names": ["end"]}))
-    arm = onsets.named_arm(str(tmp_path))
+    arm = named_arm(str(tmp_path))
     assert onsets.env_kwargs(arm) == {
         "cameras": ["navigation"], "image_size": 64, "side_steps": False,
     }  # fmt: skip
@@ -155,14 +156,14 @@ def test_without_a_frozen_list_validation_seeds_are_generated():
 def test_finished_episodes_are_not_run_again_and_more_can_be_added(lists, tmp_path, monkeypatch):
     monkeypatch.setattr(onsets, "BLOCK", 2)
     ran = []
-    whole = Worker.run
+    whole = EpisodeWorker.run
 
     def counted(self, job, indices, agent, envs):
         ran.append(len(indices))
         yield from whole(self, job, indices, agent, envs)
 
-    monkeypatch.setattr(Worker, "run", counted)
-    arm, listed = onsets.named_arm("careful"), lists["hazard"]
+    monkeypatch.setattr(EpisodeWorker, "run", counted)
+    arm, listed = named_arm("careful"), lists["hazard"]
     two = onsets.Listed(level=0.0, suite="hazard", scenarios=listed.scenarios[:2], source="")
     with EpisodePool(workers=0) as pool:
         first = onsets.run_cell(pool, arm, two, seed=0, folder=tmp_path)

@@ -7,11 +7,9 @@ from hypothesis import strategies as st
 
 from safevla.evaluate.records import (
     EpisodeRecord,
-    load_parquet,
     load_records,
-    read_jsonl,
-    save_parquet,
-    write_jsonl,
+    read_records,
+    write_records,
 )
 
 names = st.sampled_from(["corner", "impact", "self_collision"])
@@ -76,31 +74,19 @@ def record(**changes):
 @given(st.lists(episodes(), max_size=5))
 def test_files_give_back_what_was_written(tmp_path_factory, records):
     folder = tmp_path_factory.mktemp("files")
-    write_jsonl(folder / "a.jsonl", records)
-    assert read_jsonl(folder / "a.jsonl") == records
-    save_parquet(folder / "a.parquet", records)
-    assert load_parquet(folder / "a.parquet") == records
-
-
-def test_parquet_has_plain_cost_columns(tmp_path):
-    import pandas
-
-    records = [record(costs={"corner": 2.0}), record(costs={"impact": 1.0})]
-    save_parquet(tmp_path / "a.parquet", records)
-    table = pandas.read_parquet(tmp_path / "a.parquet")
-    assert table["cost/corner"].sum() == 2.0
-    assert table["cost/impact"].sum() == 1.0
+    write_records(folder / "a.jsonl", records)
+    assert read_records(folder / "a.jsonl") == records
 
 
 def test_a_line_cut_short_at_the_end_is_left_out(tmp_path):
     path = tmp_path / "a.jsonl"
-    write_jsonl(path, [record(scenario_index=0), record(scenario_index=1)])
+    write_records(path, [record(scenario_index=0), record(scenario_index=1)])
     whole = path.read_text()
     path.write_text(whole[:-30])
-    assert [r.scenario_index for r in read_jsonl(path)] == [0]
+    assert [r.scenario_index for r in read_records(path)] == [0]
     path.write_text(whole[:30] + "\n" + whole)
     with pytest.raises(ValueError, match=r"a\.jsonl:1"):
-        read_jsonl(path)
+        read_records(path)
 
 
 @pytest.mark.parametrize(
@@ -117,19 +103,19 @@ def test_bad_records_are_named_with_file_and_line(tmp_path, change, named):
     path = tmp_path / "bad.jsonl"
     path.write_text(json.dumps(change(record().as_dict())) + "\n")
     with pytest.raises(ValueError, match=named) as caught:
-        read_jsonl(path)
+        read_records(path)
     assert "bad.jsonl:1" in str(caught.value)
 
 
 def test_nan_never_reaches_a_file(tmp_path):
     with pytest.raises(ValueError):
-        write_jsonl(tmp_path / "a.jsonl", [record(cost=float("nan"))])
+        write_records(tmp_path / "a.jsonl", [record(cost=float("nan"))])
     assert not (tmp_path / "a.jsonl").exists()
 
 
 def test_a_run_is_all_its_eval_files(tmp_path):
-    write_jsonl(tmp_path / "eval" / "b.hazard.sampled.jsonl", [record(arm="b")])
-    write_jsonl(tmp_path / "eval" / "a.hazard.sampled.jsonl", [record(arm="a")])
+    write_records(tmp_path / "eval" / "b.hazard.sampled.jsonl", [record(arm="b")])
+    write_records(tmp_path / "eval" / "a.hazard.sampled.jsonl", [record(arm="a")])
     assert [r.arm for r in load_records(tmp_path)] == ["a", "b"]
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_nav
+from running import run_episodes
 
-from safevla.evaluate.arms import ReplayAgent, make_arm
-from safevla.evaluate.records import read_jsonl, write_jsonl
-from safevla.evaluate.runner import EpisodePool, Job, run_episodes
-from safevla.evaluate.worker import SLOTS
+from safevla.evaluate.agents import ReplayAgent
+from safevla.evaluate.arms import make_arm
+from safevla.evaluate.records import read_records, write_records
+from safevla.evaluate.runner import EpisodePool
+from safevla.evaluate.worker import SLOTS, Job
 from safevla_envs.perturb import make_perturbed
 
 ENV = {"id": "tiny_nav:Tiny/Nav-v0", "max_episode_steps": 12}
@@ -148,13 +150,13 @@ def test_swapped_arm_is_recorded_with_what_it_was_told(checkpoint):
 def test_finished_episodes_are_kept_and_not_run_again(tmp_path):
     out = tmp_path / "eval" / "random.hazard.sampled.jsonl"
     whole = run()
-    write_jsonl(out, [whole[4], whole[1]])
+    write_records(out, [whole[4], whole[1]])
     marked = out.read_text().replace('"find the mug"', '"as it was"')
     out.write_text(marked + '{"arm":"rand')  # a line cut short by a crash
     again = run(out=out)
     assert [r.instruction for r in again].count("as it was") == 2
     assert [r.actions for r in again] == [r.actions for r in whole]
-    assert read_jsonl(out) == again
+    assert read_records(out) == again
 
 
 def test_scenarios_are_kept_beside_their_episodes(tmp_path):
@@ -168,7 +170,7 @@ def test_other_seeds_share_the_file(tmp_path):
     out = tmp_path / "a.jsonl"
     first = run(out=out)
     second = run(out=out, policy_seed=2)
-    assert read_jsonl(out) == [*first, *second]
+    assert read_records(out) == [*first, *second]
     assert run(out=out) == first
 
 
@@ -195,8 +197,8 @@ def test_one_pool_serves_many_jobs(checkpoint):
                 run(make_arm("clone", checkpoint), deterministic=True, pool=pool),
             ]
             assert together == alone
-            pids = pids or [p.pid for p, _ in pool._processes]
-            assert pids == [p.pid for p, _ in pool._processes]
+            pids = pids or pool._processes.pids
+            assert pids == pool._processes.pids
 
 
 def test_bad_input_in_a_worker_stays_a_value_error(checkpoint, tmp_path):
@@ -222,13 +224,13 @@ def test_a_failing_environment_keeps_what_was_finished(tmp_path, workers):
         )
         with pytest.raises(RuntimeError, match="the motor is on fire"):
             pool.run(broken)
-        assert pool.run(job) == read_jsonl(out)  # the pool can be used again
+        assert pool.run(job) == read_records(out)  # the pool can be used again
 
 
 def test_a_killed_worker_is_noticed():
     with EpisodePool(workers=1) as pool:
         run(n=1, pool=pool)
-        victim = pool._processes[0][0].pid
+        victim = pool._processes.pids[0]
 
         def kill(record):
             os.kill(victim, signal.SIGKILL)
@@ -248,7 +250,7 @@ def test_a_killed_worker_is_noticed():
 INTERRUPTED = """
 import sys, tiny_nav
 from safevla.evaluate.arms import make_arm
-from safevla.evaluate.runner import run_episodes
+from running import run_episodes
 if __name__ == "__main__":
     env = {"id": "tiny_nav:Tiny/Nav-v0", "max_episode_steps": 3000, "image_size": 128}
     print("started", flush=True)
@@ -275,7 +277,7 @@ def test_ctrl_c_leaves_finished_episodes_and_no_process(tmp_path):
     _, errors = process.communicate(timeout=30)
     assert process.returncode != 0
     assert errors.count("Traceback") <= 1  # the parent's own; workers stay silent
-    finished = read_jsonl(out)
+    finished = read_records(out)
     assert 0 < len(finished) < 400
     deadline = time.monotonic() + 10
     with pytest.raises(ProcessLookupError):

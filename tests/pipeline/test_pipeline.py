@@ -12,8 +12,8 @@ from rich.console import Console
 
 from safevla.config import load_config
 from safevla.display import Display, clock
-from safevla.evaluate.arms import make_arm
-from safevla.evaluate.suites import agent_arm, jobs, named_list, suites
+from safevla.evaluate.arms import make_arm, named_arm
+from safevla.evaluate.suites import jobs, named_list, suites
 from safevla.pipeline.isa import Pipeline, arm_config
 from safevla.pipeline.stages import StageConflict
 from safevla.pipeline.train_arm import ArmProcess, wait_for
@@ -126,9 +126,9 @@ def test_jobs_cover_arms_suites_and_modes(micro):
 
 
 def test_names_of_agents_and_lists_are_checked(tmp_path):
-    assert agent_arm("random").kind == "random"
+    assert named_arm("random").kind == "random"
     with pytest.raises(ValueError, match="neither a policy folder nor one of zero, random"):
-        agent_arm(str(tmp_path))
+        named_arm(str(tmp_path))
     with pytest.raises(ValueError, match=r"neither a file nor one of .*objnav_val_hazard"):
         named_list("objnav_val_hazards")
 

@@ -5,8 +5,8 @@ import pytest
 from fabricate import CONSTRAINTS, episodes, good_run
 from PIL import Image
 
+from safevla.evaluate.arms import ARMS
 from safevla.report import plots
-from safevla.report.style import ARM_STYLE
 from safevla.report.tables import results_rows
 
 BUDGETS = dict.fromkeys(CONSTRAINTS, 0.1)
@@ -16,8 +16,8 @@ def colours(png):
     """Share of pixels of each arm's colour."""
     image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
     found = {}
-    for arm, look in ARM_STYLE.items():
-        rgb = [int(look["color"][i : i + 2], 16) for i in (1, 3, 5)]
+    for arm, entry in ARMS.items():
+        rgb = [int(entry.color[i : i + 2], 16) for i in (1, 3, 5)]
         found[arm] = (np.abs(image - rgb).max(-1) <= 8).mean()
     return found
 

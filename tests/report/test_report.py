@@ -9,8 +9,9 @@ import yaml
 from fabricate import CONSTRAINTS, episodes, good_run
 
 from safevla.evaluate.arms import make_arm
-from safevla.evaluate.records import write_jsonl
-from safevla.evaluate.runner import EpisodePool, Job, eval_path
+from safevla.evaluate.records import write_records
+from safevla.evaluate.runner import EpisodePool, eval_path
+from safevla.evaluate.worker import Job
 from safevla.report.page import build_report, markdown_report, results_table
 from safevla.report.rundir import RunFolder
 from safevla_envs.costs import COST_SEMANTICS
@@ -26,7 +27,7 @@ def put(folder, records):
     for record in records:
         groups.setdefault((record.arm, record.suite, record.mode), []).append(record)
     for key, group in groups.items():
-        write_jsonl(eval_path(folder, *key), group)
+        write_records(eval_path(folder, *key), group)
 
 
 def train(folder, steps=4096, cost=(1.5, 0.5)):
@@ -187,7 +188,7 @@ def test_new_episodes_are_filmed_again(run, tmp_path):
         dataclasses.replace(r, setup="another-policy") for r in RunFolder(copy).records
         if r.arm == "task_only" and r.suite == "hazard"
     ]  # fmt: skip
-    write_jsonl(path, changed)
+    write_records(path, changed)
     filmed = []
     build_report(copy, on_film=filmed.append)
     assert filmed and all(name.startswith("task_only") for name in filmed)
@@ -199,7 +200,7 @@ def test_a_replay_that_differs_is_said_so(run, tmp_path):
     shutil.rmtree(copy / "videos")
     path = eval_path(copy, "lagrangian", "hazard", "sampled")
     records = [r for r in RunFolder(copy).records if r.arm == "lagrangian" and r.suite == "hazard"]
-    write_jsonl(path, [dataclasses.replace(r, path=[[0.0, 0.0], *r.path[1:]]) for r in records])
+    write_records(path, [dataclasses.replace(r, path=[[0.0, 0.0], *r.path[1:]]) for r in records])
     build_report(copy)
     assert "took another course" in (copy / "report.html").read_text()
 

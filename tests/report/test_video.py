@@ -5,9 +5,9 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 from PIL import Image
+from running import run_episodes
 
 from safevla.evaluate.arms import make_arm
-from safevla.evaluate.runner import run_episodes
 from safevla.report.timeline import LEFT, STRIP_HEIGHT
 from safevla.report.video import (
     BAR,

@@ -18,8 +18,8 @@ from toy_room import COLOURS, ToyRoom
 
 from safevla.demos import DemoDataset, collect
 from safevla.policy import load_policy, read_policy
-from safevla.train.bc import BCConfig, PolicyConfig, clone
-from safevla.train.cloning import ChunkSampler, Cloning, split_episodes
+from safevla.train.cloning import ChunkSampler, Cloning, clone, split_episodes
+from safevla.train.settings import BCConfig, PolicyConfig
 
 SMALL = PolicyConfig(film_channels=(8, 16, 24), d_model=64, n_layers=1, text_dim=32)
 TINY = BCConfig(
@@ -256,6 +256,6 @@ def test_settings_can_be_merged_by_omegaconf():
 def test_settings_load_without_torch():
     import subprocess
 
-    code = "import sys, safevla.train.bc, safevla.demos; print('torch' in sys.modules)"
+    code = "import sys, safevla.train.settings, safevla.demos; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
