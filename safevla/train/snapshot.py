@@ -73,12 +73,11 @@ def save(model: Any, path: Any) -> None:
     if folder.is_file():
         raise ValueError(f"{folder} is a file; a checkpoint is a folder")
     tensors = adam_tensors(model.optimizer, model.trainable, "optimizer")
-    if model.critic is not None:
-        critic = model.critic
-        tensors |= {f"critic/{name}": t for name, t in critic.state_dict().items()}
-        tensors |= adam_tensors(
-            critic.optimizer, dict(critic.named_parameters()), "critic_optimizer"
-        )
+    networks = getattr(model.critic, "networks", None)
+    if networks is not None:
+        tensors |= {f"critic/{name}": t for name, t in networks.state_dict().items()}
+        names = dict(networks.named_parameters())
+        tensors |= adam_tensors(networks.optimizer, names, "critic_optimizer")
     recent = [{key: float(v) for key, v in info.items()} for info in model.ep_info_buffer or ()]
     state = {
         "format": FORMAT,
@@ -86,7 +85,7 @@ def save(model: Any, path: Any) -> None:
         "num_timesteps": model.completed_timesteps,
         "constraints": model.constraints,
         "multipliers": model.multipliers.state_dict(),
-        "privileged": None if model.critic is None else len(model.critic.norm.mean),
+        "privileged": None if networks is None else networks.inputs,
         "config": model.config,
         "recent_episodes": recent,
         "recent_successes": [bool(success) for success in model.ep_success_buffer or ()],
@@ -136,12 +135,11 @@ def load(cls: Any, path: Any, env: Any, **kwargs: Any) -> Any:
     model.multipliers.load_state_dict(state["multipliers"])
     load_adam(model.optimizer, model.trainable, "optimizer", tensors)
     if state["privileged"] is not None:
-        model._make_critic(int(state["privileged"]))
-        critic = model.critic
-        assert critic is not None
+        networks = model.critic.make(int(state["privileged"]))
         own = {k.removeprefix("critic/"): t for k, t in tensors.items() if k.startswith("critic/")}
-        critic.load_state_dict(own)
-        load_adam(critic.optimizer, dict(critic.named_parameters()), "critic_optimizer", tensors)
+        networks.load_state_dict(own)
+        names = dict(networks.named_parameters())
+        load_adam(networks.optimizer, names, "critic_optimizer", tensors)
     model.ep_info_buffer = deque(state["recent_episodes"], maxlen=model._stats_window_size)
     model.ep_success_buffer = deque(state["recent_successes"], maxlen=model._stats_window_size)
     return model

@@ -39,7 +39,8 @@ def learner(*overrides, max_steps=7, workers=0, **kwargs):
 
 
 def cost_critic(model) -> list[torch.Tensor]:
-    module = model.policy.cost_heads if model.critic is None else model.critic.costs
+    inside = model.critic.inside_policy
+    module = model.policy.cost_heads if inside else model.critic.networks.costs
     return [p.detach().clone() for p in module.parameters()]
 
 

@@ -1,13 +1,11 @@
-"""Stable-baselines3's interface around policies that see images, read text and remember steps.
+"""The thin shell that gives an algorithm stable-baselines3's interface.
 
-`VLAAlgorithm` is the part that any on-policy algorithm shares: it checks the environment, draws
-seeds, runs the loop of `learn`, acts in `predict`, and saves without pickles. What an algorithm
-does with its rollouts is in its own module (`safevla.train.ppo`).
+It checks the environment, draws seeds, acts in `predict`, and saves without pickles, for policies
+that see images, read text and remember steps. The algorithm itself is `safevla.train.ppo`.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -15,7 +13,6 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from torch import Tensor
@@ -25,14 +22,11 @@ from safevla.train import snapshot
 from safevla.train.buffer import SequenceRolloutBuffer
 from safevla.train.settings import TrainConfig
 
-__all__ = ["VLAAlgorithm"]
+__all__ = ["SB3Shell"]
 
 
-class VLAAlgorithm(BaseAlgorithm):
-    """An on-policy algorithm for a `VLAPolicy`.
-
-    Subclasses build their networks and the buffer in `_setup_model`, and write `collect_rollouts`,
-    `train`, `_note_new_episodes` and `_log`.
+class SB3Shell(BaseAlgorithm):
+    """An on-policy algorithm for a `VLAPolicy`, less the algorithm.
 
     Args:
         policy: The policy to train, in place.
@@ -104,74 +98,6 @@ class VLAAlgorithm(BaseAlgorithm):
             )
         if not isinstance(self.observation_space, spaces.Dict):
             raise ValueError(f"observation_space is {self.observation_space}; it must be a Dict")
-
-    # ------------------------------------------------------------------ for subclasses
-
-    def collect_rollouts(
-        self,
-        env: VecEnv,
-        callback: BaseCallback,
-        rollout_buffer: SequenceRolloutBuffer,
-        n_rollout_steps: int,
-    ) -> bool:
-        """Fill the buffer; False if the callback stopped the rollout."""
-        raise NotImplementedError
-
-    def train(self) -> None:
-        """Learn from the rollout in the buffer, and count the iteration."""
-        raise NotImplementedError
-
-    def _note_new_episodes(self) -> None:
-        """All environments have just been reset."""
-        raise NotImplementedError
-
-    def _log(self, collecting: float, learning: float, log_interval: int | None) -> None:
-        """Log an iteration that took so many seconds to collect and to learn from."""
-        raise NotImplementedError
-
-    # ------------------------------------------------------------------ the loop
-
-    def learn(
-        self,
-        total_timesteps: int,
-        callback: Any = None,
-        log_interval: int = 1,
-        tb_log_name: str = "PPOLagrangian",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> Self:
-        """Train for `total_timesteps` actions, rounded up to whole rollouts.
-
-        As in stable-baselines3, except that a rollout which a callback stops is dropped: the state
-        is then that of the last whole iteration, and the next `learn` begins new episodes.
-        """
-        assert self.env is not None
-        fresh = reset_num_timesteps or self._last_obs is None
-        if fresh:
-            self.env.seed(self._seed_for("environments"))  # _setup_learn resets them
-        total, callback = self._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
-        if fresh:
-            self._note_new_episodes()
-        callback.on_training_start(locals(), globals())
-        while self.num_timesteps < total:
-            self.completed_timesteps, start = self.num_timesteps, time.perf_counter()
-            if not fresh and self.restart_every and self.iteration % self.restart_every == 0:
-                self.env.seed(self._seed_for("environments"))
-                self._last_obs = self.env.reset()  # pyright: ignore[reportAttributeAccessIssue]
-                self._note_new_episodes()
-            fresh = False
-            if not self.collect_rollouts(self.env, callback, self.rollout_buffer, self.n_steps):
-                self.num_timesteps, self._last_obs = self.completed_timesteps, None
-                break
-            collected = time.perf_counter()
-            self._update_current_progress_remaining(self.num_timesteps, total)
-            self.train()
-            self._log(collected - start, time.perf_counter() - collected, log_interval)
-        self.completed_timesteps = self.num_timesteps
-        callback.on_training_end()
-        return self
 
     # ------------------------------------------------------------------ randomness and tensors
 
