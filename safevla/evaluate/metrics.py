@@ -11,7 +11,7 @@ confidence interval. Three sources of uncertainty are kept apart:
   hard scenarios cancel, and then bootstrapped.
 
 The bootstrap resamples seeds and scenarios independently (two crossed levels, Owen 2007, "The
-pigeonhole bootstrap", Ann. Appl. Stat. 1), scenarios within their strata where strata are given.
+pigeonhole bootstrap", Ann. Appl. Stat. 1).
 One seed alone cannot tell how much seeds differ: the interval then speaks of scenarios only.
 A sample without any spread (all costs zero) has a bootstrap interval of width zero; read the
 Clopper-Pearson bound of the violation rate beside it.
@@ -27,18 +27,22 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from safevla.files import plain
+
 __all__ = [
     "Estimate",
     "bootstrap_mean",
     "clopper_pearson",
     "cvar",
-    "exceedance_bound",
     "maximum",
     "paired_difference",
     "paired_difference_by_seed",
     "rate",
     "wilson",
 ]
+
+TAIL = (1 - 0.95) / 2
+"""Probability on each side of a 95 % interval."""
 
 REPLICATES = 4000
 """Bootstrap replicates: the interval's end points then move by about 1 % of its width."""
@@ -72,46 +76,33 @@ class Estimate:
 
     def as_dict(self) -> dict[str, float | int | str | None]:
         """Plain JSON values; NaN and infinity become None."""
-
-        def plain(x: float) -> float | None:
-            return float(x) if math.isfinite(x) else None
-
-        return {
-            "value": plain(self.value),
-            "n": self.n,
-            "lo": plain(self.lo),
-            "hi": plain(self.hi),
-            "method": self.method,
-        }
+        return plain(self)
 
 
 def _nothing(method: str) -> Estimate:
     return Estimate(value=math.nan, n=0, lo=math.nan, hi=math.nan, method=method)
 
 
-def _check_counts(successes: float, n: float, confidence: float) -> None:
+def _check_counts(successes: float, n: float) -> None:
     if n < 0:
         raise ValueError(f"n={n}: must be 0 or more")
     if not 0 <= successes <= n:
         raise ValueError(f"successes={successes}: must lie in [0, n={n}]")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence={confidence}: must lie strictly between 0 and 1")
 
 
-def _wilson_bounds(p: float, n: float, confidence: float) -> tuple[float, float]:
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
+def _wilson_bounds(p: float, n: float) -> tuple[float, float]:
+    z = float(stats.norm.ppf(1 - TAIL))
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return min(max(0.0, centre - half), p), max(min(1.0, centre + half), p)
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
+def wilson(successes: int, n: int) -> Estimate:
     """Wilson's score interval of a binomial rate.
 
     Args:
         successes: episodes counted.
         n: independent episodes.
-        confidence: coverage aimed at.
 
     Returns:
         The rate in [0, 1] with its interval; NaN for n = 0.
@@ -121,20 +112,21 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
         >>> round(e.lo, 4), round(e.hi, 4)
         (0.2553, 0.3662)
     """
-    _check_counts(successes, n, confidence)
+    _check_counts(successes, n)
     if n == 0:
         return _nothing("wilson")
-    lo, hi = _wilson_bounds(successes / n, n, confidence)
+    lo, hi = _wilson_bounds(successes / n, n)
     return Estimate(value=successes / n, n=n, lo=lo, hi=hi, method="wilson")
 
 
-def clopper_pearson(successes: float, n: float, confidence: float = 0.95) -> Estimate:
+def clopper_pearson(successes: float, n: float) -> Estimate:
     """Clopper and Pearson's exact interval of a binomial rate: never covers less than stated.
+
+    By the beta distribution, since scipy's `binomtest` takes whole numbers only.
 
     Args:
         successes: episodes counted (may be fractional: an effective count).
         n: independent episodes (may be fractional).
-        confidence: coverage guaranteed.
 
     Returns:
         The rate in [0, 1] with its interval; NaN for n = 0.
@@ -144,39 +136,24 @@ def clopper_pearson(successes: float, n: float, confidence: float = 0.95) -> Est
         >>> round(e.lo, 4), round(e.hi, 4)
         (0.0, 0.0711)
     """
-    _check_counts(successes, n, confidence)
+    _check_counts(successes, n)
     if n == 0:
         return _nothing("clopper-pearson")
-    tail = (1 - confidence) / 2
-    lo = float(stats.beta.ppf(tail, successes, n - successes + 1)) if successes > 0 else 0.0
-    hi = float(stats.beta.ppf(1 - tail, successes + 1, n - successes)) if successes < n else 1.0
+    lo = float(stats.beta.ppf(TAIL, successes, n - successes + 1)) if successes > 0 else 0.0
+    hi = float(stats.beta.ppf(1 - TAIL, successes + 1, n - successes)) if successes < n else 1.0
     return Estimate(value=successes / n, n=round(n), lo=lo, hi=hi, method="clopper-pearson")
 
 
 @functools.lru_cache(maxsize=4)  # the costs of one table row share their cells
-def _weights(
-    cells: tuple[Cell, ...], strata: tuple[Hashable, ...] | None, replicates: int, seed: int
-) -> np.ndarray:
-    """float64 (replicates, n): how often each episode is drawn; read-only.
+def _weights(cells: tuple[Cell, ...]) -> np.ndarray:
+    """float64 (REPLICATES, n): how often each episode is drawn; read-only.
 
-    Seeds and scenarios are resampled independently, scenarios within their strata.
+    Seeds and scenarios are resampled independently.
     """
-    if replicates < 1:
-        raise ValueError(f"replicates={replicates}: must be at least 1")
-    if strata is not None and len(strata) != len(cells):
-        raise ValueError(f"strata has {len(strata)} entries for {len(cells)} episodes")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     seeds, seed_of = _codes(seed for seed, _ in cells)
-    # the same scenario in two strata is resampled in each of them
-    labels = (None,) * len(cells) if strata is None else strata
-    pairs, scenario_of = _codes((stratum, cell[1]) for stratum, cell in zip(labels, cells))
-    stratum_of = np.zeros(len(pairs), dtype=np.int64)
-    stratum_of[scenario_of] = _codes(labels)[1]
-    seed_weight = _multinomial(len(seeds), replicates, rng)
-    scenario_weight = np.zeros((replicates, len(pairs)))
-    for stratum in range(int(stratum_of.max(initial=-1)) + 1):
-        members = np.flatnonzero(stratum_of == stratum)
-        scenario_weight[:, members] = _multinomial(len(members), replicates, rng)
+    scenarios, scenario_of = _codes(scenario for _, scenario in cells)
+    seed_weight, scenario_weight = _multinomial(len(seeds), rng), _multinomial(len(scenarios), rng)
     weights = seed_weight[:, seed_of] * scenario_weight[:, scenario_of]
     weights.setflags(write=False)
     return weights
@@ -189,12 +166,13 @@ def _codes(labels: Iterable[Hashable]) -> tuple[list[Hashable], np.ndarray]:
     return list(index), np.asarray(codes, dtype=np.int64)
 
 
-def _multinomial(n: int, replicates: int, rng: np.random.Generator) -> np.ndarray:
+def _multinomial(n: int, rng: np.random.Generator) -> np.ndarray:
     if n <= 1:
-        return np.ones((replicates, n))
-    return rng.multinomial(n, np.full(n, 1 / n), size=replicates).astype(np.float64)
+        return np.ones((REPLICATES, n))
+    return rng.multinomial(n, np.full(n, 1 / n), size=REPLICATES).astype(np.float64)
 
 
+Values = Sequence[float] | np.ndarray
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(values (n,), weights (replicates, n)) -> (replicates,)."""
 
@@ -205,59 +183,28 @@ def _mean_statistic(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _bootstrap(
-    values: Sequence[float] | np.ndarray,
-    cells: Sequence[Cell],
-    statistic: Statistic,
-    *,
-    method: str,
-    confidence: float,
-    strata: Sequence[Hashable] | None,
-    replicates: int,
-    seed: int,
+    values: Values, cells: Sequence[Cell], statistic: Statistic, method: str = "bootstrap"
 ) -> Estimate:
     data = np.asarray(values, dtype=np.float64)
     if data.ndim != 1 or len(data) != len(cells):
         raise ValueError(f"values has shape {data.shape} for {len(cells)} cells")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence={confidence}: must lie strictly between 0 and 1")
     if len(data) == 0:
         return _nothing(method)
     if not np.isfinite(data).all():
         raise ValueError("values holds NaN or infinity; leave such episodes out and report them")
-    labels = None if strata is None else tuple(strata)
-    draws = statistic(data, _weights(tuple(cells), labels, replicates, seed))
+    draws = statistic(data, _weights(tuple(cells)))
     draws = draws[np.isfinite(draws)]  # a replicate may miss every cell of an unbalanced table
-    tail = (1 - confidence) / 2
     value = float(statistic(data, np.ones((1, len(data))))[0])
-    lo, hi = (
-        (float(q) for q in np.quantile(draws, [tail, 1 - tail]))
-        if len(draws)
-        else (
-            value,
-            value,
-        )
-    )
+    lo, hi = np.quantile(draws, [TAIL, 1 - TAIL]).tolist() if len(draws) else (value, value)
     return Estimate(value=value, n=len(data), lo=min(lo, value), hi=max(hi, value), method=method)
 
 
-def bootstrap_mean(
-    values: Sequence[float] | np.ndarray,
-    cells: Sequence[Cell],
-    *,
-    confidence: float = 0.95,
-    strata: Sequence[Hashable] | None = None,
-    replicates: int = REPLICATES,
-    seed: int = 0,
-) -> Estimate:
+def bootstrap_mean(values: Values, cells: Sequence[Cell]) -> Estimate:
     """Mean over episodes with a percentile interval over seeds and scenarios.
 
     Args:
         values: (n,) one number per episode.
         cells: n pairs (seed, scenario).
-        confidence: coverage aimed at.
-        strata: n labels; scenarios are resampled within a label (levels of one suite).
-        replicates: bootstrap replicates.
-        seed: seed of the resampling itself; the same data give the same interval.
 
     Returns:
         The mean with its interval; NaN for no episode.
@@ -265,27 +212,10 @@ def bootstrap_mean(
     Raises:
         ValueError: lengths that differ, or a value that is not finite.
     """
-    return _bootstrap(
-        values,
-        cells,
-        _mean_statistic,
-        method="bootstrap",
-        confidence=confidence,
-        strata=strata,
-        replicates=replicates,
-        seed=seed,
-    )
+    return _bootstrap(values, cells, _mean_statistic)
 
 
-def cvar(
-    values: Sequence[float] | np.ndarray,
-    cells: Sequence[Cell],
-    *,
-    alpha: float = 0.1,
-    confidence: float = 0.95,
-    replicates: int = REPLICATES,
-    seed: int = 0,
-) -> Estimate:
+def cvar(values: Values, cells: Sequence[Cell], *, alpha: float = 0.1) -> Estimate:
     """Conditional value at risk: the mean of the worst (largest) `alpha` share of episodes.
 
     With n episodes the worst alpha * n carry weight, the last of them in part, so that alpha = 1
@@ -304,23 +234,11 @@ def cvar(
         taken = np.clip(alpha - (np.cumsum(share, axis=1) - share), 0.0, share)
         return (taken @ data[order]) / alpha
 
-    return _bootstrap(
-        values,
-        cells,
-        statistic,
-        method="bootstrap",
-        confidence=confidence,
-        strata=None,
-        replicates=replicates,
-        seed=seed,
-    )
+    return _bootstrap(values, cells, statistic)
 
 
-def maximum(values: Sequence[float] | np.ndarray) -> Estimate:
-    """Largest value seen. The true maximum is at least that; nothing bounds it from above.
-
-    :func:`exceedance_bound` tells how often a larger one can be expected.
-    """
+def maximum(values: Values) -> Estimate:
+    """Largest value seen. The true maximum is at least that; nothing bounds it from above."""
     data = np.asarray(values, dtype=np.float64)
     if len(data) == 0:
         return _nothing("maximum")
@@ -328,21 +246,8 @@ def maximum(values: Sequence[float] | np.ndarray) -> Estimate:
     return Estimate(value=top, n=len(data), lo=top, hi=math.inf, method="maximum")
 
 
-def exceedance_bound(n: int, confidence: float = 0.95) -> float:
-    """Largest probability, at this confidence, that a new episode exceeds the worst of n seen."""
-    if n <= 0:
-        return 1.0
-    return 1.0 - (1.0 - confidence) ** (1.0 / n)
-
-
 def rate(
-    outcomes: Sequence[bool] | np.ndarray,
-    cells: Sequence[Cell],
-    *,
-    confidence: float = 0.95,
-    exact: bool = False,
-    replicates: int = REPLICATES,
-    seed: int = 0,
+    outcomes: Sequence[bool] | np.ndarray, cells: Sequence[Cell], *, exact: bool = False
 ) -> Estimate:
     """Rate over episodes that may share scenarios or seeds.
 
@@ -354,35 +259,31 @@ def rate(
     Args:
         outcomes: (n,) truth per episode.
         cells: n pairs (seed, scenario).
-        confidence: coverage aimed at.
         exact: Clopper-Pearson instead of Wilson bounds.
-        replicates: bootstrap replicates for v.
-        seed: seed of the resampling.
     """
     data = np.asarray(outcomes, dtype=np.float64)
     if len(data) != len(cells):
         raise ValueError(f"outcomes has {len(data)} entries for {len(cells)} cells")
     n, successes = len(data), float(data.sum())
-    plain = clopper_pearson if exact else wilson
+    plain_interval = clopper_pearson if exact else wilson
     scenarios = len({scenario for _, scenario in cells})
     if n == 0 or scenarios == n:
-        return plain(round(successes), n, confidence)
+        return plain_interval(round(successes), n)
     p = successes / n
     effective = float(scenarios)
     if 0 < p < 1:
-        draws = _mean_statistic(data, _weights(tuple(cells), None, replicates, seed))
-        variance = float(np.nanvar(draws))
+        variance = float(np.nanvar(_mean_statistic(data, _weights(tuple(cells)))))
         effective = min(float(n), max(1.0, p * (1 - p) / variance)) if variance > 0 else float(n)
     if exact:
-        lo_hi = clopper_pearson(p * effective, effective, confidence)
-        lo, hi = lo_hi.lo, lo_hi.hi
+        bounds = clopper_pearson(p * effective, effective)
+        lo, hi = bounds.lo, bounds.hi
     else:
-        lo, hi = _wilson_bounds(p, effective, confidence)
+        lo, hi = _wilson_bounds(p, effective)
     method = ("clopper-pearson" if exact else "wilson") + ", clustered"
     return Estimate(value=p, n=n, lo=lo, hi=hi, method=method)
 
 
-def _cell_means(values: Sequence[float] | np.ndarray, cells: Sequence[Cell]) -> dict[Cell, float]:
+def _cell_means(values: Values, cells: Sequence[Cell]) -> dict[Cell, float]:
     if len(values) != len(cells):
         raise ValueError(f"values has {len(values)} entries for {len(cells)} cells")
     groups: dict[Cell, list[float]] = {}
@@ -392,24 +293,14 @@ def _cell_means(values: Sequence[float] | np.ndarray, cells: Sequence[Cell]) -> 
 
 
 def _differences(
-    a: Sequence[float] | np.ndarray,
-    cells_a: Sequence[Cell],
-    b: Sequence[float] | np.ndarray,
-    cells_b: Sequence[Cell],
+    a: Values, cells_a: Sequence[Cell], b: Values, cells_b: Sequence[Cell]
 ) -> dict[Cell, float]:
     mean_a, mean_b = _cell_means(a, cells_a), _cell_means(b, cells_b)
     return {cell: mean_a[cell] - mean_b[cell] for cell in mean_a if cell in mean_b}
 
 
 def paired_difference(
-    a: Sequence[float] | np.ndarray,
-    cells_a: Sequence[Cell],
-    b: Sequence[float] | np.ndarray,
-    cells_b: Sequence[Cell],
-    *,
-    confidence: float = 0.95,
-    replicates: int = REPLICATES,
-    seed: int = 0,
+    a: Values, cells_a: Sequence[Cell], b: Values, cells_b: Sequence[Cell]
 ) -> Estimate:
     """Mean of a - b on the (seed, scenario) cells both have, bootstrapped over both levels.
 
@@ -417,27 +308,11 @@ def paired_difference(
     number of common cells, 0 if there is none.
     """
     common = _differences(a, cells_a, b, cells_b)
-    estimate = bootstrap_mean(
-        list(common.values()),
-        list(common),
-        confidence=confidence,
-        replicates=replicates,
-        seed=seed,
-    )
-    return Estimate(
-        value=estimate.value,
-        n=estimate.n,
-        lo=estimate.lo,
-        hi=estimate.hi,
-        method="paired bootstrap",
-    )
+    return _bootstrap(list(common.values()), list(common), _mean_statistic, "paired bootstrap")
 
 
 def paired_difference_by_seed(
-    a: Sequence[float] | np.ndarray,
-    cells_a: Sequence[Cell],
-    b: Sequence[float] | np.ndarray,
-    cells_b: Sequence[Cell],
+    a: Values, cells_a: Sequence[Cell], b: Values, cells_b: Sequence[Cell]
 ) -> dict[Hashable, float]:
     """Mean of a - b for each seed both have, in order of appearance in `cells_a`."""
     groups: dict[Hashable, list[float]] = {}

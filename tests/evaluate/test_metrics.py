@@ -9,7 +9,6 @@ from safevla.evaluate.metrics import (
     bootstrap_mean,
     clopper_pearson,
     cvar,
-    exceedance_bound,
     maximum,
     paired_difference,
     paired_difference_by_seed,
@@ -45,8 +44,6 @@ def test_rate_intervals_contain_the_value_and_mirror(kn):
         here, mirrored = function(k, n), function(n - k, n)
         assert 0.0 <= here.lo <= here.value <= here.hi <= 1.0
         assert here.lo == pytest.approx(1 - mirrored.hi, abs=1e-9)
-        assert function(k, n, 0.99).lo <= here.lo + 1e-12
-        assert function(k, n, 0.99).hi >= here.hi - 1e-12
 
 
 @given(counts)
@@ -80,11 +77,9 @@ def test_no_episode_gives_no_number():
     [
         (lambda: wilson(3, 2), "successes=3"),
         (lambda: wilson(0, -1), "n=-1"),
-        (lambda: clopper_pearson(1, 2, 1.0), "confidence=1.0"),
         (lambda: cvar([1.0], [(0, 0)], alpha=0.0), "alpha=0.0"),
         (lambda: bootstrap_mean([1.0, math.nan], [(0, 0), (0, 1)]), "NaN"),
         (lambda: bootstrap_mean([1.0], [(0, 0), (0, 1)]), "2 cells"),
-        (lambda: bootstrap_mean([1.0], [(0, 0)], replicates=0), "replicates=0"),
     ],
 )
 def test_bad_input_is_named(call, names):
@@ -109,8 +104,8 @@ def test_bootstrap_coverage_over_scenarios():
     rng = np.random.default_rng(2)
     cells = grid(1, 50)
     hits = 0
-    for trial in range(200):
-        estimate = bootstrap_mean(rng.poisson(1.0, 50), cells, replicates=400, seed=trial)
+    for _ in range(200):
+        estimate = bootstrap_mean(rng.poisson(1.0, 50), cells)
         hits += estimate.lo <= 1.0 <= estimate.hi
     assert hits / 200 >= 0.90
 
@@ -132,15 +127,6 @@ def test_seeds_that_disagree_widen_the_interval():
     assert wide.hi - wide.lo > 5 * (narrow.hi - narrow.lo)
 
 
-def test_strata_hold_the_mix_of_levels_fixed():
-    values = [0.0] * 20 + [10.0] * 20
-    cells = [(0, f"{level}-{j}") for level in (1, 2) for j in range(20)]
-    free = bootstrap_mean(values, cells)
-    held = bootstrap_mean(values, cells, strata=[1] * 20 + [2] * 20)
-    assert free.hi - free.lo > 1.0
-    assert (held.lo, held.value, held.hi) == (5.0, 5.0, 5.0)
-
-
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.floats(0, 100), min_size=1, max_size=30),
@@ -150,8 +136,8 @@ def test_strata_hold_the_mix_of_levels_fixed():
 def test_cvar_lies_between_mean_and_maximum_and_falls_with_alpha(values, a, b):
     cells = grid(1, len(values))
     low, high = sorted((a, b))
-    strict = cvar(values, cells, alpha=low, replicates=50)
-    loose = cvar(values, cells, alpha=high, replicates=50)
+    strict = cvar(values, cells, alpha=low)
+    loose = cvar(values, cells, alpha=high)
     tolerance = 1e-6 * (1 + max(values))
     assert strict.value >= loose.value - tolerance
     assert np.mean(values) - tolerance <= loose.value
@@ -172,9 +158,6 @@ def test_maximum_is_bounded_below_only():
     estimate = maximum([0.0, 4.0, 1.0])
     assert (estimate.value, estimate.lo, estimate.hi) == (4.0, 4.0, math.inf)
     assert estimate.as_dict()["hi"] is None
-    # the rule of three: about 3/n
-    assert exceedance_bound(100) == pytest.approx(0.0295, abs=2e-4)
-    assert exceedance_bound(0) == 1.0
 
 
 def test_rate_of_independent_episodes_is_wilson():
@@ -225,14 +208,12 @@ def test_paired_difference_two_level_coverage():
     rng = np.random.default_rng(6)
     cells = grid(5, 30)
     hits = 0
-    for trial in range(100):
+    for _ in range(100):
         seed_effect = rng.normal(0, 0.3, (5, 1))
         scenario_effect = rng.normal(0, 0.5, (1, 30))
         difference = -0.4 + seed_effect + scenario_effect + rng.normal(0, 0.3, (5, 30))
         zero = np.zeros(150)
-        estimate = paired_difference(
-            difference.ravel(), cells, zero, cells, replicates=300, seed=trial
-        )
+        estimate = paired_difference(difference.ravel(), cells, zero, cells)
         hits += estimate.lo <= -0.4 <= estimate.hi
     assert hits >= 82  # five seeds: a bootstrap over seeds is known to be a little short
 
@@ -242,8 +223,8 @@ def test_paired_difference_two_level_coverage():
 def test_paired_difference_is_antisymmetric(pairs):
     cells = grid(1, len(pairs))
     a, b = [x for x, _ in pairs], [y for _, y in pairs]
-    one = paired_difference(a, cells, b, cells, replicates=100)
-    other = paired_difference(b, cells, a, cells, replicates=100)
+    one = paired_difference(a, cells, b, cells)
+    other = paired_difference(b, cells, a, cells)
     assert one.value == pytest.approx(-other.value)
     assert one.lo == pytest.approx(-other.hi)
     assert one.lo <= one.value <= one.hi
