@@ -193,6 +193,10 @@ class PipelineConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
+    def stage_seed(self, offset: int) -> int:
+        """Returns a stage's seed; a run with seed s has those from 10,000 s to 10,000 s + 9,999."""
+        return self.seed * 10_000 + offset
+
 
 def presets() -> tuple[str, ...]:
     """Returns the names of the presets in `configs/isa`."""

@@ -6,6 +6,7 @@ get wrong is one line on standard error and exit code 2; SAFEVLA_DEBUG=1 shows t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -60,87 +61,65 @@ def _root(
         raise typer.Exit
 
 
-@app.command(
-    epilog=examples(
-        "safevla isa",
-        "safevla isa seed=1 --name second-seed",
-        "safevla isa --preset base workers=8 train.total_steps=200000",
-    )
-)
-def isa(
-    overrides: Overrides = None,
-    preset: Preset = "quick",
-    name: Name = None,
-    runs: Runs = Path("runs"),
-    force: Force = False,
-) -> None:
-    """Run the Integrated Safety Approach: demonstrations to report.
+STAGED = {
+    "isa": (
+        "report",
+        """Run the Integrated Safety Approach: demonstrations to report.
 
     Stages: demos, clone, elicit, train (task-only and Lagrangian PPO), eval, report. Interrupt it
     at any time; the same command goes on where it stopped. Results are in RUNS/NAME.
-    """
-    _pipeline(preset, overrides, name, runs, force, until="report")
-
-
-@app.command(
-    epilog=examples(
-        "safevla train",
-        "safevla train 'arms=[lagrangian]' train.multipliers.rate=0.1 --name faster-multipliers",
-    )
-)
-def train(
-    overrides: Overrides = None,
-    preset: Preset = "quick",
-    name: Name = None,
-    runs: Runs = Path("runs"),
-    force: Force = False,
-) -> None:
-    """Run the pipeline up to PPO: demos, clone, elicit, train.
+    """,
+        "safevla isa",
+        "safevla isa seed=1 --name second-seed",
+        "safevla isa --preset base workers=8 train.total_steps=200000",
+    ),
+    "train": (
+        "train",
+        """Run the pipeline up to PPO: demos, clone, elicit, train.
 
     Stages that are done are not run again, so this trains only what is missing.
-    """
-    _pipeline(preset, overrides, name, runs, force, until="train")
-
-
-@app.command(
-    epilog=examples(
-        "safevla elicit", "safevla elicit elicit.scenarios=500 elicit.rollouts=4 --name wide-search"
-    )
-)
-def elicit(
-    overrides: Overrides = None,
-    preset: Preset = "quick",
-    name: Name = None,
-    runs: Runs = Path("runs"),
-    force: Force = False,
-) -> None:
-    """Search scenarios in which the cloned policy is unsafe (runs demos and clone if needed).
+    """,
+        "safevla train",
+        "safevla train 'arms=[lagrangian]' train.multipliers.rate=0.1 --name faster-multipliers",
+    ),
+    "elicit": (
+        "elicit",
+        """Search scenarios in which the cloned policy is unsafe (runs demos and clone if needed).
 
     Writes RUNS/NAME/elicit/found.jsonl.gz, costliest first. Scenarios with an even hash join
     training, the others are held out for evaluation.
-    """
-    _pipeline(preset, overrides, name, runs, force, until="elicit")
+    """,
+        "safevla elicit",
+        "safevla elicit elicit.scenarios=500 elicit.rollouts=4 --name wide-search",
+    ),
+}
+"""Commands that run the pipeline: up to which stage, what to say, and examples."""
 
 
-def _pipeline(
-    preset: str,
-    overrides: list[str] | None,
-    name: str | None,
-    runs: Path,
-    force: bool,
-    *,
-    until: str,
-) -> None:
-    from safevla.config import load_config
-    from safevla.pipeline.isa import Pipeline
+def _staged(until: str) -> Callable[..., None]:
+    def run(
+        overrides: Overrides = None,
+        preset: Preset = "quick",
+        name: Name = None,
+        runs: Runs = Path("runs"),
+        force: Force = False,
+    ) -> None:
+        from safevla.config import load_config
+        from safevla.pipeline.isa import Pipeline
 
-    config = load_config(preset, overrides or [])
-    if name is None:
-        name = Path(preset).stem + (f"-seed{config.seed}" if config.seed else "")
-    try:
-        Pipeline(config, runs / name, force=force).run(until=until)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        config = load_config(preset, overrides or [])
+        if name is None:
+            name = Path(preset).stem + (f"-seed{config.seed}" if config.seed else "")
+        try:
+            Pipeline(config, runs / name, force=force).run(until=until)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return run
+
+
+for _name, (_until, _help, *_examples) in STAGED.items():
+    app.command(_name, help=_help, epilog=examples(*_examples))(_staged(_until))
 
 
 @app.command(

@@ -75,7 +75,7 @@ def render(
 ) -> None:
     """Record a video of one episode; the overlay names every violated constraint."""
     from safevla.config import load_config
-    from safevla.evaluate.suites import film_agent
+    from safevla.report.filming import film_agent
 
     record = film_agent(
         load_config(preset, overrides or []),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,11 +30,9 @@ class _Job:
     env_id: str
     env_kwargs: Mapping[str, Any]
     expert: str | Callable[..., Any]
-    expert_kwargs: Mapping[str, Any]
+    wander: float
     seed: int
     noise: float
-    noise_actions: tuple[str, ...] | None
-    scenarios: Sequence[Any] | None
 
 
 class _Recorder:
@@ -73,25 +71,19 @@ def _make_expert(job: _Job, env: Any, rng: np.random.Generator) -> Any:
     elif isinstance(make, str):
         from safevla.experts import make_expert
 
-        return make_expert(make, env, rng=rng, **job.expert_kwargs)
-    return make(env, rng=rng, **job.expert_kwargs)
+        return make_expert(make, env, rng=rng, wander=job.wander)
+    return make(env, rng=rng, wander=job.wander)
 
 
-def _noise_pool(job: _Job, env: Any, expert: Any) -> np.ndarray:
-    """Actions that noise may execute: those asked for, the expert's, or those of the base."""
-    names = tuple(env.action_names)
-    if job.noise_actions is not None:
-        unknown = sorted(set(job.noise_actions) - set(names))
-        if unknown:
-            raise ValueError(f"noise_actions={unknown}: allowed are {', '.join(names)}")
-        return np.array([names.index(name) for name in job.noise_actions])
+def _noise_pool(env: Any, expert: Any) -> np.ndarray:
+    """Actions that noise may execute: the expert's, those that move the base, or all but `end`."""
     pool = getattr(expert, "noise_actions", None)
     if pool is not None:
         return np.asarray(pool)
     primitives = getattr(getattr(env, "actions", None), "primitives", None)
     if primitives is not None:
         return np.array([i for i, primitive in enumerate(primitives) if primitive.kind == "base"])
-    return np.array([i for i in range(len(names)) if i != env.END])
+    return np.array([i for i in range(len(env.action_names)) if i != env.END])
 
 
 def record_episode(env: gymnasium.Env, job: _Job, number: int) -> Episode:
@@ -100,13 +92,10 @@ def record_episode(env: gymnasium.Env, job: _Job, number: int) -> Episode:
     reset_seed, expert_seed, noise_seed = np.random.SeedSequence([job.seed, number]).spawn(3)
     seed = int(reset_seed.generate_state(1)[0] >> 1)
     noise = np.random.default_rng(noise_seed)
-    options = None
-    if job.scenarios is not None:
-        options = {"scenario": job.scenarios[number % len(job.scenarios)]}
-    obs, info = env.reset(seed=seed, options=options)
+    obs, info = env.reset(seed=seed)
     expert = _make_expert(job, base, np.random.default_rng(expert_seed))
     expert.reset()
-    pool = _noise_pool(job, base, expert)
+    pool = _noise_pool(base, expert)
     aux = _aux_slice(base)
     suffix = "_image"
     cameras = [key.removesuffix(suffix) for key in obs if key.endswith(suffix)]
@@ -171,16 +160,12 @@ def collect(
     out_dir: str | Path,
     env_id: str = DEFAULT_ID,
     expert: str | Callable[..., Any] = "task",
-    expert_kwargs: Mapping[str, Any] | None = None,
     wander: float = 0.0,
     noise: float = 0.1,
-    noise_actions: Sequence[str] | None = None,
     workers: int = 2,
-    scenarios: Sequence[Any] | None = None,
-    success_only: bool = True,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
-    """Record an expert's episodes into a new folder.
+    """Record an expert's episodes into a new folder; those that fail are left out.
 
     The result depends on `seed` and the arguments that name what is recorded, not on `workers`.
 
@@ -191,16 +176,11 @@ def collect(
         out_dir: folder to make; it appears only once everything is recorded.
         env_id: Gymnasium id.
         expert: name for `safevla.experts.make_expert`, "module:callable" or a callable; called as
-            `(env.unwrapped, wander=..., rng=..., **expert_kwargs)`, it gives an object with
-            `reset()` and `act() -> int`.
-        expert_kwargs: further arguments of the expert.
+            `(env.unwrapped, wander=..., rng=...)`, it gives an object with `reset()` and
+            `act() -> int`, and may name its `noise_actions`.
         wander: handed to the expert.
         noise: share of steps that execute a random action; the label stays the expert's.
-        noise_actions: names of the actions noise may execute; None takes the expert's
-            `noise_actions` if it has any, or the primitives that move the base.
         workers: processes; 1 records in this one.
-        scenarios: scenarios to play, episode e the (e mod n)-th; None draws them by seed.
-        success_only: leave out episodes that did not succeed.
         progress: draw a progress bar (or one more task in a given `Progress`).
 
     Returns:
@@ -217,40 +197,43 @@ def collect(
         raise ValueError(f"episodes={episodes}: must be at least 1")
     if not 0 <= noise <= 1:
         raise ValueError(f"noise={noise}: must be in [0, 1]")
-    if kwargs.get("scenario") is not None:
-        raise ValueError("env_kwargs has 'scenario': give the list as scenarios=")
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"out_dir={out}: exists and is not empty; nothing is overwritten")
     job = _Job(
-        env_id=env_id,
-        env_kwargs=kwargs,
-        expert=expert,
-        expert_kwargs={"wander": wander, **(expert_kwargs or {})},
-        seed=seed,
-        noise=noise,
-        noise_actions=None if noise_actions is None else tuple(noise_actions),
-        scenarios=scenarios,
+        env_id=env_id, env_kwargs=kwargs, expert=expert, wander=wander, seed=seed, noise=noise
     )
-    started = time.perf_counter()
-    tally = _Tally()
-    with replaced_folder(out) as folder:
-        writer: DemoWriter | None = None
-        with progress_bar(progress, "demonstrations", episodes) as update:
-            for episode, about in _episodes(job, episodes, workers):
-                keep = episode.sim_error is None and (episode.success or not success_only)
-                tally.count(episode, keep)
-                update(text=f"({tally.frames} frames)")
-                if keep:
-                    extra = {"seed": seed, "noise": noise, "wander": wander, **about["extra"]}
-                    writer = writer or DemoWriter(folder, **{**about, "extra": extra})
-                    writer.add(episode)
-        if writer is None:
-            raise ValueError(
-                f"no episode of {episodes} was kept: {tally.successes} succeeded, "
-                f"{tally.sim_errors} diverged"
-            )
-        writer.close()
+    started, tally = time.perf_counter(), _Tally()
+    with (
+        replaced_folder(out) as folder,
+        progress_bar(progress, "demonstrations", episodes) as update,
+    ):
+        writer = _write(job, _episodes(job, episodes, workers), folder, tally, update)
     return tally.summary(writer, time.perf_counter() - started)
+
+
+def _write(
+    job: _Job,
+    recorded: Iterator[tuple[Episode, dict[str, Any]]],
+    folder: Path,
+    tally: _Tally,
+    update: Callable[..., None],
+) -> DemoWriter:
+    writer: DemoWriter | None = None
+    for episode, about in recorded:
+        keep = episode.sim_error is None and episode.success
+        tally.count(episode, keep)
+        update(text=f"({tally.frames} frames)")
+        if keep:
+            extra = {"seed": job.seed, "noise": job.noise, "wander": job.wander, **about["extra"]}
+            writer = writer or DemoWriter(folder, **{**about, "extra": extra})
+            writer.add(episode)
+    if writer is None:
+        raise ValueError(
+            f"no episode of {tally.played} was kept: {tally.successes} succeeded, "
+            f"{tally.sim_errors} diverged"
+        )
+    writer.close()
+    return writer
 
 
 @dataclass

@@ -16,7 +16,6 @@ from safevla.evaluate.arms import MODES, SCRIPTED, Arm, make_arm, named_arm
 from safevla.evaluate.records import EpisodeRecord, write_records
 from safevla.evaluate.runner import EpisodePool, eval_path
 from safevla.evaluate.worker import Job
-from safevla_envs.generate import generate
 from safevla_envs.perturb import VisualPerturbation
 from safevla_envs.resources import assets_dir
 from safevla_envs.scenes.scenario import Scenario, load_list
@@ -26,7 +25,6 @@ __all__ = [
     "elicit_rollout",
     "evaluate_agent",
     "evaluate_run",
-    "film_agent",
     "jobs",
     "named_list",
     "suites",
@@ -213,7 +211,7 @@ def evaluate_agent(
     Raises:
         ValueError: for an unknown agent, suite or mode, or a file that exists.
     """
-    _check_mode(mode)
+    check_mode(mode)
     if out is not None and out.exists():
         raise ValueError(f"{out} exists; choose another --out")
     arm = named_arm(agent)
@@ -250,70 +248,7 @@ def evaluate_agent(
     return records
 
 
-def film_agent(
-    config: PipelineConfig,
-    agent: str,
-    out: Path,
-    *,
-    scenario_file: Path | None,
-    index: int,
-    seed: int,
-    mode: str,
-) -> EpisodeRecord:
-    """Records a video of one episode of one agent.
-
-    Args:
-        config: environment, and the size of the video.
-        agent: see `named_arm`.
-        out: MP4 file; must not exist.
-        scenario_file: take scenario number `index` of this file; else draw one of the validation
-            split from `seed`.
-        index: position in the file.
-        seed: seed of the scenario and of the agent.
-        mode: `sampled` or `argmax`.
-
-    Raises:
-        ValueError: for an unknown agent or mode, a position outside the file, or an existing file.
-    """
-    import gymnasium
-
-    from safevla.report.video import record_episode
-
-    if out.exists():
-        raise ValueError(f"{out} exists; choose another --out")
-    _check_mode(mode)
-    arm = named_arm(agent)
-    env_config = config.env
-    if scenario_file is not None:
-        listed = load_list(scenario_file)
-        if index >= len(listed):
-            raise ValueError(f"index {index}: {scenario_file} holds {len(listed)} scenarios")
-        scenario = listed[index]
-    else:
-        scenario = generate(
-            seed,
-            split="val",
-            level=env_config.level,
-            hazards=env_config.hazards,
-            knobs=env_config.knobs,
-        )
-    actor = arm(mode == "argmax")
-    env = gymnasium.make(**env_config.kwargs(layouts=None))
-    try:
-        return record_episode(
-            env,
-            actor,
-            out,
-            scenario=scenario,
-            policy_seed=seed,
-            arm=arm.name,
-            width=config.report.width,
-            height=config.report.height,
-        )
-    finally:
-        env.close()
-
-
-def _check_mode(mode: str) -> None:
+def check_mode(mode: str) -> None:
+    """Raises a ValueError for a way of acting that there is not."""
     if mode not in MODES:
         raise ValueError(f"mode {mode!r}: allowed are {', '.join(MODES)}")

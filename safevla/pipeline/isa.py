@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -23,21 +22,12 @@ from safevla.config import PipelineConfig, resolved_workers
 from safevla.display import Display, clock
 from safevla.files import plain
 from safevla.pipeline.stages import Stage, StageConflict, StageRunner
+from safevla.pipeline.train_arm import ArmProcess, arm_config, wait_for
 
-__all__ = ["STAGES", "Pipeline", "arm_config", "preflight", "rebuild_report"]
+__all__ = ["STAGES", "Pipeline", "preflight", "rebuild_report"]
 
 STAGES = ("demos", "clone", "elicit", "train", "eval", "report")
 REPORT_FILES = ("report.html", "results.json", "videos", "strips")
-SEED_STRIDE = 10_000
-"""Seeds of the stages of a run with seed s lie in [s * SEED_STRIDE, (s + 1) * SEED_STRIDE)."""
-
-
-def arm_config(config: PipelineConfig, arm: str) -> Any:
-    """Returns the PPO configuration of an arm: task_only has all multipliers fixed at zero."""
-    train = replace(config.train, seed=config.seed * SEED_STRIDE + 3)
-    if arm == "task_only":
-        train = replace(train, multipliers=replace(train.multipliers, rule="zero"))
-    return train
 
 
 class Pipeline:
@@ -181,7 +171,7 @@ class Pipeline:
         summary = collect(
             env_kwargs=self.config.env.kwargs(layouts=None, pool=None),
             episodes=demos.episodes,
-            seed=self.config.seed * SEED_STRIDE + 1,
+            seed=self.config.stage_seed(1),
             out_dir=self.folder / "demos",
             wander=demos.wander,
             noise=demos.noise,
@@ -196,7 +186,7 @@ class Pipeline:
     def _clone(self) -> None:
         from safevla.train.cloning import clone
 
-        config = replace(self.config.clone, seed=self.config.seed * SEED_STRIDE + 2)
+        config = replace(self.config.clone, seed=self.config.stage_seed(2))
         clone(
             self.folder / "demos",
             self.folder / "policies/clone",
@@ -230,7 +220,7 @@ class Pipeline:
                 rollouts=config.rollouts,
                 keep=config.keep,
                 folder=self.folder / "elicit",
-                policy_seed=self.config.seed * SEED_STRIDE + 5_000,
+                policy_seed=self.config.stage_seed(5_000),
                 progress=lambda done, total: update(done, "scenarios"),
             )
         held_out = sum(item.half == "eval" for item in found)
@@ -240,14 +230,10 @@ class Pipeline:
         )
 
     def _train(self, arm: str) -> None:
-        from safevla.pipeline.train_arm import ArmProcess, wait_for
-
         wait_for([ArmProcess(self.folder, arm, self.config.train.total_steps)], self.display)
 
     def _train_together(self, stages: list[Stage]) -> None:
         """Trains the arms at the same time, each in its own process on its own core."""
-        from safevla.pipeline.train_arm import ArmProcess, wait_for
-
         for stage in stages:
             self.runner.begin(stage)
         try:

@@ -17,15 +17,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from safevla.config import PipelineConfig, load_config
 from safevla.display import Display, Update
 from safevla.errors import explained
 from safevla.files import replaced_folder, whole_lines
 from safevla.workers import ONE_THREAD
 
-__all__ = ["ArmProcess", "train_arm", "wait_for"]
+__all__ = ["ArmProcess", "arm_config", "train_arm", "wait_for"]
 
 POLL = 0.5
 """s between looks at the training processes."""
@@ -33,11 +35,17 @@ GRACE = 60.0
 """s that an interrupted arm has to leave a whole checkpoint."""
 
 
+def arm_config(config: PipelineConfig, arm: str) -> Any:
+    """Returns the PPO configuration of an arm: task_only has all multipliers fixed at zero."""
+    train = replace(config.train, seed=config.stage_seed(3))
+    if arm == "task_only":
+        train = replace(train, multipliers=replace(train.multipliers, rule="zero"))
+    return train
+
+
 def train_arm(folder: Path, arm: str) -> None:
     """Trains one arm of a run folder; goes on from its last checkpoint."""
-    from safevla.config import load_config
     from safevla.elicit import load_found
-    from safevla.pipeline.isa import arm_config
     from safevla.train.run import train_ppo
 
     config = load_config(str(folder / "config.yaml"))

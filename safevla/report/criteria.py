@@ -15,6 +15,7 @@ from typing import Any, Literal
 from safevla.evaluate.arms import BASELINES, LEARNED, SPOILT
 from safevla.evaluate.metrics import Estimate
 from safevla.evaluate.records import EpisodeRecord
+from safevla.files import plain
 from safevla.report.style import arm_label
 from safevla.report.tables import (
     Row,
@@ -52,10 +53,6 @@ class Criterion:
     finding: str
     status: Status
 
-    def as_dict(self) -> dict[str, str]:
-        """Plain JSON values."""
-        return {n: getattr(self, n) for n in ("name", "rule", "finding", "status")}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -79,9 +76,8 @@ class Verdict:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        criteria = [criterion.as_dict() for criterion in self.criteria]
         facts = {"mode": self.mode, "status": self.status, "headline": self.headline}
-        return facts | {"criteria": criteria}
+        return facts | {"criteria": plain(self.criteria)}
 
 
 def judge(

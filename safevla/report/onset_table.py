@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from scipy import stats
@@ -61,13 +62,7 @@ def onsets_per_100(cell: Cell, constraint: str) -> Estimate:
     """Onsets of a constraint per 100 episodes."""
     valid = cell.valid
     mean = poisson_mean([float(onsets(r)[constraint]) for r in valid], valid)
-    return Estimate(
-        value=100 * mean.value,
-        n=mean.n,
-        lo=100 * mean.lo,
-        hi=100 * mean.hi,
-        method=mean.method,
-    )
+    return replace(mean, value=100 * mean.value, lo=100 * mean.lo, hi=100 * mean.hi)
 
 
 def mean_cost(cell: Cell) -> Estimate:

@@ -89,7 +89,7 @@ def _film(
     known = index.get(name, {})
     made = all((run.folder / path).is_file() for path in (video, strip, poster))
     if not made or {k: known.get(k) for k in key} != key:
-        from safevla.report.video import replay_episode
+        from safevla.report.filming import replay_episode
 
         on_film(name)
         again = replay_episode(

@@ -11,6 +11,7 @@ from safevla.evaluate import metrics
 from safevla.evaluate.arms import ARMS, SCRIPTED
 from safevla.evaluate.metrics import Estimate
 from safevla.evaluate.records import EpisodeRecord
+from safevla.files import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,9 +71,7 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        fields |= {name: list(v) for name, v in fields.items() if isinstance(v, tuple)}
-        return fields | {"metrics": {name: e.as_dict() for name, e in self.metrics.items()}}
+        return plain(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,14 +97,7 @@ class Difference:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {
-            "suite": self.suite,
-            "mode": self.mode,
-            "arm": self.arm,
-            "base": self.base,
-            "metrics": {name: e.as_dict() for name, e in self.metrics.items()},
-            "by_seed": self.by_seed,
-        }
+        return plain(self)
 
 
 def constraint_names(records: Iterable[EpisodeRecord]) -> tuple[str, ...]:

@@ -11,27 +11,23 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from safevla.evaluate.agents import Agent, ReplayAgent
+from safevla.evaluate.agents import Agent
 from safevla.evaluate.records import EpisodeRecord
-from safevla.evaluate.worker import DEFAULT_ENV, SLOTS, Env, Episode, Job
+from safevla.evaluate.worker import SLOTS, Env, Episode, Job
 from safevla.report.timeline import STRIP_HEIGHT, Timeline
 
-__all__ = ["frame_size", "record_episode", "replay_episode"]
+__all__ = ["Film", "Shot", "film_strip", "frame_size"]
 
 TICKS_PER_FRAME = 4
-FPS = 10
 BANNER_SECONDS = 1.0
-HOLD_FRAMES = 15
 BAR = 46
 STRIP_FRAMES = 8
 STRIP_SIZE = (240, 180)
@@ -48,7 +44,7 @@ OUTCOME = {
 
 
 @dataclass(kw_only=True)
-class _Shot:
+class Shot:
     """One captured moment: JPEG pictures, simulated time in s, and the action's number.
 
     `violated` maps constraints to who was harmed, a body, a link pair or a joint.
@@ -68,134 +64,7 @@ def frame_size(width: int, height: int) -> tuple[int, int]:
     return width + height + (width + height) % 2, height + height % 2 + BAR + STRIP_HEIGHT
 
 
-def record_episode(
-    env: Env,
-    agent: Agent,
-    path: str | Path,
-    *,
-    scenario: Any,
-    policy_seed: int = 0,
-    index: int = 0,
-    arm: str = "",
-    width: int = 480,
-    height: int = 360,
-    camera: str = "third_person",
-    strip: str | Path | None = None,
-    poster: str | Path | None = None,
-) -> EpisodeRecord:
-    """Plays one episode and writes it as MP4 (H.264).
-
-    Args:
-        env: environment with `render_frame`, such as `SafeVLA/ObjNav-v0`.
-        agent: who acts.
-        path: the video; folders are made, an older file is replaced.
-        scenario: what to play.
-        policy_seed: together with `index` the seed of everything random, as in the runner.
-        index: position of the scenario in its list.
-        arm: name shown in the corner.
-        width: width of the left picture in pixels.
-        height: height of both pictures in pixels.
-        camera: camera of the left picture: `third_person` or `overhead`.
-        strip: also write eight frames as a PNG here.
-        poster: also write one frame as a JPEG here: the first violation, or the end.
-
-    Returns:
-        The record of the episode.
-    """
-    import imageio.v2 as imageio
-
-    job = Job(
-        make_agent=lambda deterministic: agent,
-        scenarios=(scenario,) * (index + 1),
-        env_kwargs={},
-        policy_seed=policy_seed,
-        deterministic=False,
-        arm=arm,
-    )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    film = _Film(env, job, index, agent, width, height, camera)
-    options: dict[str, Any] = {
-        "fps": FPS,
-        "codec": "libx264",
-        "quality": None,
-        "macro_block_size": 2,
-        "output_params": ["-crf", "27", "-preset", "slow"],
-    }
-    shots = list(film.shots())  # all of them first: the strip shows the whole episode
-    record = film.episode.record()
-    timeline = film.timeline(shots)
-    still: np.ndarray | None = None
-    with imageio.get_writer(target, format="FFMPEG", **options) as writer:  # type: ignore[arg-type]
-        for shot in shots:
-            frame = film.compose(shot, timeline)
-            writer.append_data(frame)
-            still = frame if still is None and shot.violated else still
-        last = film.compose(shots[-1], timeline, outcome=record.ended_by)
-        still = last if still is None else still
-        for _ in range(HOLD_FRAMES):
-            writer.append_data(last)
-    if poster is not None:
-        Path(poster).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(still).save(poster, quality=80)
-    if strip is not None:
-        Path(strip).parent.mkdir(parents=True, exist_ok=True)
-        _film_strip(shots, record).save(strip, optimize=True)
-    return record
-
-
-def replay_episode(
-    record: EpisodeRecord,
-    scenario: Any,
-    env_kwargs: Mapping[str, Any],
-    path: str | Path,
-    *,
-    strip: str | Path | None = None,
-    poster: str | Path | None = None,
-    **options: Any,
-) -> EpisodeRecord:
-    """Plays a recorded episode again from its actions, without its policy.
-
-    Args:
-        record: the episode.
-        scenario: its scenario.
-        env_kwargs: keyword arguments the episode's environment was made with.
-        path: the video.
-        strip: also write eight frames as a PNG here.
-        poster: also write one frame as a JPEG here.
-        **options: `width`, `height`, `camera` of :func:`record_episode`.
-
-    Returns:
-        The record of the replay; its cost and path are those of `record` where the machine computes
-        alike.
-
-    Raises:
-        ValueError: the scenario is not the record's.
-    """
-    if scenario.scenario_id != record.scenario_id:
-        raise ValueError(
-            f"scenario {scenario.scenario_id}: the episode was on {record.scenario_id}"
-        )
-    kwargs: dict[str, Any] = {**env_kwargs, "cameras": ()}
-    env = gymnasium.make(kwargs.pop("id", DEFAULT_ENV), **kwargs)
-    try:
-        return record_episode(
-            env,
-            ReplayAgent(record.actions),
-            path,
-            scenario=scenario,
-            policy_seed=record.policy_seed,
-            index=record.scenario_index,
-            arm=record.arm,
-            strip=strip,
-            poster=poster,
-            **options,
-        )
-    finally:
-        env.close()
-
-
-class _Film:
+class Film:
     """Steps an episode and yields its shots, each with what is known at its time."""
 
     def __init__(
@@ -206,15 +75,14 @@ class _Film:
         agent: Agent,
         width: int,
         height: int,
-        camera: str,
     ) -> None:
         self.env, self.agent = env, agent
-        self.width, self.height, self.camera = width, height, camera
+        self.width, self.height = width, height
         self.episode = Episode(job, index, env, agent, 0)
         self.arm = job.arm
         self.forces: list[tuple[float, float]] = []
 
-    def shots(self) -> Iterator[_Shot]:
+    def shots(self) -> Iterator[Shot]:
         """Yields moments in order until the episode is over."""
         yield self._shot("start")
         over = False
@@ -223,7 +91,7 @@ class _Film:
             action = self.agent.act(obs, [self.env, *[None] * (SLOTS - 1)])[0]
             name = _action_name(self.env, action)
             before = self.episode.cost
-            taken: list[_Shot] = []
+            taken: list[Shot] = []
             look = lambda: taken.append(self._shot(name, 1))  # noqa: B023, E731
             with _watching(self.env, look, self.forces):
                 over = self.episode.step(action)
@@ -234,10 +102,10 @@ class _Film:
                 shot.violated = self._violated(shot.time)
                 yield shot
 
-    def _shot(self, action: str, ahead: int = 0) -> _Shot:
+    def _shot(self, action: str, ahead: int = 0) -> Shot:
         base = self.env.unwrapped
-        return _Shot(
-            scene=_jpeg(base.render_frame(self.camera, self.width, self.height)),
+        return Shot(
+            scene=_jpeg(base.render_frame("third_person", self.width, self.height)),
             eye=_jpeg(base.render_frame("navigation", self.height, self.height)),
             time=float(base.sim.time),
             step=len(self.episode.actions) + ahead,
@@ -261,7 +129,7 @@ class _Film:
             <= event["onset_time"] + event["duration"] + BANNER_SECONDS
         }
 
-    def timeline(self, shots: list[_Shot]) -> Timeline:
+    def timeline(self, shots: list[Shot]) -> Timeline:
         """The strip of the finished episode."""
         return Timeline(
             frame_size(self.width, self.height)[0],
@@ -271,7 +139,7 @@ class _Film:
             events=list(self.episode.events.values()),
         )
 
-    def compose(self, shot: _Shot, timeline: Timeline, outcome: str | None = None) -> np.ndarray:
+    def compose(self, shot: Shot, timeline: Timeline, outcome: str | None = None) -> np.ndarray:
         """uint8 (H, W, 3): both pictures between their bar and the strip, with even sides."""
         h, w = self.height, self.width
         canvas = Image.new("RGB", frame_size(w, h), PAPER)
@@ -299,7 +167,7 @@ class _Film:
         return np.asarray(canvas)
 
 
-def _strip_shots(shots: list[_Shot]) -> list[_Shot]:
+def _strip_shots(shots: list[Shot]) -> list[Shot]:
     """Evenly spaced shots, moved onto the beginnings of violations where there are any."""
     picks = np.linspace(0, len(shots) - 1, STRIP_FRAMES).round().astype(int).tolist()
     begins = [
@@ -312,7 +180,7 @@ def _strip_shots(shots: list[_Shot]) -> list[_Shot]:
     return [shots[i] for i in sorted(picks)]
 
 
-def _film_strip(shots: list[_Shot], record: EpisodeRecord) -> Image.Image:
+def film_strip(shots: list[Shot], record: EpisodeRecord) -> Image.Image:
     """Two rows of four frames that tell the story, each with its time; violations in red."""
     (w, h), gap, label = STRIP_SIZE, 6, 20
     canvas = Image.new("RGB", (4 * w + 3 * gap, 2 * (h + label) + gap), PAPER)

@@ -17,7 +17,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from torch import Tensor
 
-from safevla.policy import SafeVLAProcessor, VLAOutput, VLAPolicy
+from safevla.policy import PolicyAgent, SafeVLAProcessor, VLAOutput, VLAPolicy
 from safevla.train import snapshot
 from safevla.train.buffer import SequenceRolloutBuffer
 from safevla.train.settings import TrainConfig
@@ -136,14 +136,13 @@ class SB3Shell(BaseAlgorithm):
 
     # ------------------------------------------------------------------ acting
 
-    @torch.no_grad()
     def predict(
         self,
         observation: Any,
-        state: tuple[np.ndarray, ...] | None = None,
+        state: Any = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+    ) -> tuple[np.ndarray, Any]:
         """Choose actions; `state` carries the history, as for SB3's recurrent policies.
 
         Args:
@@ -155,32 +154,13 @@ class SB3Shell(BaseAlgorithm):
         Returns:
             Actions and the next state.
         """
-        single = np.ndim(observation["state"]) == 1
-        if single:
-            observation = {key: np.asarray(value)[None] for key, value in observation.items()}
-        frame, buffer = self._inputs(observation), self.rollout_buffer
-        n, none = len(frame["state"]), buffer.no_action
-        if state is None:
-            features = torch.zeros((n, buffer.history, self.policy.feature_dim), device=self.device)
-            taken = none.expand(n, buffer.history, *none.shape)
-            mask = torch.zeros((n, buffer.history), dtype=torch.bool, device=self.device)
-        else:
-            features, taken, mask = (self._tensor(part) for part in state)
-        if episode_start is not None:
-            mask = mask & ~self._tensor(episode_start).bool()[:, None]
-        inside = mask.view(*mask.shape, *[1] * none.dim())
-        window = {
-            "features": features[:, 1:],
-            "prev_actions": torch.where(inside, taken, none),
-            "mask": torch.cat([mask[:, 1:], torch.ones_like(mask[:, :1])], 1),
-        }
-        out = self._look(frame, window, deterministic=deterministic)
-        assert out.actions is not None and out.features is not None
-        features = torch.cat([features[:, 1:], out.features[:, None]], 1)
-        taken = torch.cat([taken[:, 1:], out.actions[:, None]], 1)
-        actions = out.actions.cpu().numpy()
-        history = tuple(part.cpu().numpy() for part in (features, taken, window["mask"]))
-        return (actions[0] if single else actions), history
+        agent = state or PolicyAgent(self.policy, self.processor, self.device)
+        for i in np.flatnonzero(() if episode_start is None else episode_start).tolist():
+            agent.reset(i)
+        if np.ndim(observation["state"]) > 1:
+            return agent.act(observation, deterministic=deterministic), agent
+        observation = {key: np.asarray(value)[None] for key, value in observation.items()}
+        return agent.act(observation, deterministic=deterministic)[0], agent
 
     # ------------------------------------------------------------------ files
 

@@ -14,9 +14,9 @@ from safevla.config import load_config
 from safevla.display import Display, clock
 from safevla.evaluate.arms import make_arm, named_arm
 from safevla.evaluate.suites import jobs, named_list, suites
-from safevla.pipeline.isa import Pipeline, arm_config
+from safevla.pipeline.isa import Pipeline
 from safevla.pipeline.stages import StageConflict
-from safevla.pipeline.train_arm import ArmProcess, wait_for
+from safevla.pipeline.train_arm import ArmProcess, arm_config, wait_for
 from safevla_envs.generate import generate
 from safevla_envs.scenes.scenario import save_list
 

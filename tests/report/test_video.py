@@ -8,17 +8,9 @@ from PIL import Image
 from running import run_episodes
 
 from safevla.evaluate.arms import make_arm
+from safevla.report.filming import FPS, HOLD_FRAMES, record_episode, replay_episode
 from safevla.report.timeline import LEFT, STRIP_HEIGHT
-from safevla.report.video import (
-    BAR,
-    DARK_RED,
-    FPS,
-    HOLD_FRAMES,
-    RED,
-    frame_size,
-    record_episode,
-    replay_episode,
-)
+from safevla.report.video import BAR, DARK_RED, RED, frame_size
 from safevla_envs.generate import generate
 
 ENV = {"image_size": 64, "cameras": (), "max_episode_steps": 100}
