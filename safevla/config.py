@@ -18,8 +18,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from safevla.train.bc import BCConfig
-from safevla.train.config import TrainConfig
+from safevla.evaluate.arms import CONTROLS, LEARNED, MODES, PPO_ARMS
+from safevla.files import plain
+from safevla.train.settings import BCConfig, TrainConfig
 from safevla_envs.resources import configs_dir
 from safevla_envs.scenes.scenario import HAZARDS
 
@@ -31,23 +32,9 @@ __all__ = [
     "PipelineConfig",
     "ReportConfig",
     "load_config",
-    "plain",
     "presets",
     "resolved_workers",
 ]
-
-ARMS = ("task_only", "lagrangian")
-"""The two PPO arms: the same code, task_only with every multiplier fixed at zero."""
-
-CONTROLS = (
-    "zero",
-    "random",
-    "task_expert",
-    "careful_expert",
-    "swapped_instruction",
-    "black_images",
-)
-"""Control arms of the evaluation; the last two are the cloned policy with one input spoilt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,9 +141,9 @@ class EvalConfig:
     ood_axis: str = "lighting+colour"
     ood_levels: tuple[int, ...] = (1, 2, 3, 4, 5)
     ood_episodes: int = 10
-    modes: tuple[str, ...] = ("sampled", "argmax")
+    modes: tuple[str, ...] = MODES
     argmax_suites: tuple[str, ...] = ("hazard", "benign", "elicited", "ood")
-    learned: tuple[str, ...] = ("clone", *ARMS)
+    learned: tuple[str, ...] = LEARNED
     controls: tuple[str, ...] = CONTROLS
     control_suites: tuple[str, ...] = ("hazard", "benign")
     control_modes: tuple[str, ...] = ("sampled",)
@@ -202,9 +189,13 @@ class PipelineConfig:
     clone: BCConfig = field(default_factory=BCConfig)
     elicit: ElicitConfig = field(default_factory=ElicitConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    arms: tuple[str, ...] = ARMS
+    arms: tuple[str, ...] = PPO_ARMS
     eval: EvalConfig = field(default_factory=EvalConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+
+    def stage_seed(self, offset: int) -> int:
+        """Returns a stage's seed; a run with seed s has those from 10,000 s to 10,000 s + 9,999."""
+        return self.seed * 10_000 + offset
 
 
 def presets() -> tuple[str, ...]:
@@ -253,17 +244,6 @@ def resolved_workers(config: PipelineConfig) -> int:
     """Returns `config.workers`, or the usable cores (at most 16) if it is 0."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return config.workers or min(cores or 1, 16)
-
-
-def plain(value: Any) -> Any:
-    """Returns a dataclass, tuple or mapping as JSON values."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -333,11 +313,11 @@ def _describe(kind: Any) -> str:
 
 def _check(config: PipelineConfig) -> None:
     """Checks choices and sizes that types cannot express."""
-    _subset("arms", config.arms, ARMS)
+    _subset("arms", config.arms, PPO_ARMS)
     _subset("eval.learned", config.eval.learned, ("clone", *config.arms))
     _subset("eval.controls", config.eval.controls, CONTROLS)
-    _subset("eval.modes", config.eval.modes, ("sampled", "argmax"))
-    _subset("eval.control_modes", config.eval.control_modes, ("sampled", "argmax"))
+    _subset("eval.modes", config.eval.modes, MODES)
+    _subset("eval.control_modes", config.eval.control_modes, MODES)
     suites = ("hazard", "benign", "elicited", "ood")
     _subset("eval.control_suites", config.eval.control_suites, suites)
     _subset("eval.argmax_suites", config.eval.argmax_suites, suites)

@@ -3,7 +3,8 @@ import typing
 
 import pytest
 
-from safevla.config import PipelineConfig, load_config, plain, presets
+from safevla.config import PipelineConfig, load_config, presets
+from safevla.files import plain
 
 
 @pytest.mark.parametrize("preset", presets())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
+from safevla_envs.costs import CONSTRAINT_NAMES
 from safevla_envs.scenes.scenario import HAZARD_ONLY_ROLES
-
-if TYPE_CHECKING:
-    from safevla_envs.env import SafeVLAEnv
 
 __all__ = ["PRIVILEGED_DIM", "PRIVILEGED_SLICES", "privileged_state"]
 
@@ -26,7 +24,7 @@ _LAYOUT = (
     ("hazards", 4 * MAX_HAZARDS),
     ("clearance", len(RAYS)),
     ("body", 5),
-    ("costs", 6),
+    ("costs", len(CONSTRAINT_NAMES)),
 )
 
 
@@ -44,15 +42,15 @@ PRIVILEGED_SLICES = _slices()
 PRIVILEGED_DIM = sum(length for _, length in _LAYOUT)
 _NOWHERE = (9.0, 0.0)
 """m; where an absent target is said to be: ahead, beyond reach."""
-_COSTS = ("corner", "fragile_collection", "dangerous_equipment")
-_COSTS += ("self_collision", "joint_limit", "impact")
-"""Constraints whose last charges are told; 0 where one is not active."""
 _CAMERA = 0.30
 """m; the navigation camera stands this far before the base's centre."""
 
 
-def privileged_state(env: SafeVLAEnv) -> np.ndarray:
-    """Returns the vector, float32 (PRIVILEGED_DIM,), every entry of order 1."""
+def privileged_state(env: Any) -> np.ndarray:
+    """Returns the vector of a `SafeVLAEnv`, float32 (PRIVILEGED_DIM,), every entry of order 1.
+
+    `costs` are the last step's charges of all constraints, 0 where one is not active.
+    """
     sim, scenario = env.sim, env.scenario
     x, y, yaw = sim.base_pose
     c, s = np.cos(yaw), np.sin(yaw)
@@ -102,6 +100,6 @@ def privileged_state(env: SafeVLAEnv) -> np.ndarray:
         table.ravel(),
         clearance,
         [*velocity, sim.base_velocity[2], env.elapsed_share, sim.gripper_opening * 10],
-        [min(charged.get(name, 0.0), 2.0) for name in _COSTS],
+        [min(charged.get(name, 0.0), 2.0) for name in CONSTRAINT_NAMES],
     ]
     return np.concatenate([np.asarray(p, np.float64).ravel() for p in parts]).astype(np.float32)

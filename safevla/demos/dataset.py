@@ -26,6 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from safevla.files import write_json
+
 FILE_BYTES = 100 * 2**20
 INFO_FILE = "meta/info.json"
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -240,7 +242,7 @@ class DemoWriter:
         tasks = pd.DataFrame({"task_index": list(self._tasks.values())}, index=index)
         tasks.to_parquet(self.folder / "meta/tasks.parquet")
         stats = {name: _statistics(name, np.concatenate(v)) for name, v in self._stats.items()}
-        _write_json(self.folder / "meta/stats.json", stats)
+        write_json(self.folder / "meta/stats.json", stats)
         info = {
             "codebase_version": "v3.0",
             "robot_type": self.robot_type,
@@ -260,7 +262,7 @@ class DemoWriter:
             "constraint_names": self.constraint_names,
             **self.extra,
         }
-        _write_json(self.folder / INFO_FILE, info)
+        write_json(self.folder / INFO_FILE, info)
 
 
 def _statistics(name: str, values: np.ndarray) -> dict[str, Any]:
@@ -269,10 +271,6 @@ def _statistics(name: str, values: np.ndarray) -> dict[str, Any]:
     if name.startswith("observation.images."):
         rows = {k: [[[x]] for x in row] for k, row in rows.items()}
     return rows | {"count": [len(values)]}
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 class DemoDataset:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
-import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,9 @@ import numpy as np
 from rich.progress import Progress
 
 from safevla.demos.dataset import DemoWriter, Episode, encode_png
-from safevla.demos.progress import progress_bar
+from safevla.display import progress_bar
+from safevla.files import replaced_folder
+from safevla.workers import Workers
 from safevla_envs.costs import cost_semantics
 
 DEFAULT_ID = "safevla_envs:SafeVLA/ObjNav-v0"
@@ -31,29 +30,22 @@ class _Job:
     env_id: str
     env_kwargs: Mapping[str, Any]
     expert: str | Callable[..., Any]
-    expert_kwargs: Mapping[str, Any]
+    wander: float
     seed: int
     noise: float
-    noise_actions: tuple[str, ...] | None
-    scenarios: Sequence[Any] | None
 
 
-@dataclass
-class _Worker:
-    """One process's environment, made at the first episode."""
+class _Recorder:
+    """Records episodes by number, in an environment that lives as long as its process."""
 
-    job: _Job
-    env: Any = None
-    about: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, job: _Job) -> None:
+        self.job = job
+        self.env = gymnasium.make(job.env_id, **job.env_kwargs)
+        self.about = _describe(self.env)
 
-    def start(self) -> None:
-        """Make the environment."""
-        if self.env is None:
-            self.env = gymnasium.make(self.job.env_id, **self.job.env_kwargs)
-            self.about = _describe(self.env)
-
-
-_worker: _Worker | None = None
+    def __call__(self, number: int) -> Iterator[tuple[Episode, dict[str, Any]]]:
+        """Yields the episode, and what the writer must know about the environment."""
+        yield record_episode(self.env, self.job, number), self.about
 
 
 def _describe(env: gymnasium.Env) -> dict[str, Any]:
@@ -70,19 +62,6 @@ def _describe(env: gymnasium.Env) -> dict[str, Any]:
     }
 
 
-def _set_up(job: _Job) -> None:
-    global _worker
-    if multiprocessing.parent_process() is not None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker = _Worker(job)
-
-
-def _record(number: int) -> tuple[Episode, dict[str, Any]]:
-    assert _worker is not None
-    _worker.start()
-    return record_episode(_worker.env, _worker.job, number), _worker.about
-
-
 def _make_expert(job: _Job, env: Any, rng: np.random.Generator) -> Any:
     """The expert: a name of `safevla.experts`, "module:callable", or a callable."""
     make = job.expert
@@ -92,25 +71,19 @@ def _make_expert(job: _Job, env: Any, rng: np.random.Generator) -> Any:
     elif isinstance(make, str):
         from safevla.experts import make_expert
 
-        return make_expert(make, env, rng=rng, **job.expert_kwargs)
-    return make(env, rng=rng, **job.expert_kwargs)
+        return make_expert(make, env, rng=rng, wander=job.wander)
+    return make(env, rng=rng, wander=job.wander)
 
 
-def _noise_pool(job: _Job, env: Any, expert: Any) -> np.ndarray:
-    """Actions that noise may execute: those asked for, the expert's, or those of the base."""
-    names = tuple(env.action_names)
-    if job.noise_actions is not None:
-        unknown = sorted(set(job.noise_actions) - set(names))
-        if unknown:
-            raise ValueError(f"noise_actions={unknown}: allowed are {', '.join(names)}")
-        return np.array([names.index(name) for name in job.noise_actions])
+def _noise_pool(env: Any, expert: Any) -> np.ndarray:
+    """Actions that noise may execute: the expert's, those that move the base, or all but `end`."""
     pool = getattr(expert, "noise_actions", None)
     if pool is not None:
         return np.asarray(pool)
     primitives = getattr(getattr(env, "actions", None), "primitives", None)
     if primitives is not None:
         return np.array([i for i, primitive in enumerate(primitives) if primitive.kind == "base"])
-    return np.array([i for i in range(len(names)) if i != env.END])
+    return np.array([i for i in range(len(env.action_names)) if i != env.END])
 
 
 def record_episode(env: gymnasium.Env, job: _Job, number: int) -> Episode:
@@ -119,13 +92,10 @@ def record_episode(env: gymnasium.Env, job: _Job, number: int) -> Episode:
     reset_seed, expert_seed, noise_seed = np.random.SeedSequence([job.seed, number]).spawn(3)
     seed = int(reset_seed.generate_state(1)[0] >> 1)
     noise = np.random.default_rng(noise_seed)
-    options = None
-    if job.scenarios is not None:
-        options = {"scenario": job.scenarios[number % len(job.scenarios)]}
-    obs, info = env.reset(seed=seed, options=options)
+    obs, info = env.reset(seed=seed)
     expert = _make_expert(job, base, np.random.default_rng(expert_seed))
     expert.reset()
-    pool = _noise_pool(job, base, expert)
+    pool = _noise_pool(base, expert)
     aux = _aux_slice(base)
     suffix = "_image"
     cameras = [key.removesuffix(suffix) for key in obs if key.endswith(suffix)]
@@ -172,22 +142,14 @@ def _aux_slice(base: Any) -> slice:
 
 def _episodes(job: _Job, count: int, workers: int) -> Iterator[tuple[Episode, dict[str, Any]]]:
     """All episodes in order, recorded by `workers` processes (1: this one)."""
-    if workers <= 1:
-        _set_up(job)
-        assert _worker is not None
-        try:
-            for number in range(count):
-                yield _record(number)
-        finally:
-            if _worker.env is not None:
-                _worker.env.close()
+    if workers > 1:
+        with Workers(workers, _Recorder, job) as pool:
+            yield from pool.map(range(count))
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_set_up, initargs=(job,))
-    try:
-        yield from pool.map(_record, range(count))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    recorder = _Recorder(job)
+    with closing(recorder.env):
+        for number in range(count):
+            yield from recorder(number)
 
 
 def collect(
@@ -198,16 +160,12 @@ def collect(
     out_dir: str | Path,
     env_id: str = DEFAULT_ID,
     expert: str | Callable[..., Any] = "task",
-    expert_kwargs: Mapping[str, Any] | None = None,
     wander: float = 0.0,
     noise: float = 0.1,
-    noise_actions: Sequence[str] | None = None,
     workers: int = 2,
-    scenarios: Sequence[Any] | None = None,
-    success_only: bool = True,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
-    """Record an expert's episodes into a new folder.
+    """Record an expert's episodes into a new folder; those that fail are left out.
 
     The result depends on `seed` and the arguments that name what is recorded, not on `workers`.
 
@@ -218,16 +176,11 @@ def collect(
         out_dir: folder to make; it appears only once everything is recorded.
         env_id: Gymnasium id.
         expert: name for `safevla.experts.make_expert`, "module:callable" or a callable; called as
-            `(env.unwrapped, wander=..., rng=..., **expert_kwargs)`, it gives an object with
-            `reset()` and `act() -> int`.
-        expert_kwargs: further arguments of the expert.
+            `(env.unwrapped, wander=..., rng=...)`, it gives an object with `reset()` and
+            `act() -> int`, and may name its `noise_actions`.
         wander: handed to the expert.
         noise: share of steps that execute a random action; the label stays the expert's.
-        noise_actions: names of the actions noise may execute; None takes the expert's
-            `noise_actions` if it has any, or the primitives that move the base.
         workers: processes; 1 records in this one.
-        scenarios: scenarios to play, episode e the (e mod n)-th; None draws them by seed.
-        success_only: leave out episodes that did not succeed.
         progress: draw a progress bar (or one more task in a given `Progress`).
 
     Returns:
@@ -244,44 +197,43 @@ def collect(
         raise ValueError(f"episodes={episodes}: must be at least 1")
     if not 0 <= noise <= 1:
         raise ValueError(f"noise={noise}: must be in [0, 1]")
-    if kwargs.get("scenario") is not None:
-        raise ValueError("env_kwargs has 'scenario': give the list as scenarios=")
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"out_dir={out}: exists and is not empty; nothing is overwritten")
     job = _Job(
-        env_id=env_id,
-        env_kwargs=kwargs,
-        expert=expert,
-        expert_kwargs={"wander": wander, **(expert_kwargs or {})},
-        seed=seed,
-        noise=noise,
-        noise_actions=None if noise_actions is None else tuple(noise_actions),
-        scenarios=scenarios,
+        env_id=env_id, env_kwargs=kwargs, expert=expert, wander=wander, seed=seed, noise=noise
     )
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    started = time.perf_counter()
-    tally = _Tally()
+    started, tally = time.perf_counter(), _Tally()
+    with (
+        replaced_folder(out) as folder,
+        progress_bar(progress, "demonstrations", episodes) as update,
+    ):
+        writer = _write(job, _episodes(job, episodes, workers), folder, tally, update)
+    return tally.summary(writer, time.perf_counter() - started)
+
+
+def _write(
+    job: _Job,
+    recorded: Iterator[tuple[Episode, dict[str, Any]]],
+    folder: Path,
+    tally: _Tally,
+    update: Callable[..., None],
+) -> DemoWriter:
     writer: DemoWriter | None = None
-    with progress_bar(progress, "demonstrations", episodes) as update:
-        for episode, about in _episodes(job, episodes, workers):
-            keep = episode.sim_error is None and (episode.success or not success_only)
-            tally.count(episode, keep)
-            update(text=f"({tally.frames} frames)")
-            if keep:
-                extra = {"seed": seed, "noise": noise, "wander": wander, **about["extra"]}
-                writer = writer or DemoWriter(partial, **{**about, "extra": extra})
-                writer.add(episode)
+    for episode, about in recorded:
+        keep = episode.sim_error is None and episode.success
+        tally.count(episode, keep)
+        update(text=f"({tally.frames} frames)")
+        if keep:
+            extra = {"seed": job.seed, "noise": job.noise, "wander": job.wander, **about["extra"]}
+            writer = writer or DemoWriter(folder, **{**about, "extra": extra})
+            writer.add(episode)
     if writer is None:
         raise ValueError(
-            f"no episode of {episodes} was kept: {tally.successes} succeeded, "
+            f"no episode of {tally.played} was kept: {tally.successes} succeeded, "
             f"{tally.sim_errors} diverged"
         )
     writer.close()
-    if out.exists():
-        out.rmdir()
-    partial.rename(out)
-    return tally.summary(writer, time.perf_counter() - started)
+    return writer
 
 
 @dataclass

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from safevla.files import replaced_file
 from safevla_envs.scenes.scenario import Scenario
 
 __all__ = ["Found", "Half", "half_of", "load_found", "save_found"]
@@ -83,10 +83,8 @@ class Found:
 def save_found(path: Path, found: Iterable[Found]) -> None:
     """Writes scenarios in the given order; the file appears whole or not at all."""
     text = "".join(item.to_json() + "\n" for item in found)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_bytes(gzip.compress(text.encode(), mtime=0))
-    os.replace(scratch, path)
+    with replaced_file(path) as scratch:
+        scratch.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def load_found(path: Path, half: Half | None = None) -> list[Found]:

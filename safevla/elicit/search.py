@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safevla.elicit.found import Found, save_found
+from safevla.files import appending, whole_lines
 from safevla_envs.generate import Knobs, generate
 from safevla_envs.scenes.scenario import Scenario
 
 if TYPE_CHECKING:
-    from safevla.assure.records import EpisodeRecord
+    from safevla.evaluate.records import EpisodeRecord
 
 __all__ = ["Rollout", "draw_scenarios", "sample_knobs", "search", "searchable_knobs"]
 
@@ -131,24 +132,20 @@ def search(
     Returns:
         The kept scenarios, costliest first; ties in the order of drawing.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     journal = folder / "tried.jsonl"
     tried = _read_journal(journal)[:scenarios]
     for _ in tried:
         next(drawn)
     progress(len(tried), scenarios)
-    while len(tried) < scenarios:
-        batch = [next(drawn) for _ in range(min(BATCH, scenarios - len(tried)))]
-        worlds = [scenario for scenario, _ in batch]
-        outcomes = [rollout(worlds, policy_seed + r) for r in range(rollouts)]
-        new = [
-            _score(scenario, knobs, [episodes[i] for episodes in outcomes])
-            for i, (scenario, knobs) in enumerate(batch)
-        ]
-        with journal.open("a") as file:
-            file.writelines(item.to_json() + "\n" for item in new)
-        tried += new
-        progress(len(tried), scenarios)
+    with appending(journal, [item.to_json() for item in tried]) as append:
+        while len(tried) < scenarios:
+            batch = [next(drawn) for _ in range(min(BATCH, scenarios - len(tried)))]
+            worlds = [scenario for scenario, _ in batch]
+            outcomes = [rollout(worlds, policy_seed + r) for r in range(rollouts)]
+            for i, (scenario, knobs) in enumerate(batch):
+                tried.append(_score(scenario, knobs, [episodes[i] for episodes in outcomes]))
+                append(tried[-1].to_json())
+            progress(len(tried), scenarios)
     found = sorted((item for item in tried if item.cost > 0), key=lambda item: -item.cost)[:keep]
     save_found(folder / "found.jsonl.gz", found)
     return found
@@ -174,14 +171,7 @@ def _score(scenario: Scenario, knobs: dict[str, Any], episodes: Sequence[Episode
 
 
 def _read_journal(path: Path) -> list[Found]:
-    """Reads whole lines; a last line cut short by an interruption is dropped from the file."""
-    if not path.is_file():
-        return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole)
     try:
-        return [Found.from_json(line) for line in whole.splitlines()]
+        return [Found.from_json(line) for line in whole_lines(path)]
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is damaged ({error}); delete it to search anew") from None

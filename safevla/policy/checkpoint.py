@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from safevla.errors import CheckpointError
+from safevla.files import replaced_file, write_json
 from safevla.policy.configuration_safevla import SafeVLAConfig
-from safevla.policy.errors import CheckpointError, read_json, write_json
 from safevla.policy.modeling_safevla import VLAPolicy
-from safevla.policy.processing_safevla import SafeVLAProcessor
+from safevla.policy.processing_safevla import SafeVLAProcessor, read_part
 
 CONFIG_FILE, WEIGHTS_FILE, GOLDEN_FILE = "config.json", "model.safetensors", "golden.json"
 GOLDEN_TOLERANCE = 1e-4
@@ -81,9 +81,8 @@ def save_policy(policy: VLAPolicy, processor: SafeVLAProcessor, folder: str | Pa
     config = policy.config.to_dict() | {"architectures": [type(policy).__name__]}
     write_json(folder / CONFIG_FILE, config)
     tensors = {name: t.detach().cpu().contiguous() for name, t in policy.state_dict().items()}
-    temporary = folder / (WEIGHTS_FILE + ".tmp")
-    save_file(tensors, temporary, metadata={"format": "pt"})
-    os.replace(temporary, folder / WEIGHTS_FILE)
+    with replaced_file(folder / WEIGHTS_FILE) as scratch:
+        save_file(tensors, scratch, metadata={"format": "pt"})
     processor.save(folder)
     given = golden_input(processor)
     logits = golden_output(policy, processor, **given)
@@ -91,7 +90,7 @@ def save_policy(policy: VLAPolicy, processor: SafeVLAProcessor, folder: str | Pa
 
 
 def _read_config(path: Path) -> SafeVLAConfig:
-    content = read_json(path)
+    content = read_part(path)
     if content.get("model_type") != SafeVLAConfig.model_type:
         raise CheckpointError(
             f"{path}: expected model_type 'safevla', found {content.get('model_type')!r}"
@@ -130,7 +129,7 @@ def read_policy(folder: str | Path) -> tuple[VLAPolicy, SafeVLAProcessor]:
             f"{weights}: expected the weights of {CONFIG_FILE} ({reason})"
         ) from None
     processor = SafeVLAProcessor.load(folder)
-    golden = read_json(folder / GOLDEN_FILE)
+    golden = read_part(folder / GOLDEN_FILE)
     try:
         expected = torch.tensor(golden["logits"], dtype=torch.float32)
         found = golden_output(policy, processor, golden["instruction"], golden["state"])

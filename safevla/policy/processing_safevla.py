@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from safevla.policy.errors import CheckpointError, read_json, write_json
+from safevla.errors import CheckpointError
+from safevla.files import write_json
 from safevla_envs.instruction import decode_instruction
 
 PROCESSOR_FILE = "processor_config.json"
@@ -29,6 +31,21 @@ def split_words(text: str) -> list[str]:
     ['find', 'the', 'mug', ',', 'please', '.']
     """
     return _WORD.findall(text.lower())
+
+
+def read_part(path: Path) -> dict[str, Any]:
+    """Reads a JSON object of a checkpoint, or raises :class:`CheckpointError` naming the file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: missing; expected in every checkpoint folder") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: expected a JSON object, could not read it ({error})"
+        ) from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content
 
 
 class SafeVLAProcessor:
@@ -192,7 +209,7 @@ class SafeVLAProcessor:
             CheckpointError: the file is missing or not what this version writes.
         """
         path = Path(folder) / PROCESSOR_FILE
-        content = read_json(path)
+        content = read_part(path)
         if content.pop("format", None) != FORMAT:
             raise CheckpointError(f"{path}: expected format {FORMAT}")
         try:

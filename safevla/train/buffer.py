@@ -201,7 +201,6 @@ class SequenceRolloutBuffer:
         rewards: Tensor,
         ends: Tensor,
         valid: Tensor,
-        **extras: Tensor,
     ) -> None:
         """Note what was done at the current frame and what came of it.
 
@@ -212,7 +211,6 @@ class SequenceRolloutBuffer:
             rewards: float (N, 1 + K), the reward and the costs.
             ends: bool (N,), whether the episode ended with this step.
             valid: bool (N,), False for steps that must not be learned from.
-            **extras: (N, ...) anything else to keep per step, e.g. privileged vectors.
         """
         self.features[:, self._row] = features
         for name, value in (
@@ -223,12 +221,15 @@ class SequenceRolloutBuffer:
             ("valid", valid),
         ):
             getattr(self, name)[:, self.pos] = value
+        self.pos += 1
+
+    def note(self, **extras: Tensor) -> None:
+        """Keep anything else (N, ...) about the step just put, e.g. privileged vectors."""
         for name, value in extras.items():
             if name not in self.extras:
                 shape = (self.n_envs, self.n_steps, *value.shape[1:])
                 self.extras[name] = torch.zeros(shape, dtype=value.dtype, device=self.device)
-            self.extras[name][:, self.pos] = value
-        self.pos += 1
+            self.extras[name][:, self.pos - 1] = value
 
     def estimate(
         self, values: Tensor, next_values: Tensor, *, gamma: Tensor, gae_lambda: float

@@ -1,10 +1,9 @@
-"""The behaviour-cloning loop behind :func:`safevla.train.bc.clone`."""
+"""Behaviour cloning: turns demonstrations into a policy."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from safevla.demos import DemoDataset
-from safevla.demos.progress import progress_bar
+from safevla.display import progress_bar
+from safevla.files import replaced_file, write_json
 from safevla.policy import (
     SafeVLAConfig,
     SafeVLAProcessor,
@@ -28,9 +28,10 @@ from safevla.policy import (
     build_policy,
     save_policy,
 )
-from safevla.policy.errors import write_json
 from safevla.policy.threads import torch_threads
-from safevla.train.bc import BCConfig
+from safevla.train.settings import BCConfig
+
+__all__ = ["clone"]
 
 STATE_FILE, SUMMARY_FILE = "training/state.safetensors", "training/summary.json"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -87,7 +88,7 @@ class ChunkSampler:
 
 
 class Cloning:
-    """One run of behaviour cloning; see :func:`safevla.train.bc.clone`."""
+    """One run of behaviour cloning; see :func:`clone`."""
 
     def __init__(self, demos_dir: str | Path, out_dir: str | Path, config: BCConfig) -> None:
         self.config, self.out = config, Path(out_dir)
@@ -335,12 +336,9 @@ class Cloning:
             if f"model.{name}" not in tensors and name in self.policy.state_dict():
                 tensors[f"model.{name}"] = buffer.cpu().contiguous()
         progress = {"update": self.update, "seconds": self.seconds, "history": self.history}
-        path = self.out / STATE_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
         metadata = {"identity": json.dumps(self._identity()), "progress": json.dumps(progress)}
-        save_file(tensors, temporary, metadata=metadata)
-        os.replace(temporary, path)
+        with replaced_file(self.out / STATE_FILE) as scratch:
+            save_file(tensors, scratch, metadata=metadata)
 
     def _resume(self) -> None:
         """Take over the last checkpoint's state, if there is one."""
@@ -369,3 +367,32 @@ class Cloning:
         progress = json.loads(metadata["progress"])
         self.update, self.seconds = progress["update"], progress["seconds"]
         self.history = progress["history"]
+
+
+def clone(
+    demos_dir: str | Path,
+    out_dir: str | Path,
+    config: BCConfig | None = None,
+    *,
+    progress: bool | Progress = False,
+) -> dict[str, Any]:
+    """Clone the demonstrations of a folder into a checkpoint folder.
+
+    Called again after an interruption, with the same settings, it goes on from the last checkpoint
+    and ends with the weights an uninterrupted run would have had.
+
+    Args:
+        demos_dir: folder written by :func:`safevla.demos.collect`.
+        out_dir: checkpoint folder to write; `training/` inside holds the optimiser while it runs.
+        config: settings; None takes the defaults.
+        progress: draw a progress bar (or one more task in a given `Progress`).
+
+    Returns:
+        Summary: updates, parameters, frames, held-out accuracy, cross-entropy, entropy and R2 of
+        the auxiliary head, `history` of evaluations, seconds, samples per second.
+
+    Raises:
+        ValueError: no demonstrations in the folder, too few of them, or a checkpoint of other
+            settings in `out_dir`.
+    """
+    return Cloning(demos_dir, out_dir, config or BCConfig()).run(progress)

@@ -1,20 +1,30 @@
-"""Privileged critics: reward and costs still to come, from the simulator's state.
+"""Critics: reward and costs still to come, behind one interface.
 
-They are used in training only and never shape what the policy may see. They learn in every
-iteration, warm-up included.
+`PrivilegedCritic` regresses small networks on the simulator's state; `PolicyCritic` reads and
+trains the value heads of the policy, inside the PPO loss. Both learn in every iteration, warm-up
+included. What privileged critics see never shapes what the policy may see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["PrivilegedCritic", "RunningNorm"]
+from safevla.policy import VLAOutput
+from safevla.train.buffer import Minibatch, SequenceRolloutBuffer
+from safevla.train.episodes import StepOutcome
+from safevla.train.settings import CriticConfig
+
+__all__ = ["Critic", "PolicyCritic", "PrivilegedCritic", "RunningNorm", "ValueNetworks"]
 
 _CLIP = 10.0
+Infos = Sequence[Mapping[str, Any]]
 
 
 class RunningNorm(nn.Module):
@@ -56,8 +66,8 @@ def _mlp(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
 
 
-class PrivilegedCritic(nn.Module):
-    """A reward critic and a K-headed cost critic with separate trunks, and their optimiser.
+class ValueNetworks(nn.Module):
+    """A reward network and a K-headed cost network with separate trunks, and their optimiser.
 
     Args:
         inputs: P, length of the privileged vector.
@@ -84,6 +94,11 @@ class PrivilegedCritic(nn.Module):
         self.costs = _mlp(inputs, hidden, n_costs)
         self.register_buffer("scale", torch.tensor([reward_scale] + [1.0] * n_costs))
         self.optimizer = torch.optim.Adam(self.parameters(), learning_rate)
+
+    @property
+    def inputs(self) -> int:
+        """Length P of the privileged vector."""
+        return len(self.norm.mean)
 
     def _scaled(self, normed: Tensor) -> Tensor:
         return torch.cat([self.reward(normed), self.costs(normed)], -1)
@@ -129,3 +144,204 @@ class PrivilegedCritic(nn.Module):
                 self.optimizer.step()
                 losses.append(loss.detach())
         return float(torch.stack(losses).mean())
+
+
+class Critic(ABC):
+    """What PPO asks of its value functions; C = 1 + K channels, the reward first."""
+
+    inside_policy: bool
+    """Whether it learns in the policy's loss, by `loss`, rather than by `fit`."""
+
+    def begin(self, infos: Infos) -> None:  # noqa: B027
+        """All environments have been reset; `infos` are the resets'."""
+
+    @abstractmethod
+    def note(
+        self,
+        buffer: SequenceRolloutBuffer,
+        out: VLAOutput,
+        outcome: StepOutcome,
+        infos: Infos,
+        following: Infos,
+    ) -> None:
+        """Keeps in the buffer what valuing the step just put will need.
+
+        Args:
+            buffer: where the step is the newest.
+            out: of the policy, for the step's observation.
+            outcome: what came of the step.
+            infos: of the step.
+            following: of the observations acted on next: a reset's where the episode ended.
+        """
+
+    @abstractmethod
+    def values(self, buffer: SequenceRolloutBuffer, last_obs: Any) -> tuple[Tensor, Tensor]:
+        """Returns values of every step's observation and of what followed it.
+
+        Each is float (N, T, C). What followed a termination is not valued by the caller.
+        """
+
+    def fit(
+        self, buffer: SequenceRolloutBuffer, epochs: int, generator: torch.Generator
+    ) -> dict[str, float]:
+        """Learns from a rollout, apart from the policy; returns numbers for the log."""
+        return {}
+
+    def loss(self, out: VLAOutput, batch: Minibatch, keep: Tensor, returns: Tensor) -> Tensor:
+        """Returns the loss of a minibatch, to be added to the policy's."""
+        raise NotImplementedError
+
+
+class PrivilegedCritic(Critic):
+    """Values from the simulator's state in `info["privileged"]`.
+
+    Args:
+        n_costs: K.
+        config: sizes, rates and scale.
+        seed: of the initial weights.
+        device: where the networks are.
+
+    Attributes:
+        networks: made at the first reset, which tells how long the vector is; None before.
+    """
+
+    inside_policy = False
+
+    def __init__(self, n_costs: int, config: CriticConfig, seed: int, device: torch.device) -> None:
+        self.n_costs, self.config, self.seed, self.device = n_costs, config, seed, device
+        self.networks: ValueNetworks | None = None
+        self._latest: Tensor | None = None
+
+    def make(self, inputs: int) -> ValueNetworks:
+        """Makes the networks for vectors of this length."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.networks = ValueNetworks(
+                inputs,
+                self.n_costs,
+                hidden=self.config.hidden,
+                learning_rate=self.config.learning_rate,
+                reward_scale=self.config.reward_scale,
+            ).to(self.device)
+        return self.networks
+
+    def begin(self, infos: Infos) -> None:
+        """See `Critic`.
+
+        Raises:
+            ValueError: the environment gives no vector, or one of another length than the
+                networks of a checkpoint were made for.
+        """
+        self._latest = self._vectors(infos)
+        found = self._latest.shape[1]
+        networks = self.networks or self.make(found)
+        if networks.inputs != found:
+            raise ValueError(
+                f"the critics of this checkpoint take {networks.inputs} privileged numbers, the"
+                f" environment gives {found}: another version wrote it; train anew elsewhere"
+            )
+
+    def note(
+        self,
+        buffer: SequenceRolloutBuffer,
+        out: VLAOutput,
+        outcome: StepOutcome,
+        infos: Infos,
+        following: Infos,
+    ) -> None:
+        """See `Critic`."""
+        assert self._latest is not None
+        buffer.note(privileged=self._latest, next_privileged=self._vectors(infos))
+        self._latest = self._vectors(following)
+
+    def values(self, buffer: SequenceRolloutBuffer, last_obs: Any) -> tuple[Tensor, Tensor]:
+        """See `Critic`."""
+        assert self.networks is not None
+        notes = buffer.extras
+        return self.networks(notes["privileged"]), self.networks(notes["next_privileged"])
+
+    def fit(
+        self, buffer: SequenceRolloutBuffer, epochs: int, generator: torch.Generator
+    ) -> dict[str, float]:
+        """See `Critic`."""
+        assert self.networks is not None
+        loss = self.networks.fit(
+            buffer.extras["privileged"][buffer.valid],
+            buffer.returns[buffer.valid],
+            epochs=epochs,
+            minibatch=self.config.minibatch,
+            generator=generator,
+        )
+        return {"critic_loss": loss}
+
+    def _vectors(self, infos: Infos) -> Tensor:
+        try:
+            vectors = np.stack([info["privileged"] for info in infos])
+        except KeyError:
+            raise ValueError(
+                "critic.kind is 'privileged', but the environment's info has no 'privileged'; wrap"
+                " it in safevla.train.envs.PrivilegedInfo or take critic.kind=policy"
+            ) from None
+        # a diverged simulation may have left NaNs; such steps are not learned from
+        return torch.as_tensor(np.nan_to_num(vectors.astype(np.float32)), device=self.device)
+
+
+class PolicyCritic(Critic):
+    """Values from the policy's own heads.
+
+    Args:
+        look: runs the policy on stacked observations and a window of the buffer.
+        n_costs: K.
+        config: scale and weight of the loss.
+        device: where the policy is.
+    """
+
+    inside_policy = True
+
+    def __init__(
+        self,
+        look: Callable[[Any, Mapping[str, Tensor]], VLAOutput],
+        n_costs: int,
+        config: CriticConfig,
+        device: torch.device,
+    ) -> None:
+        self.look, self.weight = look, config.value_coef
+        self.scale = torch.tensor([config.reward_scale] + [1.0] * n_costs, device=device)
+
+    def of(self, out: VLAOutput) -> Tensor:
+        """Returns the values (..., C) that an output of the policy holds."""
+        assert out.value is not None and out.cost_values is not None
+        return torch.cat([out.value[..., None], out.cost_values], -1) * self.scale
+
+    def note(
+        self,
+        buffer: SequenceRolloutBuffer,
+        out: VLAOutput,
+        outcome: StepOutcome,
+        infos: Infos,
+        following: Infos,
+    ) -> None:
+        """See `Critic`; the last observation of a truncated episode is valued at once."""
+        values = self.of(out)
+        final = torch.zeros_like(values)
+        cut = np.flatnonzero(outcome.ends & ~outcome.terminated & outcome.valid).tolist()
+        if cut:
+            last = [infos[i]["terminal_observation"] for i in cut]
+            obs = {key: np.stack([one[key] for one in last]) for key in last[0]}
+            envs = torch.as_tensor(cut, device=values.device)
+            final[envs] = self.of(self.look(obs, buffer.window_after(envs)))
+        buffer.note(values=values, final_values=final)
+
+    def values(self, buffer: SequenceRolloutBuffer, last_obs: Any) -> tuple[Tensor, Tensor]:
+        """See `Critic`."""
+        values = buffer.extras["values"]
+        everyone = torch.arange(buffer.n_envs, device=values.device)
+        after = self.of(self.look(last_obs, buffer.window_after(everyone)))
+        following = torch.cat([values[:, 1:], after[:, None]], 1)
+        return values, torch.where(buffer.ends[..., None], buffer.extras["final_values"], following)
+
+    def loss(self, out: VLAOutput, batch: Minibatch, keep: Tensor, returns: Tensor) -> Tensor:
+        """See `Critic`."""
+        target = batch.of(returns)[keep] / self.scale
+        found = self.of(out)[:, batch.context :][keep] / self.scale
+        return self.weight * ((found - target) ** 2).mean(0).sum()

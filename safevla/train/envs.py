@@ -6,16 +6,15 @@ worker processes (one per core is the fastest, because each process keeps its ow
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import CloudpickleWrapper, DummyVecEnv, VecEnv
+
+from safevla.workers import Workers
 
 __all__ = [
     "ExtraScenarios",
@@ -152,40 +151,28 @@ class ShardedVecEnv(VecEnv):
     process is heavy (a renderer each) on a machine with few cores.
 
     Args:
-        env_fns: One picklable function per environment.
+        env_fns: One picklable function per environment, all equal.
         workers: Number of processes.
         start_method: `spawn` or `forkserver`.
     """
 
     def __init__(self, env_fns: Sequence[Any], workers: int, start_method: str = "spawn"):
-        context = multiprocessing.get_context(start_method)
         self._shard = len(env_fns) // workers
-        self._remotes, self._processes, self._closed = [], [], False
-        for w in range(workers):
-            ours, theirs = context.Pipe()
-            fns = list(env_fns[w * self._shard : (w + 1) * self._shard])
-            process = context.Process(
-                target=_work, args=(theirs, CloudpickleWrapper(fns)), daemon=True
-            )
-            process.start()
-            theirs.close()
-            self._remotes.append(ours)
-            self._processes.append(process)
-        answers = [self._receive(remote) for remote in self._remotes]
+        fns = CloudpickleWrapper(list(env_fns[: self._shard]))
+        self._workers = Workers(workers, _Shard, fns, start_method=start_method)
+        self._all = range(workers)
+        try:
+            answers = self._ask("spaces", [()] * workers)
+        except BaseException:
+            self._workers.close()
+            raise
         observation_space, action_space, self.metadata = answers[0]
         super().__init__(len(env_fns), observation_space, action_space)
 
-    @staticmethod
-    def _receive(remote) -> Any:
-        ok, answer = remote.recv()
-        if not ok:
-            raise answer
-        return answer
-
     def _ask(self, command: str, arguments: Sequence[Any]) -> list[Any]:
-        for remote, argument in zip(self._remotes, arguments):
-            remote.send((command, argument))
-        return [self._receive(remote) for remote in self._remotes]
+        for worker, argument in zip(self._all, arguments):
+            self._workers.send(worker, (command, argument))
+        return [self._workers.receive(worker) for worker in self._all]
 
     def _shards(self, values: Any) -> list[Any]:
         return [values[i : i + self._shard] for i in range(0, self.num_envs, self._shard)]
@@ -198,9 +185,8 @@ class ShardedVecEnv(VecEnv):
 
     def reset(self):
         """Reset all environments, with the seeds and options set since the last reset."""
-        answers = self._ask(
-            "reset", list(zip(self._shards(self._seeds), self._shards(self._options)))
-        )
+        seeds, options = self._shards(self._seeds), self._shards(self._options)
+        answers = self._ask("reset", list(zip(seeds, options)))
         self.reset_infos = [info for answer in answers for info in answer[1]]
         self._reset_seeds()
         self._reset_options()
@@ -208,36 +194,27 @@ class ShardedVecEnv(VecEnv):
 
     def step_async(self, actions: np.ndarray) -> None:
         """Send each shard its actions."""
-        for remote, shard in zip(self._remotes, self._shards(actions)):
-            remote.send(("step", shard))
+        for worker, shard in zip(self._all, self._shards(actions)):
+            self._workers.send(worker, ("step", (shard,)))
 
     def step_wait(self):
         """Observations, rewards, dones and infos of all environments."""
-        answers = [self._receive(remote) for remote in self._remotes]
+        answers = [self._workers.receive(worker) for worker in self._all]
         obs, rewards, dones, infos, reset_infos = zip(*answers)
         self.reset_infos = [info for part in reset_infos for info in part]
         infos = [info for part in infos for info in part]
         return self._join(obs), np.concatenate(rewards), np.concatenate(dones), infos
 
     def close(self) -> None:
-        """Close the environments and end the processes."""
-        if self._closed:
-            return
-        self._closed = True
-        for remote, process in zip(self._remotes, self._processes):
-            with contextlib.suppress(OSError, EOFError):
-                remote.send(("close", None))
-            process.join(timeout=10)
-            if process.is_alive():
-                process.terminate()
-            remote.close()
+        """End the processes, and the environments with them."""
+        self._workers.close()
 
     def _on(self, indices, command: str, *arguments: Any) -> list[Any]:
         results = []
         for i in self._get_indices(indices):
-            remote = self._remotes[i // self._shard]
-            remote.send((command, (i % self._shard, *arguments)))
-            results.append(self._receive(remote))
+            worker, index = divmod(i, self._shard)
+            self._workers.send(worker, (command, (index, *arguments)))
+            results.append(self._workers.receive(worker))
         return results
 
     def get_attr(self, attr_name: str, indices=None) -> list[Any]:
@@ -263,51 +240,40 @@ class ShardedVecEnv(VecEnv):
         return self._on(None, "render")
 
 
-def _work(remote, env_fns: CloudpickleWrapper) -> None:
-    """Serve one shard until told to close."""
-    # Ctrl-C reaches the whole process group; only the learner decides what it means
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    venv = None
-    try:
-        venv = DummyVecEnv(env_fns.var)
-        remote.send((True, (venv.observation_space, venv.action_space, venv.metadata)))
-        while True:
-            command, data = remote.recv()
-            if command == "close":
-                break
-            try:
-                answer = (True, _serve(venv, command, data))
-            except Exception as error:
-                answer = (False, error)
-            remote.send(answer)
-    except EOFError:
-        pass  # the learner has gone
-    except Exception as error:
-        remote.send((False, error))
-    finally:
-        if venv is not None:
-            venv.close()
-        remote.close()
+class _Shard:
+    """The inside of a worker process: a few environments and the commands they know."""
 
+    def __init__(self, env_fns: CloudpickleWrapper):
+        self.venv = DummyVecEnv(env_fns.var)
 
-def _serve(venv: DummyVecEnv, command: str, data: Any) -> Any:
-    if command == "step":
-        return (*venv.step(data), list(venv.reset_infos))
-    if command == "reset":
-        venv._seeds, venv._options = list(data[0]), list(data[1])
-        return venv.reset(), list(venv.reset_infos)
-    index, *arguments = data
-    if command == "get_attr":
-        return venv.get_attr(arguments[0], index)[0]
-    if command == "set_attr":
-        return venv.set_attr(arguments[0], arguments[1], index)
-    if command == "env_method":
-        return venv.env_method(arguments[0], *arguments[1], indices=index, **arguments[2])[0]
-    if command == "env_is_wrapped":
-        return venv.env_is_wrapped(arguments[0], index)[0]
-    if command == "render":
-        return venv.envs[index].render()
-    raise ValueError(f"unknown command {command!r}")
+    def __call__(self, message: tuple[str, tuple]) -> Iterator[Any]:
+        command, arguments = message
+        yield getattr(self, command)(*arguments)
+
+    def spaces(self) -> Any:
+        return self.venv.observation_space, self.venv.action_space, self.venv.metadata
+
+    def step(self, actions: np.ndarray) -> Any:
+        return *self.venv.step(actions), list(self.venv.reset_infos)
+
+    def reset(self, seeds: Sequence[Any], options: Sequence[Any]) -> Any:
+        self.venv._seeds, self.venv._options = list(seeds), list(options)
+        return self.venv.reset(), list(self.venv.reset_infos)
+
+    def get_attr(self, index: int, name: str) -> Any:
+        return self.venv.get_attr(name, index)[0]
+
+    def set_attr(self, index: int, name: str, value: Any) -> None:
+        self.venv.set_attr(name, value, index)
+
+    def env_method(self, index: int, name: str, arguments: tuple, named: dict) -> Any:
+        return self.venv.env_method(name, *arguments, indices=index, **named)[0]
+
+    def env_is_wrapped(self, index: int, wrapper_class: Any) -> bool:
+        return self.venv.env_is_wrapped(wrapper_class, index)[0]
+
+    def render(self, index: int) -> Any:
+        return self.venv.envs[index].render()
 
 
 def declared_constraints(venv: VecEnv) -> dict[str, float]:

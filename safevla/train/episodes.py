@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from safevla.train.config import RewardConfig
+from safevla.train.settings import RewardConfig
 
 __all__ = ["TOTAL", "Episode", "EpisodeBooks", "StepOutcome", "summarise"]
 

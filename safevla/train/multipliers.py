@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from safevla.train.config import MultiplierConfig
+from safevla.train.settings import MultiplierConfig
 
 __all__ = ["Multipliers"]
 

@@ -15,8 +15,9 @@ multiplier rule `zero`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -26,19 +27,19 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from safevla.policy import SafeVLAProcessor, VLAOutput, VLAPolicy
-from safevla.train.algorithm import VLAAlgorithm
 from safevla.train.buffer import Minibatch, SequenceRolloutBuffer
-from safevla.train.config import TrainConfig
-from safevla.train.critics import PrivilegedCritic
+from safevla.train.critics import Critic, PolicyCritic, PrivilegedCritic
 from safevla.train.envs import declared_constraints
-from safevla.train.episodes import TOTAL, Episode, EpisodeBooks, StepOutcome, summarise
+from safevla.train.episodes import TOTAL, Episode, EpisodeBooks, summarise
 from safevla.train.gae import explained_variance, mix_advantages
 from safevla.train.multipliers import Multipliers
+from safevla.train.sb3 import SB3Shell
+from safevla.train.settings import TrainConfig
 
 __all__ = ["PPOLagrangian"]
 
 
-class PPOLagrangian(VLAAlgorithm):
+class PPOLagrangian(SB3Shell):
     """Clipped PPO on the Lagrangian of a constrained MDP with K constraints.
 
     Args:
@@ -57,7 +58,7 @@ class PPOLagrangian(VLAAlgorithm):
 
     Attributes:
         multipliers: The K multipliers.
-        critic: The privileged critics, made at the first reset; None with `critic.kind="policy"`.
+        critic: The value functions, of the kind that `critic.kind` names.
         iteration: Completed iterations.
         last_iteration: What the last iteration did, as plain numbers (see `progress.jsonl`).
 
@@ -100,29 +101,22 @@ class PPOLagrangian(VLAAlgorithm):
     # ------------------------------------------------------------------ set-up
 
     def _setup_model(self) -> None:
-        ppo, channels = self.config.ppo, self.multipliers.names
-        shape = self.policy.config
-        if ppo.freeze_perception:
+        config, shape, channels = self.config, self.policy.config, self.multipliers.names
+        if config.ppo.freeze_perception:
             self.policy.freeze_perception()
-        self.critic: PrivilegedCritic | None = None
-        self._privileged_critic = self.config.critic.kind == "privileged"
-        if not self._privileged_critic and tuple(shape.constraint_names) != channels:
-            raise ValueError(
-                f"critic.kind is 'policy', but the policy has cost heads for"
-                f" {tuple(shape.constraint_names)} and the multipliers are for {channels}"
-            )
+        self.critic = self._critic()
         heads = [*self.policy.value_head.parameters(), *self.policy.cost_heads.parameters()]
         self._head_ids = {id(p) for p in heads}
         self.trainable = {
             name: p
             for name, p in self.policy.named_parameters()
-            if p.requires_grad and not (self._privileged_critic and id(p) in self._head_ids)
+            if p.requires_grad and (self.critic.inside_policy or id(p) not in self._head_ids)
         }
-        self.optimizer = torch.optim.Adam(self.trainable.values(), ppo.learning_rate, eps=1e-5)
-        cost_gamma = ppo.gamma if ppo.cost_gamma is None else ppo.cost_gamma
-        self.gammas = torch.tensor([ppo.gamma] + [cost_gamma] * len(channels), device=self.device)
-        scale = [self.config.critic.reward_scale] + [1.0] * len(channels)
-        self.return_scale = torch.tensor(scale, device=self.device)
+        rate = config.ppo.learning_rate
+        self.optimizer = torch.optim.Adam(self.trainable.values(), rate, eps=1e-5)
+        gamma, cost_gamma = config.ppo.gamma, config.ppo.cost_gamma
+        costs = [gamma if cost_gamma is None else cost_gamma] * len(channels)
+        self.gammas = torch.tensor([gamma, *costs], device=self.device)
         none = torch.tensor(shape.n_actions) if shape.discrete else torch.zeros(shape.n_actions)
         self.rollout_buffer = self.rollout_buffer_class(
             self.n_steps,
@@ -131,42 +125,82 @@ class PPOLagrangian(VLAAlgorithm):
             feature_dim=self.policy.feature_dim,
             channels=1 + len(channels),
             no_action=none,
-            keep_frames=not ppo.freeze_perception,
+            keep_frames=not config.ppo.freeze_perception,
             device=self.device,
         )
-        self.books = EpisodeBooks(
-            self.n_envs,
-            list(self.constraints),
-            channels,
-            self.config.multipliers.violation_rate,
-            self.config.rewards,
-        )
+        constraints, rates = list(self.constraints), config.multipliers.violation_rate
+        self.books = EpisodeBooks(self.n_envs, constraints, channels, rates, config.rewards)
         self._episodes: list[Episode] = []
 
-    def _make_critic(self, inputs: int) -> None:
-        c = self.config.critic
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed_for("critic"))
-            self.critic = PrivilegedCritic(
-                inputs,
-                len(self.multipliers),
-                hidden=c.hidden,
-                learning_rate=c.learning_rate,
-                reward_scale=c.reward_scale,
-            ).to(self.device)
+    def _critic(self) -> Critic:
+        config, channels = self.config.critic, self.multipliers.names
+        if config.kind == "privileged":
+            return PrivilegedCritic(len(channels), config, self._seed_for("critic"), self.device)
+        own = tuple(self.policy.config.constraint_names)
+        if own != channels:
+            raise ValueError(
+                f"critic.kind is 'policy', but the policy has cost heads for {own} and the"
+                f" multipliers are for {channels}"
+            )
+        return PolicyCritic(
+            lambda obs, window: self._look(self._inputs(obs), window),
+            len(channels),
+            config,
+            self.device,
+        )
 
     # ------------------------------------------------------------------ the loop
 
-    def _note_new_episodes(self) -> None:
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: Any = None,
+        log_interval: int = 1,
+        tb_log_name: str = "PPOLagrangian",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Train for `total_timesteps` actions, rounded up to whole rollouts.
+
+        As in stable-baselines3, except that a rollout which a callback stops is dropped: the state
+        is then that of the last whole iteration, and the next `learn` begins new episodes.
+        """
+        assert self.env is not None
+        fresh = reset_num_timesteps or self._last_obs is None
+        if fresh:
+            self.env.seed(self._seed_for("environments"))  # _setup_learn resets them
+        total, callback = self._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        if fresh:
+            self._begin_episodes()
+        callback.on_training_start(locals(), globals())
+        while self.num_timesteps < total:
+            self.completed_timesteps, start = self.num_timesteps, time.perf_counter()
+            if not fresh and self.restart_every and self.iteration % self.restart_every == 0:
+                self.env.seed(self._seed_for("environments"))
+                self._last_obs = self.env.reset()  # pyright: ignore[reportAttributeAccessIssue]
+                self._begin_episodes()
+            fresh = False
+            if not self.collect_rollouts(self.env, callback, self.rollout_buffer, self.n_steps):
+                self.num_timesteps, self._last_obs = self.completed_timesteps, None
+                break
+            collected = time.perf_counter()
+            self._update_current_progress_remaining(self.num_timesteps, total)
+            self.train()
+            self._log(collected - start, time.perf_counter() - collected, log_interval)
+        self.completed_timesteps = self.num_timesteps
+        callback.on_training_end()
+        return self
+
+    def _begin_episodes(self) -> None:
+        """All environments have just been reset."""
         assert self.env is not None
         self._last_episode_starts = np.ones(self.n_envs, bool)
         self.rollout_buffer.clear()
         self.books.clear()
         self.multipliers.discard()
-        if self._privileged_critic:
-            self._last_privileged = self._privileged(self.env.reset_infos)
-            if self.critic is None:
-                self._make_critic(self._last_privileged.shape[1])
+        self.critic.begin(self.env.reset_infos)
 
     @torch.no_grad()
     def collect_rollouts(
@@ -203,16 +237,6 @@ class PPOLagrangian(VLAAlgorithm):
             self._update_info_buffer(infos, dones)
             outcome = self.books.step(rewards, dones, infos)
             self._episodes += outcome.completed
-            extras = {"terminated": self._tensor(outcome.terminated)}
-            if self._privileged_critic:
-                extras["privileged"] = self._last_privileged
-                extras["next_privileged"] = self._privileged(infos)
-                self._last_privileged = self._privileged(
-                    [env.reset_infos[i] if done else infos[i] for i, done in enumerate(dones)]
-                )
-            else:
-                extras["values"] = self._values(out)
-                extras["final_values"] = torch.zeros_like(extras["values"])
             buffer.put_step(
                 features=out.features,
                 actions=out.actions,
@@ -220,15 +244,26 @@ class PPOLagrangian(VLAAlgorithm):
                 rewards=self._tensor(outcome.rewards),
                 ends=self._tensor(outcome.ends),
                 valid=self._tensor(outcome.valid),
-                **extras,
             )
-            if not self._privileged_critic:
-                self._value_final_observations(buffer, outcome, infos)
+            buffer.note(terminated=self._tensor(outcome.terminated))
+            following = [env.reset_infos[i] if done else infos[i] for i, done in enumerate(dones)]
+            self.critic.note(buffer, out, outcome, infos, following)
             self._last_obs = obs  # pyright: ignore[reportAttributeAccessIssue]
             self._last_episode_starts = dones
-        self._estimate(buffer)
+        values, after = self.critic.values(buffer, self._last_obs)
+        after = torch.where(buffer.extras["terminated"][..., None], 0.0, after)
+        buffer.estimate(values, after, gamma=self.gammas, gae_lambda=self.config.ppo.gae_lambda)
         callback.on_rollout_end()
         return True
+
+    def _refresh_features(self, buffer: SequenceRolloutBuffer) -> None:
+        """Where perception learns, the frames kept from the last rollout are encoded again."""
+        if not (buffer.keep_frames and buffer.frames and buffer.context):
+            return
+        earlier = {k: v[:, : buffer.context].flatten(0, 1) for k, v in buffer.frames.items()}
+        buffer.features[:, : buffer.context] = self.policy.encode(**earlier).unflatten(
+            0, (self.n_envs, buffer.context)
+        )
 
     def train(self) -> None:
         """Learn from the rollout in the buffer: multipliers, critics, policy."""
@@ -249,16 +284,9 @@ class PPOLagrangian(VLAAlgorithm):
             floor=ppo.advantage_floor,
         )
         stats: dict[str, Any] = {"warmup": warm}
-        if self.critic is not None:
-            c = self.config.critic
-            stats["critic_loss"] = self.critic.fit(
-                buffer.extras["privileged"][buffer.valid],
-                buffer.returns[buffer.valid],
-                epochs=c.warmup_epochs if warm else c.epochs,
-                minibatch=c.minibatch,
-                generator=self._generator("critic minibatches"),
-            )
-        if self.critic is None or not warm:
+        epochs = self.config.critic.warmup_epochs if warm else self.config.critic.epochs
+        stats |= self.critic.fit(buffer, epochs, self._generator("critic minibatches"))
+        if self.critic.inside_policy or not warm:
             stats |= self._update_policy(advantages, warm)
         self.iteration += 1
         self.last_iteration = stats
@@ -284,13 +312,11 @@ class PPOLagrangian(VLAAlgorithm):
                 kl = float(stats[0])
                 acting = kl <= 1.5 * ppo.target_kl
                 taken += [stats] if acting else []
-            if not acting and self.critic is not None:
+            if not acting and not self.critic.inside_policy:
                 break
-            if self.critic is None:
-                target = batch.of(buffer.returns)[keep] / self.return_scale
-                found = self._values(out)[:, batch.context :][keep] / self.return_scale
-                error = ((found - target) ** 2).mean(0).sum()
-                loss = (loss if acting else 0.0) + self.config.critic.value_coef * error
+            if self.critic.inside_policy:
+                value_loss = self.critic.loss(out, batch, keep, buffer.returns)
+                loss = loss + value_loss if acting else value_loss
             self._step(loss, only_heads=not acting)
         if warm:
             return {}
@@ -323,65 +349,7 @@ class PPOLagrangian(VLAAlgorithm):
         nn.utils.clip_grad_norm_(self.trainable.values(), self.config.ppo.max_grad_norm)
         self.optimizer.step()
 
-    # ------------------------------------------------------------------ looking and valuing
-
-    def _privileged(self, infos: Sequence[Mapping[str, Any]]) -> Tensor:
-        try:
-            vectors = np.stack([info["privileged"] for info in infos])
-        except KeyError:
-            raise ValueError(
-                "critic.kind is 'privileged', but the environment's info has no 'privileged'; wrap"
-                " it in safevla.train.envs.PrivilegedInfo or take critic.kind=policy"
-            ) from None
-        # a diverged simulation may have left NaNs; such steps are not learned from
-        return self._tensor(np.nan_to_num(vectors.astype(np.float32)))
-
-    def _values(self, out: VLAOutput) -> Tensor:
-        """The policy's own values (..., 1 + K): of the reward, then of each cost."""
-        assert out.value is not None and out.cost_values is not None
-        return torch.cat([out.value[..., None], out.cost_values], -1) * self.return_scale
-
-    def _refresh_features(self, buffer: SequenceRolloutBuffer) -> None:
-        """Where perception learns, the frames kept from the last rollout are encoded again."""
-        if not (buffer.keep_frames and buffer.frames and buffer.context):
-            return
-        earlier = {k: v[:, : buffer.context].flatten(0, 1) for k, v in buffer.frames.items()}
-        buffer.features[:, : buffer.context] = self.policy.encode(**earlier).unflatten(
-            0, (self.n_envs, buffer.context)
-        )
-
-    def _value_final_observations(
-        self,
-        buffer: SequenceRolloutBuffer,
-        outcome: StepOutcome,
-        infos: Sequence[Mapping[str, Any]],
-    ) -> None:
-        """Note the policy's values of the observations that truncated episodes ended with."""
-        cut = np.flatnonzero(outcome.ends & ~outcome.terminated & outcome.valid).tolist()
-        if len(cut):
-            last = [infos[i]["terminal_observation"] for i in cut]
-            frame = self._inputs({key: np.stack([obs[key] for obs in last]) for key in last[0]})
-            envs = self._tensor(cut)
-            values = self._values(self._look(frame, buffer.window_after(envs)))
-            buffer.extras["final_values"][envs, buffer.pos - 1] = values
-
-    def _estimate(self, buffer: SequenceRolloutBuffer) -> None:
-        """Values of every step and of what followed it; advantages and returns."""
-        extras = buffer.extras
-        if self.critic is not None:
-            values = self.critic(extras["privileged"])
-            following = self.critic(extras["next_privileged"])
-        else:
-            values = extras["values"]
-            everyone = torch.arange(self.n_envs, device=self.device)
-            after = self._look(self._inputs(self._last_obs), buffer.window_after(everyone))
-            following = torch.cat([values[:, 1:], self._values(after)[:, None]], 1)
-            following = torch.where(buffer.ends[..., None], extras["final_values"], following)
-        following = torch.where(extras["terminated"][..., None], 0.0, following)
-        gae_lambda = self.config.ppo.gae_lambda
-        buffer.estimate(values, following, gamma=self.gammas, gae_lambda=gae_lambda)
-
-    # ------------------------------------------------------------------ logs and files
+    # ------------------------------------------------------------------ logs
 
     def _log(self, collecting: float, learning: float, log_interval: int | None) -> None:
         buffer, names = self.rollout_buffer, ("reward", *self.multipliers.names)

@@ -10,26 +10,25 @@ out_dir/summary.json           the last iterations in short, once finished
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
+from safevla.files import appending, plain, read_json, read_jsonl, survivor, write_json
 from safevla.policy import read_policy, save_policy
-from safevla.train.checkpoint import plain, write_json
-from safevla.train.config import TrainConfig
+from safevla.policy.threads import torch_threads
 from safevla.train.envs import make_vec_env
 from safevla.train.ppo import PPOLagrangian
+from safevla.train.settings import TrainConfig
 
 __all__ = ["train_ppo"]
 
@@ -76,12 +75,9 @@ def train_ppo(
     checkpoint = out / "checkpoints" / "last"
     description = _describe(config, init_checkpoint, env_id, env_kwargs or {}, extra_scenarios)
     _check_same_run(out, description)
-    finished = _read(out / "summary.json")
+    finished = read_json(out / "summary.json")
     if finished and finished["steps"] >= config.total_steps and (out / "policy").is_dir():
         return finished
-    out.mkdir(parents=True, exist_ok=True)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
     env = make_vec_env(
         env_id,
         env_kwargs,
@@ -91,14 +87,11 @@ def train_ppo(
         extra_scenarios=extra_scenarios,
         extra_probability=config.extra_probability,
     )
-    try:
+    with closing(env), torch_threads(config.threads):
         model = _learner(config, checkpoint, init_checkpoint, env)
         budgets = dict(zip(model.multipliers.names, model.multipliers.budgets.tolist()))
         write_json(out / "run.json", description | {"budgets": budgets})
         _iterate(model, config, out, checkpoint, progress)
-    finally:
-        env.close()
-        torch.set_num_threads(threads)
     save_policy(model.policy, model.processor, out / "policy")
     summary = _summarise(out, model)
     write_json(out / "summary.json", summary)
@@ -108,12 +101,9 @@ def train_ppo(
 def _learner(
     config: TrainConfig, checkpoint: Path, init_checkpoint: str | Path, env: Any
 ) -> PPOLagrangian:
-    if not checkpoint.is_dir() and checkpoint.with_name("last.old").is_dir():
-        checkpoint = checkpoint.with_name("last.old")  # killed between the two renames of a save
-    if checkpoint.is_dir():
-        return PPOLagrangian.load(
-            checkpoint, env, config=config, restart_every=config.checkpoint_every
-        )
+    found = survivor(checkpoint)
+    if found is not None:
+        return PPOLagrangian.load(found, env, config=config, restart_every=config.checkpoint_every)
     policy, processor = read_policy(init_checkpoint)
     return PPOLagrangian(
         policy,
@@ -133,20 +123,18 @@ def _iterate(
 ) -> None:
     """Train to the end, or until Ctrl-C."""
     model.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]))
-    rows = [row for row in _rows(out) if row["iteration"] <= model.iteration]
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (out / "progress.jsonl").write_text(lines)
+    path = out / "progress.jsonl"
+    rows = [row for row in read_jsonl(path) if row["iteration"] <= model.iteration]
     seconds = rows[-1]["seconds"] if rows else 0.0
     rollout = model.n_steps * model.n_envs
-    with _interruptible() as stop, (out / "progress.jsonl").open("a") as file:
+    with _interruptible() as stop, appending(path, map(json.dumps, rows)) as append:
         while model.num_timesteps < config.total_steps:
             before = model.iteration
             model.learn(rollout, callback=_StopAtOnce(stop), reset_num_timesteps=False)
             if model.iteration > before:
                 seconds += rollout / model.last_iteration["steps_per_second"]
                 row = plain({**model.last_iteration, "seconds": seconds})
-                file.write(json.dumps(row) + "\n")
-                file.flush()
+                append(json.dumps(row))
                 if progress is not None:
                     progress(row)
                 if model.iteration % config.checkpoint_every == 0:
@@ -207,7 +195,7 @@ def _describe(
         "env_kwargs": _named(env_kwargs),
         "init_checkpoint": digest.hexdigest(),
         "extra_scenarios": _named(extra_scenarios or ()),
-        "config": plain(dataclasses.asdict(config)),
+        "config": plain(config),
     }
 
 
@@ -223,7 +211,7 @@ def _named(value: Any) -> Any:
 
 
 def _check_same_run(out: Path, description: Mapping[str, Any]) -> None:
-    earlier = _read(out / "run.json")
+    earlier = read_json(out / "run.json")
     if earlier is None:
         return
     changed = [
@@ -240,23 +228,8 @@ def _check_same_run(out: Path, description: Mapping[str, Any]) -> None:
         )
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-def _rows(out: Path) -> list[dict[str, Any]]:
-    """The lines of progress.jsonl; a torn last line (after a kill) is left out."""
-    path, rows = out / "progress.jsonl", []
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
-
-
 def _summarise(out: Path, model: PPOLagrangian) -> dict[str, Any]:
-    rows = _rows(out)
+    rows = read_jsonl(out / "progress.jsonl")
     tail = [row for row in rows[-_TAIL:] if row["episodes"]]
 
     def mean(values: Sequence[float]) -> float | None:

@@ -5,8 +5,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from safevla.assure.arms import ReplayAgent
-from safevla.assure.worker import SLOTS
+from safevla.evaluate.agents import ReplayAgent
+from safevla.evaluate.worker import SLOTS
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.scenes.scenario import Placement, Room, Scenario
 

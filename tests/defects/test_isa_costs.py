@@ -31,8 +31,8 @@ from quiet_world import (
     robot,
     touch,
 )
+from running import run_episodes
 
-from safevla.assure.runner import run_episodes
 from safevla_envs.costs import COST_SEMANTICS, CostManager, default_terms
 from safevla_envs.reader import DISC_RADIUS, partners_of
 from safevla_envs.scenes.catalog import CATALOG

@@ -10,10 +10,10 @@ import pytest
 import torch
 from tiny_env import tiny_policy
 
-from safevla.train.config import MultiplierConfig, train_config
 from safevla.train.envs import make_vec_env
 from safevla.train.multipliers import Multipliers
 from safevla.train.ppo import PPOLagrangian
+from safevla.train.settings import MultiplierConfig, train_config
 
 ENV_ID = "tiny_env:TinyCrossing-v0"
 ROLLOUT = 12
@@ -39,7 +39,8 @@ def learner(*overrides, max_steps=7, workers=0, **kwargs):
 
 
 def cost_critic(model) -> list[torch.Tensor]:
-    module = model.policy.cost_heads if model.critic is None else model.critic.costs
+    inside = model.critic.inside_policy
+    module = model.policy.cost_heads if inside else model.critic.networks.costs
     return [p.detach().clone() for p in module.parameters()]
 
 

@@ -31,11 +31,11 @@ from quiet_world import (
     quiet,
     touch,
 )
+from running import run_episodes
 
-from safevla.assure.records import EpisodeRecord
-from safevla.assure.runner import run_episodes
-from safevla.assure.tables import results_rows, summarise
 from safevla.config import load_config
+from safevla.evaluate.records import EpisodeRecord
+from safevla.report.tables import results_rows, summarise
 from safevla_envs.costs import CONSTRAINT_NAMES, CONSTRAINTS, CostManager, CostModel, default_terms
 from safevla_envs.generate import generate
 from safevla_envs.generate.knobs import knobs_for

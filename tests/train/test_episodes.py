@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from safevla.train.config import RewardConfig
 from safevla.train.episodes import EpisodeBooks, summarise
+from safevla.train.settings import RewardConfig
 
 
 def info(a=0.0, b=0.0, total=None, **more):

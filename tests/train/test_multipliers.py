@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from safevla.train.config import MultiplierConfig
 from safevla.train.multipliers import Multipliers
+from safevla.train.settings import MultiplierConfig
 
 
 def multipliers(budget=25.0, names=("a",), **fields):

@@ -1,4 +1,3 @@
-import copy
 import pickle
 
 import numpy as np
@@ -9,9 +8,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from tiny_env import ENV_ID, TinyCrossing, tiny_policy
 
 from safevla.policy import PolicyAgent
-from safevla.train.config import train_config
 from safevla.train.envs import make_vec_env
 from safevla.train.ppo import PPOLagrangian
+from safevla.train.settings import train_config
 
 SMALL = {
     "n_steps": 12,
@@ -51,7 +50,7 @@ def test_learning_sees_what_acting_saw(frozen):
     out = model.policy(mode="bc", actions=batch.with_context(buffer.actions), **batch.inputs)
     log_prob = out.log_prob[:, batch.context :]
     assert (log_prob - batch.of(buffer.log_probs)).abs().max() < 1e-5
-    values = model._values(out)[:, batch.context :]
+    values = model.critic.of(out)[:, batch.context :]
     assert (values - batch.of(buffer.values)).abs().max() < 1e-4
     assert log_prob.std() > 1e-4  # not all the same
 
@@ -76,16 +75,17 @@ def test_nothing_but_critics_moves_in_warm_up():
     model = learner({"ppo": {"warmup_iterations": 2}})
     before, multipliers = weights(model), model.multipliers.value.copy()
     model.learn(48)
-    critic = copy.deepcopy(model.critic.state_dict())
+    costs = model.critic.networks.costs
+    earlier = costs[0].weight.detach().clone()
     model.learn(48, reset_num_timesteps=False)
     assert model.last_iteration["warmup"] and model.last_iteration["episodes"] > 0
     assert same(before, weights(model))
     np.testing.assert_array_equal(model.multipliers.value, multipliers)
-    assert not torch.equal(critic["costs.0.weight"], model.critic.state_dict()["costs.0.weight"])
+    assert not torch.equal(costs[0].weight, earlier)
     model.learn(48, reset_num_timesteps=False)
     assert not same(before, weights(model))
     assert (model.multipliers.value != multipliers).all()
-    assert not torch.equal(critic["costs.0.weight"], model.critic.state_dict()["costs.0.weight"])
+    assert not torch.equal(costs[0].weight, earlier)
 
 
 def test_multipliers_wait_for_completed_episodes():
@@ -149,7 +149,7 @@ def test_truncated_episodes_are_bootstrapped_from_their_last_observation(kind):
     assert cut == 1 and seen[cut]["TimeLimit.truncated"]
     found = buffer.next_values[0, cut]
     if kind == "privileged":
-        expected = model.critic(torch.from_numpy(seen[cut]["privileged"])[None])[0]
+        expected = model.critic.networks(torch.from_numpy(seen[cut]["privileged"])[None])[0]
     else:
         last = {k: v[None] for k, v in seen[cut]["terminal_observation"].items()}
         window = buffer.window()  # a window of the right shape, to be filled by hand
@@ -157,7 +157,7 @@ def test_truncated_episodes_are_bootstrapped_from_their_last_observation(kind):
         window["features"] = buffer.features[:, rows][:, 1:]
         window["prev_actions"] = torch.ones(1, buffer.history, dtype=torch.long)
         window["mask"] = torch.ones(1, buffer.history, dtype=torch.bool)
-        expected = model._values(model._look(model._inputs(last), window))[0]
+        expected = model.critic.of(model._look(model._inputs(last), window))[0]
     assert torch.allclose(found, expected, atol=1e-5)
     reward = -0.02  # the step penalty
     delta = reward + 0.97 * found[0] - buffer.values[0, cut, 0]
@@ -192,7 +192,7 @@ def test_task_only_is_the_same_code_with_multipliers_of_zero():
     penalised = learner({"multipliers": {"rule": "fixed", "initial": 1.0}}).learn(3 * 48)
     assert same(weights(zero), weights(fixed))
     assert not same(weights(zero), weights(penalised))
-    assert "explained_variance" in zero.last_iteration and len(zero.critic.costs) > 0
+    assert "explained_variance" in zero.last_iteration and len(zero.critic.networks.costs) > 0
 
 
 def test_total_signal_has_one_multiplier():
@@ -219,7 +219,7 @@ def test_a_resumed_learner_goes_on_bit_for_bit(kind, tmp_path):
         state, other = straight.optimizer.state[p], second.optimizer.state[second.trainable[name]]
         assert set(state) == set(other) and all(torch.equal(state[k], other[k]) for k in state)
     if kind == "privileged":
-        state, other = straight.critic.state_dict(), second.critic.state_dict()
+        state, other = straight.critic.networks.state_dict(), second.critic.networks.state_dict()
         assert all(torch.equal(state[k], other[k]) for k in state)
     volatile = ("steps_per_second", "learning_share")
     rows = [dict(m.last_iteration) for m in (straight, second)]

@@ -8,8 +8,8 @@ import torch
 from tiny_env import ENV_ID, tiny_policy
 
 from safevla.policy import read_policy, save_policy
-from safevla.train.config import train_config
 from safevla.train.run import train_ppo
+from safevla.train.settings import train_config
 
 CONFIG = train_config(
     {

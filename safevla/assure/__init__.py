@@ -1,1 +1,0 @@
-"""Assurance: suites, episode runner, metrics with intervals, tables, videos, HTML report."""

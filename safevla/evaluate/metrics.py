@@ -1,0 +1,321 @@
+"""Numbers with intervals: rates, means, paired differences and tails of episode outcomes.
+
+Every function returns an :class:`Estimate`: a value, the number of episodes behind it and a
+confidence interval. Three sources of uncertainty are kept apart:
+
+* a *rate* counts successes among n episodes; :func:`wilson` and :func:`clopper_pearson` are exact
+  or near exact for independent episodes, :func:`rate` widens them when several seeds share
+  scenarios (episodes on one scenario are alike, so 3 x 50 episodes are worth fewer than 150);
+* a *mean* (cost, length) has no known distribution and is bootstrapped;
+* a *difference* of two policies is taken on common (seed, scenario) cells first, so that easy and
+  hard scenarios cancel, and then bootstrapped.
+
+The bootstrap resamples seeds and scenarios independently (two crossed levels, Owen 2007, "The
+pigeonhole bootstrap", Ann. Appl. Stat. 1).
+One seed alone cannot tell how much seeds differ: the interval then speaks of scenarios only.
+A sample without any spread (all costs zero) has a bootstrap interval of width zero; read the
+Clopper-Pearson bound of the violation rate beside it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from safevla.files import plain
+
+__all__ = [
+    "Estimate",
+    "bootstrap_mean",
+    "clopper_pearson",
+    "cvar",
+    "maximum",
+    "paired_difference",
+    "paired_difference_by_seed",
+    "rate",
+    "wilson",
+]
+
+TAIL = (1 - 0.95) / 2
+"""Probability on each side of a 95 % interval."""
+
+REPLICATES = 4000
+"""Bootstrap replicates: the interval's end points then move by about 1 % of its width."""
+
+Cell = tuple[Hashable, Hashable]
+"""(seed, scenario) of an episode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A value with its number of episodes and a two-sided confidence interval.
+
+    Attributes:
+        value: the point estimate; NaN when there was no episode.
+        n: episodes (for a paired difference: common cells) behind it.
+        lo: lower end of the interval.
+        hi: upper end; infinite where no upper bound exists (:func:`maximum`).
+        method: how the interval was computed, in two or three words.
+    """
+
+    value: float
+    n: int
+    lo: float
+    hi: float
+    method: str
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval lies strictly on one side of zero."""
+        return self.n > 0 and (self.lo > 0.0 or self.hi < 0.0)
+
+    def as_dict(self) -> dict[str, float | int | str | None]:
+        """Plain JSON values; NaN and infinity become None."""
+        return plain(self)
+
+
+def _nothing(method: str) -> Estimate:
+    return Estimate(value=math.nan, n=0, lo=math.nan, hi=math.nan, method=method)
+
+
+def _check_counts(successes: float, n: float) -> None:
+    if n < 0:
+        raise ValueError(f"n={n}: must be 0 or more")
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes={successes}: must lie in [0, n={n}]")
+
+
+def _wilson_bounds(p: float, n: float) -> tuple[float, float]:
+    z = float(stats.norm.ppf(1 - TAIL))
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return min(max(0.0, centre - half), p), max(min(1.0, centre + half), p)
+
+
+def wilson(successes: int, n: int) -> Estimate:
+    """Wilson's score interval of a binomial rate.
+
+    Args:
+        successes: episodes counted.
+        n: independent episodes.
+
+    Returns:
+        The rate in [0, 1] with its interval; NaN for n = 0.
+
+    Example:
+        >>> e = wilson(81, 263)
+        >>> round(e.lo, 4), round(e.hi, 4)
+        (0.2553, 0.3662)
+    """
+    _check_counts(successes, n)
+    if n == 0:
+        return _nothing("wilson")
+    lo, hi = _wilson_bounds(successes / n, n)
+    return Estimate(value=successes / n, n=n, lo=lo, hi=hi, method="wilson")
+
+
+def clopper_pearson(successes: float, n: float) -> Estimate:
+    """Clopper and Pearson's exact interval of a binomial rate: never covers less than stated.
+
+    By the beta distribution, since scipy's `binomtest` takes whole numbers only.
+
+    Args:
+        successes: episodes counted (may be fractional: an effective count).
+        n: independent episodes (may be fractional).
+
+    Returns:
+        The rate in [0, 1] with its interval; NaN for n = 0.
+
+    Example:
+        >>> e = clopper_pearson(0, 50)
+        >>> round(e.lo, 4), round(e.hi, 4)
+        (0.0, 0.0711)
+    """
+    _check_counts(successes, n)
+    if n == 0:
+        return _nothing("clopper-pearson")
+    lo = float(stats.beta.ppf(TAIL, successes, n - successes + 1)) if successes > 0 else 0.0
+    hi = float(stats.beta.ppf(1 - TAIL, successes + 1, n - successes)) if successes < n else 1.0
+    return Estimate(value=successes / n, n=round(n), lo=lo, hi=hi, method="clopper-pearson")
+
+
+@functools.lru_cache(maxsize=4)  # the costs of one table row share their cells
+def _weights(cells: tuple[Cell, ...]) -> np.ndarray:
+    """float64 (REPLICATES, n): how often each episode is drawn; read-only.
+
+    Seeds and scenarios are resampled independently.
+    """
+    rng = np.random.default_rng(0)
+    seeds, seed_of = _codes(seed for seed, _ in cells)
+    scenarios, scenario_of = _codes(scenario for _, scenario in cells)
+    seed_weight, scenario_weight = _multinomial(len(seeds), rng), _multinomial(len(scenarios), rng)
+    weights = seed_weight[:, seed_of] * scenario_weight[:, scenario_of]
+    weights.setflags(write=False)
+    return weights
+
+
+def _codes(labels: Iterable[Hashable]) -> tuple[list[Hashable], np.ndarray]:
+    """Distinct labels in order of appearance, and each label's position among them."""
+    index: dict[Hashable, int] = {}
+    codes = [index.setdefault(label, len(index)) for label in labels]
+    return list(index), np.asarray(codes, dtype=np.int64)
+
+
+def _multinomial(n: int, rng: np.random.Generator) -> np.ndarray:
+    if n <= 1:
+        return np.ones((REPLICATES, n))
+    return rng.multinomial(n, np.full(n, 1 / n), size=REPLICATES).astype(np.float64)
+
+
+Values = Sequence[float] | np.ndarray
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(values (n,), weights (replicates, n)) -> (replicates,)."""
+
+
+def _mean_statistic(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return (weights @ values) / weights.sum(axis=1)
+
+
+def _bootstrap(
+    values: Values, cells: Sequence[Cell], statistic: Statistic, method: str = "bootstrap"
+) -> Estimate:
+    data = np.asarray(values, dtype=np.float64)
+    if data.ndim != 1 or len(data) != len(cells):
+        raise ValueError(f"values has shape {data.shape} for {len(cells)} cells")
+    if len(data) == 0:
+        return _nothing(method)
+    if not np.isfinite(data).all():
+        raise ValueError("values holds NaN or infinity; leave such episodes out and report them")
+    draws = statistic(data, _weights(tuple(cells)))
+    draws = draws[np.isfinite(draws)]  # a replicate may miss every cell of an unbalanced table
+    value = float(statistic(data, np.ones((1, len(data))))[0])
+    lo, hi = np.quantile(draws, [TAIL, 1 - TAIL]).tolist() if len(draws) else (value, value)
+    return Estimate(value=value, n=len(data), lo=min(lo, value), hi=max(hi, value), method=method)
+
+
+def bootstrap_mean(values: Values, cells: Sequence[Cell]) -> Estimate:
+    """Mean over episodes with a percentile interval over seeds and scenarios.
+
+    Args:
+        values: (n,) one number per episode.
+        cells: n pairs (seed, scenario).
+
+    Returns:
+        The mean with its interval; NaN for no episode.
+
+    Raises:
+        ValueError: lengths that differ, or a value that is not finite.
+    """
+    return _bootstrap(values, cells, _mean_statistic)
+
+
+def cvar(values: Values, cells: Sequence[Cell], *, alpha: float = 0.1) -> Estimate:
+    """Conditional value at risk: the mean of the worst (largest) `alpha` share of episodes.
+
+    With n episodes the worst alpha * n carry weight, the last of them in part, so that alpha = 1
+    is the mean and alpha <= 1/n the maximum (Rockafellar and Uryasev 2002).
+
+    Raises:
+        ValueError: alpha outside (0, 1], and as :func:`bootstrap_mean`.
+    """
+    if not 0 < alpha <= 1:
+        raise ValueError(f"alpha={alpha}: must lie in (0, 1]")
+
+    def statistic(data: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        order = np.argsort(-data, kind="stable")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = weights[:, order] / weights.sum(axis=1, keepdims=True)
+        taken = np.clip(alpha - (np.cumsum(share, axis=1) - share), 0.0, share)
+        return (taken @ data[order]) / alpha
+
+    return _bootstrap(values, cells, statistic)
+
+
+def maximum(values: Values) -> Estimate:
+    """Largest value seen. The true maximum is at least that; nothing bounds it from above."""
+    data = np.asarray(values, dtype=np.float64)
+    if len(data) == 0:
+        return _nothing("maximum")
+    top = float(data.max())
+    return Estimate(value=top, n=len(data), lo=top, hi=math.inf, method="maximum")
+
+
+def rate(
+    outcomes: Sequence[bool] | np.ndarray, cells: Sequence[Cell], *, exact: bool = False
+) -> Estimate:
+    """Rate over episodes that may share scenarios or seeds.
+
+    With one episode per scenario this is :func:`wilson` (or :func:`clopper_pearson` if `exact`).
+    Otherwise n is replaced by an effective number of episodes, p (1 - p) / v with v the bootstrap
+    variance over seeds and scenarios, never more than n (Korn and Graubard 1998). Where every
+    episode has the same outcome v says nothing and the number of distinct scenarios is used.
+
+    Args:
+        outcomes: (n,) truth per episode.
+        cells: n pairs (seed, scenario).
+        exact: Clopper-Pearson instead of Wilson bounds.
+    """
+    data = np.asarray(outcomes, dtype=np.float64)
+    if len(data) != len(cells):
+        raise ValueError(f"outcomes has {len(data)} entries for {len(cells)} cells")
+    n, successes = len(data), float(data.sum())
+    plain_interval = clopper_pearson if exact else wilson
+    scenarios = len({scenario for _, scenario in cells})
+    if n == 0 or scenarios == n:
+        return plain_interval(round(successes), n)
+    p = successes / n
+    effective = float(scenarios)
+    if 0 < p < 1:
+        variance = float(np.nanvar(_mean_statistic(data, _weights(tuple(cells)))))
+        effective = min(float(n), max(1.0, p * (1 - p) / variance)) if variance > 0 else float(n)
+    if exact:
+        bounds = clopper_pearson(p * effective, effective)
+        lo, hi = bounds.lo, bounds.hi
+    else:
+        lo, hi = _wilson_bounds(p, effective)
+    method = ("clopper-pearson" if exact else "wilson") + ", clustered"
+    return Estimate(value=p, n=n, lo=lo, hi=hi, method=method)
+
+
+def _cell_means(values: Values, cells: Sequence[Cell]) -> dict[Cell, float]:
+    if len(values) != len(cells):
+        raise ValueError(f"values has {len(values)} entries for {len(cells)} cells")
+    groups: dict[Cell, list[float]] = {}
+    for value, cell in zip(values, cells):
+        groups.setdefault(cell, []).append(float(value))
+    return {cell: float(np.mean(group)) for cell, group in groups.items()}
+
+
+def _differences(
+    a: Values, cells_a: Sequence[Cell], b: Values, cells_b: Sequence[Cell]
+) -> dict[Cell, float]:
+    mean_a, mean_b = _cell_means(a, cells_a), _cell_means(b, cells_b)
+    return {cell: mean_a[cell] - mean_b[cell] for cell in mean_a if cell in mean_b}
+
+
+def paired_difference(
+    a: Values, cells_a: Sequence[Cell], b: Values, cells_b: Sequence[Cell]
+) -> Estimate:
+    """Mean of a - b on the (seed, scenario) cells both have, bootstrapped over both levels.
+
+    Cells present on one side only (a diverged simulation, a list cut short) are left out; n is the
+    number of common cells, 0 if there is none.
+    """
+    common = _differences(a, cells_a, b, cells_b)
+    return _bootstrap(list(common.values()), list(common), _mean_statistic, "paired bootstrap")
+
+
+def paired_difference_by_seed(
+    a: Values, cells_a: Sequence[Cell], b: Values, cells_b: Sequence[Cell]
+) -> dict[Hashable, float]:
+    """Mean of a - b for each seed both have, in order of appearance in `cells_a`."""
+    groups: dict[Hashable, list[float]] = {}
+    for (seed, _), difference in _differences(a, cells_a, b, cells_b).items():
+        groups.setdefault(seed, []).append(difference)
+    return {seed: float(np.mean(group)) for seed, group in groups.items()}

@@ -1,0 +1,230 @@
+"""How often each constraint is violated, by whom, where: the onset table.
+
+An *onset* is an event that opens. For every policy, hazard list, its benign twin and level the
+table gives onsets per 100 episodes of each constraint, mean cost and success, with 95 % intervals.
+Episodes are kept as JSON Lines in blocks beside the numbers, so that a call that was stopped, or
+one that asks for more episodes, runs only what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from safevla.display import Display
+from safevla.evaluate.arms import Arm
+from safevla.evaluate.records import EpisodeRecord
+from safevla.evaluate.runner import EpisodePool
+from safevla.evaluate.worker import Job
+from safevla_envs.generate import generate
+from safevla_envs.resources import assets_dir
+from safevla_envs.scenes.scenario import Scenario, list_hash, load_list
+
+__all__ = [
+    "SUITES",
+    "Cell",
+    "Listed",
+    "cells",
+    "run_cell",
+    "run_table",
+    "scenario_list",
+]
+
+SUITES = ("hazard", "benign")
+BLOCK = 20
+"""Episodes per file of records."""
+TITLES = {"hazard": "hazard", "benign": "twin"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Listed:
+    """The scenarios of one level: a hazard list and its twin.
+
+    Attributes:
+        level: hazard level.
+        suite: one of `SUITES`.
+        scenarios: in order.
+        source: name of the frozen list, or the seeds.
+    """
+
+    level: float
+    suite: str
+    scenarios: tuple[Scenario, ...]
+    source: str
+
+    @property
+    def title(self) -> str:
+        """Name in tables."""
+        return f"level {self.level:g} {TITLES[self.suite]}"
+
+    @property
+    def hash(self) -> str:
+        """Hash of the scenarios used."""
+        return list_hash(self.scenarios)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One policy on one list, with its episodes."""
+
+    arm: str
+    listed: Listed
+    records: tuple[EpisodeRecord, ...]
+
+    @property
+    def valid(self) -> list[EpisodeRecord]:
+        """Episodes whose simulation held."""
+        return [record for record in self.records if record.valid]
+
+
+def env_kwargs(arm: Arm, *, side_steps: bool = False) -> dict[str, Any]:
+    """Keyword arguments of the environment for an arm: the default, with all constraints.
+
+    A checkpoint says itself which cameras, image size and actions it was made for; who looks at no
+    image is given none.
+    """
+    if arm.checkpoint is None:
+        return {"cameras": [], "side_steps": side_steps}
+    config = json.loads((Path(arm.checkpoint) / "config.json").read_text())
+    if config.get("action_head") != "categorical":
+        return {
+            "cameras": config["cameras"],
+            "image_size": config["image_size"],
+            "action_mode": "continuous",
+        }
+    return {
+        "cameras": config["cameras"],
+        "image_size": config["image_size"],
+        "side_steps": "move_left" in config["action_names"],
+    }
+
+
+def scenario_list(level: float, suite: str, episodes: int, seed: int) -> Listed:
+    """Takes the first scenarios of a level's frozen list, or generates validation scenarios.
+
+    Args:
+        level: hazard level.
+        suite: one of `SUITES`.
+        episodes: how many.
+        seed: seed of the first scenario where there is no frozen list; the others follow.
+
+    Raises:
+        ValueError: if the frozen list is shorter than `episodes`.
+    """
+    name = f"objnav_val200_level{level:g}_{suite}"
+    path = assets_dir() / "scenarios" / f"{name}.jsonl.gz"
+    if path.is_file():
+        found = load_list(path)
+        if len(found) < episodes:
+            raise ValueError(f"--episodes {episodes}: the list {name} holds {len(found)}")
+        return Listed(level=level, suite=suite, scenarios=tuple(found[:episodes]), source=name)
+    made = [generate(seed + i, split="val", level=level) for i in range(episodes)]
+    if suite == "benign":
+        made = [scenario.benign_twin() for scenario in made]
+    source = f"generated, val seeds {seed} to {seed + episodes - 1}"
+    return Listed(level=level, suite=suite, scenarios=tuple(made), source=source)
+
+
+def cells(levels: Sequence[float], episodes: int, seed: int) -> Iterator[Listed]:
+    """Yields every list of the table."""
+    for level in levels:
+        for suite in SUITES:
+            yield scenario_list(level, suite, episodes, seed)
+
+
+def run_cell(
+    pool: EpisodePool,
+    arm: Arm,
+    listed: Listed,
+    *,
+    seed: int,
+    folder: Path,
+    side_steps: bool = False,
+    on_record: Callable[[EpisodeRecord], None] | None = None,
+) -> Cell:
+    """Runs what is missing of one policy on one list.
+
+    Args:
+        pool: running workers.
+        arm: the policy; a learned one draws its actions.
+        listed: the scenarios.
+        seed: seed of everything random in acting.
+        folder: where the blocks of episodes are kept.
+        side_steps: whether arms without a checkpoint have side-steps.
+        on_record: called for every episode, those found on disk first.
+    """
+    kwargs = env_kwargs(arm, side_steps=side_steps)
+    records: list[EpisodeRecord] = []
+    for first in range(0, len(listed.scenarios), BLOCK):
+        block = listed.scenarios[first : first + BLOCK]
+        job = Job(
+            make_agent=arm,
+            scenarios=block,
+            env_kwargs=kwargs,
+            policy_seed=seed + first,
+            deterministic=False,
+            arm=arm.name,
+            suite=f"level{listed.level:g}-{listed.suite}",
+        )
+        # the name carries the block's content: another list or length starts a file of its own
+        name = f"{arm.name}.{job.suite}.{first:04d}.{job.list_hash}.jsonl"
+        records += pool.run(job, out=folder / name, on_record=on_record)
+    return Cell(arm=arm.name, listed=listed, records=tuple(records))
+
+
+def run_table(
+    arms: Sequence[Arm],
+    levels: Sequence[float],
+    episodes: int,
+    *,
+    seed: int,
+    folder: Path,
+    workers: int,
+    side_steps: bool,
+    display: Display,
+) -> list[Cell]:
+    """Runs what is missing of every policy on every list, and shows how far it is.
+
+    Prints the wall time of an episode where all episodes of a policy on a list were run.
+
+    Raises:
+        ValueError: without policies, or if two have the same name.
+        KeyboardInterrupt: after Ctrl-C; finished episodes are on disk.
+    """
+    names = [arm.name for arm in arms]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"policies {names}: there must be some, and their names must differ")
+    lists = list(cells(levels, episodes, seed))
+    done: list[Cell] = []
+    finished = 0
+    total = len(arms) * len(lists) * episodes
+    with display.live(), EpisodePool(workers) as pool, display.bar("onsets", total) as update:
+        for arm, listed in product(arms, lists):
+            title = f"{arm.name} {listed.title}"
+            times = [time.monotonic()]
+
+            def on_record(_: EpisodeRecord, title: str = title, times: list = times) -> None:
+                nonlocal finished
+                finished += 1
+                times.append(time.monotonic())
+                update(finished, title)
+
+            cell = run_cell(
+                pool,
+                arm,
+                listed,
+                seed=seed,
+                folder=folder,
+                side_steps=side_steps,
+                on_record=on_record,
+            )
+            done.append(cell)
+            seconds = (times[-1] - times[0]) / len(cell.records)
+            if seconds > 0.05:  # else they were read from disk
+                display.line(f"  {title}: {seconds:.1f} s an episode")
+    return done

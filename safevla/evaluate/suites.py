@@ -1,0 +1,254 @@
+"""What is evaluated: suites of scenarios, arms, and the jobs made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from safevla.config import EnvConfig, EvalConfig, PipelineConfig
+from safevla.display import Display
+from safevla.elicit import load_found
+from safevla.elicit.search import Rollout
+from safevla.evaluate.arms import MODES, SCRIPTED, Arm, make_arm, named_arm
+from safevla.evaluate.records import EpisodeRecord, write_records
+from safevla.evaluate.runner import EpisodePool, eval_path
+from safevla.evaluate.worker import Job
+from safevla_envs.perturb import VisualPerturbation
+from safevla_envs.resources import assets_dir
+from safevla_envs.scenes.scenario import Scenario, load_list
+
+__all__ = [
+    "Suite",
+    "elicit_rollout",
+    "evaluate_agent",
+    "evaluate_run",
+    "jobs",
+    "named_list",
+    "suites",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """Scenarios and the perturbation they are played under.
+
+    Attributes:
+        name: name in records and tables.
+        scenarios: the frozen list.
+        level: perturbation level, 0 for none.
+        wrappers: wrappers of the environment.
+    """
+
+    name: str
+    scenarios: tuple[Scenario, ...]
+    level: int = 0
+    wrappers: tuple[Any, ...] = field(default=())
+
+
+def named_list(name: str) -> list[Scenario]:
+    """Reads a frozen list by its name in `assets/scenarios`, or a scenario file.
+
+    Raises:
+        ValueError: if there is neither; the message names what there is.
+    """
+    folder = assets_dir() / "scenarios"
+    for path in (folder / f"{name}.jsonl.gz", Path(name)):
+        if path.is_file():
+            return load_list(path)
+    known = ", ".join(sorted(p.name.removesuffix(".jsonl.gz") for p in folder.glob("*.jsonl.gz")))
+    raise ValueError(f"scenario list {name!r}: neither a file nor one of {known}")
+
+
+def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
+    """Builds the evaluation suites.
+
+    Args:
+        config: sizes.
+        found: elicited list, whose held-out half becomes the suite `elicited`; None leaves it out.
+
+    Returns:
+        `hazard`, `benign`, `elicited` and one `ood-<level>` per level. The OOD suites are the first
+        scenarios of the hazard list, so that they pair with it and with each other.
+    """
+    hazard = named_list(config.hazard_list)
+    benign = named_list(config.benign_list)
+    n = config.episodes
+    if min(len(hazard), len(benign)) < n:
+        short = min(len(hazard), len(benign))
+        raise ValueError(f"eval.episodes={n}: the scenario lists hold {short}")
+    chosen = {
+        "hazard": Suite(name="hazard", scenarios=tuple(hazard[:n])),
+        "benign": Suite(name="benign", scenarios=tuple(benign[:n])),
+    }
+    if found is not None:
+        held_out = [item.scenario for item in load_found(found, "eval")][: config.elicited]
+        if held_out:
+            chosen["elicited"] = Suite(name="elicited", scenarios=tuple(held_out))
+    for level in config.ood_levels:
+        name = f"ood-{level}"
+        chosen[name] = Suite(
+            name=name,
+            scenarios=tuple(hazard[: config.ood_episodes]),
+            level=level,
+            wrappers=(partial(VisualPerturbation, axis=config.ood_axis, level=level),),
+        )
+    return chosen
+
+
+def jobs(
+    env: EnvConfig,
+    config: EvalConfig,
+    chosen: dict[str, Suite],
+    arms: Sequence[Arm],
+    *,
+    seed: int,
+) -> Iterator[Job]:
+    """Yields every job of an evaluation: arms on suites, sampled and argmax where they differ.
+
+    Args:
+        env: the environment.
+        config: modes, seeds, and the suites of the control arms.
+        chosen: suites by name.
+        arms: who is evaluated.
+        seed: training seed; the policy seed differs from every seed used in training.
+    """
+    for arm in arms:
+        kwargs = env.kwargs(split="val", layouts=None)
+        if arm.kind in SCRIPTED:
+            kwargs["cameras"] = []
+        learned = arm.kind == "policy"
+        modes = (config.modes if learned else config.control_modes) if arm.is_policy else ()
+        for suite in chosen.values():
+            names = {suite.name, suite.name.partition("-")[0]}
+            if not learned and not names & set(config.control_suites):
+                continue
+            if suite.wrappers and arm.kind in SCRIPTED:
+                continue
+            for mode in modes or ("sampled",):
+                if mode == "argmax" and not names & set(config.argmax_suites):
+                    continue
+                yield Job(
+                    make_agent=arm,
+                    scenarios=suite.scenarios,
+                    env_kwargs=kwargs,
+                    policy_seed=config.policy_seed + seed,
+                    deterministic=mode == "argmax",
+                    wrappers=suite.wrappers,
+                    arm=arm.name,
+                    suite=suite.name,
+                    level=suite.level,
+                    train_seed=seed if arm.is_policy else None,
+                )
+
+
+def elicit_rollout(pool: EpisodePool, arm: Arm, env: EnvConfig) -> Rollout:
+    """Returns a rollout for `elicit.search`: the arm on training scenarios, actions sampled."""
+
+    def rollout(scenarios: Sequence[Scenario], policy_seed: int) -> list[EpisodeRecord]:
+        job = Job(
+            make_agent=arm,
+            scenarios=tuple(scenarios),
+            env_kwargs=env.kwargs(layouts=None),
+            policy_seed=policy_seed,
+            deterministic=False,
+            suite="elicit",
+        )
+        return pool.run(job)
+
+    return rollout
+
+
+def evaluate_run(config: PipelineConfig, folder: Path, workers: int, display: Display) -> None:
+    """Evaluates every arm of a run on every suite, into `eval/<arm>.<suite>.<mode>.jsonl`.
+
+    Files that are complete are read, not run again.
+    """
+    chosen = suites(config.eval, folder / "elicit/found.jsonl.gz")
+    policies = folder / "policies"
+    arms = [make_arm(name, policies / name) for name in config.eval.learned]
+    for name in config.eval.controls:
+        arms.append(make_arm(name, None if name in SCRIPTED else policies / "clone"))
+    todo = list(jobs(config.env, config.eval, chosen, arms, seed=config.seed))
+    total = sum(len(job.scenarios) for job in todo)
+    finished = 0
+    with EpisodePool(workers) as pool, display.bar("eval", total) as update:
+        for job in todo:
+            mode = "argmax" if job.deterministic else "sampled"
+            title = f"{job.arm} {job.suite} {mode}"
+
+            def on_record(record: EpisodeRecord, title: str = title) -> None:
+                nonlocal finished
+                finished += 1
+                update(finished, title)
+
+            pool.run(job, out=eval_path(folder, job.arm, job.suite, mode), on_record=on_record)
+
+
+def evaluate_agent(
+    config: PipelineConfig,
+    agent: str,
+    *,
+    suite_names: Sequence[str],
+    mode: str,
+    out: Path | None,
+    display: Display,
+    workers: int,
+) -> list[EpisodeRecord]:
+    """Evaluates one agent outside a run.
+
+    Args:
+        config: environment, suite sizes and seeds.
+        agent: see `named_arm`.
+        suite_names: `hazard`, `benign`, `ood` (all its levels), or scenario files.
+        mode: `sampled` or `argmax`.
+        out: file for the episodes; must not exist.
+        display: where progress is shown.
+        workers: processes.
+
+    Raises:
+        ValueError: for an unknown agent, suite or mode, or a file that exists.
+    """
+    check_mode(mode)
+    if out is not None and out.exists():
+        raise ValueError(f"{out} exists; choose another --out")
+    arm = named_arm(agent)
+    known = suites(config.eval)
+    chosen: dict[str, Suite] = {}
+    for name in suite_names:
+        family = {n: s for n, s in known.items() if n.partition("-")[0] == name}
+        if not family:
+            if not Path(name).is_file():
+                raise ValueError(
+                    f"suite {name!r}: neither a scenario file nor one of hazard, benign, ood"
+                )
+            family = {name: Suite(name=Path(name).name, scenarios=tuple(load_list(Path(name))))}
+        chosen |= family
+    config = replace(config, eval=replace(config.eval, modes=(mode,), control_suites=tuple(chosen)))
+    records: list[EpisodeRecord] = []
+    todo = list(jobs(config.env, config.eval, chosen, [arm], seed=config.seed))
+    with (
+        display.live(),
+        EpisodePool(workers) as pool,
+        display.bar(arm.name, sum(len(job.scenarios) for job in todo)) as update,
+    ):
+        for job in todo:
+            done = len(records)
+            seen: list[EpisodeRecord] = []
+
+            def on_record(record: EpisodeRecord, done: int = done, seen: list = seen) -> None:
+                seen.append(record)
+                update(done + len(seen), record.suite)
+
+            records += pool.run(job, on_record=on_record)
+    if out is not None:
+        write_records(out, records)
+    return records
+
+
+def check_mode(mode: str) -> None:
+    """Raises a ValueError for a way of acting that there is not."""
+    if mode not in MODES:
+        raise ValueError(f"mode {mode!r}: allowed are {', '.join(MODES)}")

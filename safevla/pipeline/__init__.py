@@ -1,0 +1,1 @@
+"""The Integrated Safety Approach: resumable stages of one run folder."""

@@ -1,0 +1,318 @@
+"""The Integrated Safety Approach as resumable stages of one run folder.
+
+    demos -> clone -> elicit -> train (task-only and Lagrangian PPO, side by side) -> eval -> report
+
+Every stage reads and writes files of the run folder only, so that an interrupted run goes on where
+it stopped and a single stage can be looked at alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from safevla.config import PipelineConfig, resolved_workers
+from safevla.display import Display, clock
+from safevla.files import plain
+from safevla.pipeline.stages import Stage, StageConflict, StageRunner
+from safevla.pipeline.train_arm import ArmProcess, arm_config, wait_for
+
+__all__ = ["STAGES", "Pipeline", "preflight", "rebuild_report"]
+
+STAGES = ("demos", "clone", "elicit", "train", "eval", "report")
+REPORT_FILES = ("report.html", "results.json", "videos", "strips")
+
+
+class Pipeline:
+    """One run.
+
+    Args:
+        config: everything that is done.
+        folder: the run folder.
+        force: throw away results made with other settings.
+        display: where progress is shown.
+    """
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        folder: Path,
+        *,
+        force: bool = False,
+        display: Display | None = None,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.display = display or Display()
+        self.runner = StageRunner(folder, force=force)
+        self.workers = resolved_workers(config)
+        self.wall = 0.0
+
+    # ---- stages -----------------------------------------------------------------------------
+
+    def stages(self) -> dict[str, list[Stage]]:
+        """Returns the stages by name; `train` has one for each arm."""
+        config, seed = self.config, {"seed": self.config.seed}
+        env = plain(config.env)
+        policies = [f"policies/{name}" for name in ("clone", *config.arms)]
+        demos = Stage(
+            name="demos",
+            config={**seed, "env": env, "demos": plain(config.demos)},
+            outputs=("demos",),
+            run=self._demos,
+        )
+        clone = Stage(
+            name="clone",
+            config={**seed, "clone": plain(config.clone)},
+            inputs=("demos",),
+            outputs=("policies/clone",),
+            run=self._clone,
+        )
+        elicit = Stage(
+            name="elicit",
+            config={**seed, "env": env, "elicit": plain(config.elicit)},
+            inputs=("policies/clone",),
+            outputs=("elicit",),
+            run=self._elicit,
+        )
+        train = [
+            Stage(
+                name=f"train.{arm}",
+                config={**seed, "env": env, "train": plain(arm_config(config, arm))},
+                inputs=("policies/clone", "elicit/found.jsonl.gz"),
+                outputs=(f"policies/{arm}", f"train/{arm}"),
+                run=partial(self._train, arm),
+            )
+            for arm in config.arms
+        ]
+        evaluate = Stage(
+            name="eval",
+            config={**seed, "env": env, "eval": plain(config.eval), "lists": self._list_hashes()},
+            inputs=(*policies, "elicit/found.jsonl.gz"),
+            outputs=("eval",),
+            run=self._evaluate,
+        )
+        report = Stage(
+            name="report",
+            config={"report": plain(config.report)},
+            inputs=("eval", "elicit/found.jsonl.gz", *(f"train/{arm}" for arm in config.arms)),
+            outputs=REPORT_FILES,
+            run=self._report,
+        )
+        return {
+            "demos": [demos],
+            "clone": [clone],
+            "elicit": [elicit],
+            "train": train,
+            "eval": [evaluate],
+            "report": [report],
+        }
+
+    def run(self, until: str = "report") -> None:
+        """Runs every stage up to `until` that is not done.
+
+        Raises:
+            StageConflict: before anything runs, if results of other settings would be overwritten.
+            KeyboardInterrupt: after Ctrl-C; the run folder is left in a state to go on from.
+        """
+        preflight(self.config)
+        names = STAGES[: STAGES.index(until) + 1]
+        stages = {name: group for name, group in self.stages().items() if name in names}
+        self.runner.check(stage for group in stages.values() for stage in group)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _only_process(self.folder):
+            OmegaConf.save(OmegaConf.create(plain(self.config)), self.folder / "config.yaml")
+            self.display.line(f"run folder: {self.folder}")
+            try:
+                for number, (name, group) in enumerate(stages.items(), 1):
+                    self._run_group(f"[{number}/{len(stages)}] {name}", group)
+            except KeyboardInterrupt:
+                self.display.line("interrupted; run the same command again to go on from here")
+                raise
+        if until == "report":
+            self._print_results()
+
+    def _run_group(self, title: str, group: list[Stage]) -> None:
+        pending = [stage for stage in group if not self.runner.is_done(stage)]
+        if not pending:
+            for stage in group:
+                self.runner.run(stage)
+            self.display.line(f"{title}: done before ({clock(self._spent(group))})")
+            return
+        self.display.line(f"{title}: running")
+        with self.display.live():
+            if len(pending) > 1 and self.workers >= 2:
+                self._train_together(pending)
+            else:
+                for stage in pending:
+                    self.runner.run(stage)
+        self.display.line(f"{title}: done in {clock(self._spent(group))}")
+
+    def _spent(self, group: list[Stage]) -> float:
+        """Wall time of a group in s: its longest stage where they run side by side."""
+        seconds = [self.runner.seconds.get(stage.name, 0.0) for stage in group]
+        spent = max(seconds) if self.workers >= 2 else sum(seconds)
+        self.wall += spent
+        return spent
+
+    # ---- what the stages do -----------------------------------------------------------------
+
+    def _demos(self) -> None:
+        from safevla.demos import collect
+
+        demos = self.config.demos
+        summary = collect(
+            env_kwargs=self.config.env.kwargs(layouts=None, pool=None),
+            episodes=demos.episodes,
+            seed=self.config.stage_seed(1),
+            out_dir=self.folder / "demos",
+            wander=demos.wander,
+            noise=demos.noise,
+            workers=self.workers,
+            progress=self.display.progress,
+        )
+        self.display.line(
+            f"  {summary['kept']} episodes, {summary['frames']} frames, expert success "
+            f"{summary['success_rate']:.0%}, {summary['steps_per_second']:.0f} actions/s"
+        )
+
+    def _clone(self) -> None:
+        from safevla.train.cloning import clone
+
+        config = replace(self.config.clone, seed=self.config.stage_seed(2))
+        clone(
+            self.folder / "demos",
+            self.folder / "policies/clone",
+            config,
+            progress=self.display.progress,
+        )
+
+    def _elicit(self) -> None:
+        from safevla.elicit import draw_scenarios, search
+        from safevla.evaluate.arms import make_arm
+        from safevla.evaluate.runner import EpisodePool
+        from safevla.evaluate.suites import elicit_rollout
+
+        config, env = self.config.elicit, self.config.env
+        drawn = draw_scenarios(
+            seed=self.config.seed,
+            names=config.knobs,
+            fixed=env.knobs,
+            level=env.level,
+            hazards=env.hazards,
+        )
+        arm = make_arm("clone", self.folder / "policies/clone")
+        with (
+            EpisodePool(self.workers) as pool,
+            self.display.bar("elicit", config.scenarios) as update,
+        ):
+            found = search(
+                elicit_rollout(pool, arm, env),
+                drawn,
+                scenarios=config.scenarios,
+                rollouts=config.rollouts,
+                keep=config.keep,
+                folder=self.folder / "elicit",
+                policy_seed=self.config.stage_seed(5_000),
+                progress=lambda done, total: update(done, "scenarios"),
+            )
+        held_out = sum(item.half == "eval" for item in found)
+        worst = f", the costliest {found[0].cost:.1f} per episode" if found else ""
+        self.display.line(
+            f"  {len(found)} scenarios with cost found, {held_out} of them held out{worst}"
+        )
+
+    def _train(self, arm: str) -> None:
+        wait_for([ArmProcess(self.folder, arm, self.config.train.total_steps)], self.display)
+
+    def _train_together(self, stages: list[Stage]) -> None:
+        """Trains the arms at the same time, each in its own process on its own core."""
+        for stage in stages:
+            self.runner.begin(stage)
+        try:
+            by_arm = {stage.name.removeprefix("train."): stage for stage in stages}
+            steps = self.config.train.total_steps
+            processes = [ArmProcess(self.folder, arm, steps) for arm in by_arm]
+            wait_for(processes, self.display, on_done=lambda a: self.runner.finish(by_arm[a]))
+        except BaseException:
+            for stage in stages:
+                self.runner.pause(stage)
+            raise
+
+    def _evaluate(self) -> None:
+        from safevla.evaluate.suites import evaluate_run
+
+        evaluate_run(self.config, self.folder, self.workers, self.display)
+
+    def _report(self) -> None:
+        from safevla.report.page import build_report
+
+        build_report(self.folder, on_film=lambda name: self.display.line(f"  filming {name}"))
+
+    def _print_results(self) -> None:
+        from safevla.report.page import results_table
+
+        self.display.console.print(results_table(self.folder))
+        self.display.line(f"wall time of the stages: {clock(self.wall)}")
+        self.display.line(f"report: {(self.folder / 'report.html').resolve()}")
+
+    def _list_hashes(self) -> dict[str, str]:
+        from safevla.evaluate.suites import named_list
+        from safevla_envs.scenes.scenario import list_hash
+
+        lists = (self.config.eval.hazard_list, self.config.eval.benign_list)
+        return {name: list_hash(named_list(name)) for name in lists}
+
+
+def rebuild_report(folder: Path, display: Display) -> Path:
+    """Builds a run's report again, from the run folder alone.
+
+    Raises:
+        ValueError: if the folder does not exist or a file in it is damaged.
+    """
+    from safevla.report.page import build_report
+
+    page = build_report(folder, on_film=lambda name: display.line(f"filming {name}"))
+    StageRunner(folder).rehash("report", REPORT_FILES)
+    return page
+
+
+@contextmanager
+def _only_process(folder: Path) -> Iterator[None]:
+    """Holds the run folder's lock, which the system frees however the process ends."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StageConflict(
+                f"{folder} is in use by another safevla process; wait, or choose another --name"
+            ) from None
+        yield
+
+
+def preflight(config: PipelineConfig) -> None:
+    """Finds, in a second, mistakes that a stage would meet after minutes.
+
+    Raises:
+        ValueError: for values that the environment or the search refuses.
+        ModuleNotFoundError: if the training packages are not installed.
+    """
+    import gymnasium
+
+    from safevla.elicit import searchable_knobs
+
+    for name in ("torch", "transformers", "stable_baselines3"):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    known = searchable_knobs()
+    for name in config.elicit.knobs:
+        if name not in known:
+            raise ValueError(f"elicit.knobs: {name!r} is unknown; allowed are {', '.join(known)}")
+    gymnasium.make(**config.env.kwargs()).close()

@@ -1,0 +1,245 @@
+"""Top-down maps: rooms, furniture, objects, hazards, and the paths that robots took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from safevla.evaluate.records import EpisodeRecord
+from safevla.report.style import CONSTRAINT_COLOUR, INK, MUTED, arm_label, arm_style, plot_style
+
+__all__ = ["Trace", "comparison_map", "draw_map"]
+
+ROBOT_RADIUS = 0.26
+"""m; drawn size of the base, only a symbol."""
+FLOOR, WALL, FURNITURE = "#f6f4ef", "#4a4f57", "#d9d5cb"
+ROLE_LOOK: dict[str, dict[str, Any]] = {
+    "fragile": {"facecolor": "#fbd78a", "edgecolor": "#a86e00"},
+    "equipment": {"facecolor": "#f2b8a0", "edgecolor": "#b23a00"},
+    "target": {"facecolor": "#bfe3d3", "edgecolor": "#00704f"},
+    "distractor": {"facecolor": "#e4e9f2", "edgecolor": "#7d8799"},
+}
+PLAIN_LOOK: dict[str, Any] = {"facecolor": FURNITURE, "edgecolor": "#a8a293"}
+EVENT_MARKER = {
+    "corner": "s",
+    "fragile_collection": "^",
+    "dangerous_equipment": "X",
+    "blind_spot": "D",
+    "critical_point": "p",
+    "bystander": "H",
+    "self_collision": "P",
+    "joint_limit": "v",
+    "impact": "*",
+    "joint_overload": "d",
+    "joint_speed": ">",
+    "grip_overload": "<",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """One robot's way through a scenario.
+
+    Attributes:
+        label: name in the legend.
+        path: positions [x, y] in m.
+        events: dicts with `constraint` and `xy`.
+        style: matplotlib line properties.
+    """
+
+    label: str
+    path: Sequence[Sequence[float]]
+    events: Sequence[dict[str, Any]]
+    style: dict[str, Any]
+
+    @classmethod
+    def of(cls, record: EpisodeRecord) -> Trace:
+        """The trace of a record, in its arm's colour."""
+        style = {"color": arm_style(record.arm)["color"]}
+        label = arm_label(record.arm)
+        return cls(label=label, path=record.path, events=record.events, style=style)
+
+
+def draw_map(ax: Any, scenario: Any, traces: Iterable[Trace] = ()) -> None:
+    """Draws a scenario from above.
+
+    Args:
+        ax: matplotlib axes.
+        scenario: has `rooms`, `doorways`, `furniture`, `objects`, `robot_start` and
+            `target_category`, as :class:`safevla_envs.scenes.scenario.Scenario`.
+        traces: ways to draw, with markers where something was charged.
+    """
+    from safevla_envs.scenes.catalog import CATALOG
+
+    _draw_rooms(ax, scenario)
+    for placement in scenario.furniture:
+        _draw_box(ax, placement, CATALOG[placement.category].size, PLAIN_LOOK, zorder=3)
+    for placement in scenario.objects:
+        is_target = placement.category == scenario.target_category
+        role = "target" if is_target else placement.role
+        look = ROLE_LOOK.get(role, PLAIN_LOOK)
+        _draw_box(ax, placement, CATALOG[placement.category].size, look, zorder=4)
+        if is_target:
+            _mark_target(ax, placement)
+    for trace in traces:
+        _draw_trace(ax, trace)
+    _draw_start(ax, *scenario.robot_start)
+    bounds = np.array([room.bounds for room in scenario.rooms])
+    ax.set_xlim(bounds[:, 0].min() - 0.25, bounds[:, 2].max() + 0.25)
+    ax.set_ylim(bounds[:, 1].min() - 0.25, bounds[:, 3].max() + 0.25)
+    ax.set_aspect("equal")
+    ax.grid(False)
+    ax.set_xlabel("x / m")
+    ax.set_ylabel("y / m")
+
+
+def comparison_map(scenario: Any, records: Sequence[EpisodeRecord]) -> bytes:
+    """Maps of the same scenario side by side, one for each record, as PNG.
+
+    The title of each map names the arm and what came out, so that it can be read alone.
+    """
+    bounds = np.array([room.bounds for room in scenario.rooms])
+    width = bounds[:, 2].max() - bounds[:, 0].min() + 0.5
+    height = bounds[:, 3].max() - bounds[:, 1].min() + 0.5
+    tall = height > 1.25 * width
+    panel = 4.8 if not tall else 3.2
+    with plot_style() as plt:
+        figure, axes = plt.subplots(
+            1,
+            len(records),
+            figsize=(panel * len(records), panel * height / width + 1.35),
+            squeeze=False,
+            sharey=True,
+            layout="constrained",
+        )
+        for ax, record in zip(axes[0], records):
+            draw_map(ax, scenario, [Trace.of(record)])
+            charges = f"cost {record.cost:g}"
+            ended = record.ended_by.replace("_", " ")
+            ax.set_title(f"{arm_label(record.arm)}\n{charges}, {ended}, {record.length} actions")
+            ax.label_outer()
+        figure.legend(handles=_legend(records), loc="outside lower center", ncols=4, fontsize=8.5)
+        return figure_png(figure, plt)
+
+
+def figure_png(figure: Any, plt: Any) -> bytes:
+    """The figure as PNG bytes, the same for the same figure; closes it."""
+    import io
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def _draw_rooms(ax: Any, scenario: Any) -> None:
+    for room in scenario.rooms:
+        corners = np.array([*room.polygon, room.polygon[0]])
+        ax.fill(corners[:, 0], corners[:, 1], color=FLOOR, zorder=1)
+        ax.plot(corners[:, 0], corners[:, 1], color=WALL, linewidth=2.6, zorder=2)
+        centre = np.mean(room.polygon, axis=0)
+        ax.text(
+            *centre,
+            room.kind.replace("_", " "),
+            color="#b4b0a5",
+            ha="center",
+            fontsize=8.5,
+            zorder=2.2,
+        )
+    for door in scenario.doorways:
+        along = np.array([1.0, 0.0]) if door.axis == "x" else np.array([0.0, 1.0])
+        ends = np.array(door.center) + np.outer([-0.5, 0.5], along) * door.width
+        ax.plot(ends[:, 0], ends[:, 1], color=FLOOR, linewidth=4.2, zorder=2.5)
+
+
+def _draw_box(ax: Any, placement: Any, size: Sequence[float], look: dict, zorder: float) -> None:
+    from matplotlib.patches import Polygon
+
+    half = 0.5 * np.maximum(np.array(size[:2]), 0.08)
+    cos, sin = np.cos(placement.yaw), np.sin(placement.yaw)
+    corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * half
+    corners = corners @ np.array([[cos, sin], [-sin, cos]]) + np.array(placement.position[:2])
+    ax.add_patch(Polygon(corners, closed=True, linewidth=0.9, zorder=zorder, **look))
+
+
+def _mark_target(ax: Any, placement: Any) -> None:
+    colour, (x, y) = ROLE_LOOK["target"]["edgecolor"], placement.position[:2]
+    ring = {"markersize": 17, "markerfacecolor": "none", "markeredgecolor": colour}
+    ax.plot(x, y, "o", **ring, markeredgewidth=1.6, zorder=4.5)
+    name = placement.category.replace("_", " ")
+    above = {"xytext": (0, 15), "textcoords": "offset points", "ha": "center", "zorder": 8}
+    ax.annotate(name, (x, y), color=colour, fontsize=8.5, fontweight="bold", **above)
+
+
+def _draw_start(ax: Any, x: float, y: float, yaw: float) -> None:
+    from matplotlib.patches import Circle
+
+    look = {"facecolor": "white", "edgecolor": INK, "linewidth": 1.2}
+    ax.add_patch(Circle((x, y), ROBOT_RADIUS, zorder=5, **look))
+    tip = 1.5 * ROBOT_RADIUS * np.array([np.cos(yaw), np.sin(yaw)])
+    ax.plot([x, x + tip[0]], [y, y + tip[1]], color=INK, linewidth=1.6, zorder=5.2)
+
+
+def _draw_trace(ax: Any, trace: Trace) -> None:
+    path = np.asarray(trace.path)
+    ax.plot(path[:, 0], path[:, 1], linewidth=2.0, zorder=6, **trace.style)
+    ax.plot(*path[-1], "o", markersize=7, markeredgecolor="white", zorder=6.5, **trace.style)
+    for event, spot in zip(trace.events, _apart([event["xy"] for event in trace.events])):
+        name = event["constraint"]
+        ax.plot(
+            *spot,
+            EVENT_MARKER.get(name, "X"),
+            markersize=15 if EVENT_MARKER.get(name) == "*" else 11,
+            markerfacecolor=CONSTRAINT_COLOUR.get(name, INK),
+            markeredgecolor="white",
+            markeredgewidth=1.1,
+            zorder=7,
+        )
+        if event.get("charged", 1) > 1:
+            look = {"fontsize": 8, "fontweight": "bold", "color": INK, "zorder": 8}
+            count = f"×{event['charged']:g}"
+            ax.annotate(count, spot, xytext=(6, 4), textcoords="offset points", **look)
+
+
+def _apart(spots: Sequence[Sequence[float]], distance: float = 0.2) -> list[np.ndarray]:
+    """Moves later markers off earlier ones that they would hide."""
+    placed: list[np.ndarray] = []
+    for spot in spots:
+        candidate = np.asarray(spot, dtype=float)
+        for turn in range(12):
+            if all(np.hypot(*(candidate - other)) >= distance for other in placed):
+                break
+            angle, radius = 2.4 * turn, distance * (0.6 + 0.12 * turn)
+            offset = radius * np.array([np.cos(angle), np.sin(angle)])
+            candidate = np.asarray(spot, dtype=float) + offset
+        placed.append(candidate)
+    return placed
+
+
+def _legend(records: Sequence[EpisodeRecord]) -> list[Any]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    def symbol(label: str, marker: str, colour: str, edge: str = "white") -> Any:
+        look = {"markerfacecolor": colour, "markeredgecolor": edge, "markersize": 9}
+        return Line2D([], [], linestyle="none", marker=marker, label=label, **look)
+
+    handles: list[Any] = [
+        symbol("start, with heading", "o", "white", INK),
+        Line2D([], [], color=MUTED, marker="o", label="path of the base, dot: its end"),
+        Patch(label="target", **ROLE_LOOK["target"]),
+        Patch(label="other object", **ROLE_LOOK["distractor"]),
+        Patch(label="fragile", **ROLE_LOOK["fragile"]),
+        Patch(label="dangerous equipment", **ROLE_LOOK["equipment"]),
+        Patch(label="furniture", **PLAIN_LOOK),
+    ]
+    charged = dict.fromkeys(e["constraint"] for record in records for e in record.events)
+    first = next(iter(charged), None)
+    for name in charged:
+        marker = EVENT_MARKER.get(name, "X")
+        label = f"charged: {name.replace('_', ' ')}" + (" (×n: n times)" if name == first else "")
+        handles.append(symbol(label, marker, CONSTRAINT_COLOUR.get(name, INK)))
+    return handles

@@ -1,0 +1,298 @@
+"""The report of a run: one self-contained HTML page and `results.json`.
+
+Both are functions of the run folder alone; building them again gives the same bytes. Videos lie
+beside the page and are linked by relative paths.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from safevla.files import write_json, write_text
+from safevla.report.criteria import Verdict
+from safevla.report.pictures import Filmed, film_worst, plot_all, scene_map
+from safevla.report.rundir import RunFolder, results
+from safevla.report.style import arm_label
+from safevla.report.summary import GLOSSARY, INTERVAL_NOTE, constraint_facts, describe_stages
+from safevla.report.tables import (
+    HEADINGS,
+    MAIN_COLUMNS,
+    Difference,
+    Row,
+    as_markdown,
+    as_rich,
+    cell_text,
+    format_number,
+    format_rate,
+    mode_text,
+    results_rows,
+)
+
+__all__ = ["build_report", "markdown_report", "results_table"]
+
+TAIL_COLUMNS = {
+    "success": "success %",
+    "cost": "cost",
+    "cost_cvar": "mean of worst 10 %",
+    "cost_max": "worst",
+    "cost_failure": "cost of failures",
+    "severe_rate": "severe violation %",
+    "ended_by": "how episodes ended",
+}
+SECTIONS = (
+    ("criteria", "Criteria"),
+    ("results", "Results"),
+    ("constraints", "Constraints"),
+    ("ood", "Unfamiliar images"),
+    ("training", "Training"),
+    ("episodes", "Worst episodes"),
+    ("method", "Method"),
+    ("glossary", "Glossary"),
+)
+VERDICT_NAME = {"met": "effect shown", "not met": "effect not shown", "open": "not fully judged"}
+SUITE_NAME = {
+    "hazard": "Hazard list (held out)",
+    "benign": "Benign twins (hazards removed)",
+    "elicited": "Elicited scenarios (held-out half)",
+    "ood": "Perturbed images, all levels",
+}
+
+
+def build_report(
+    run_dir: str | os.PathLike[str], *, on_film: Callable[[str], Any] = lambda name: None
+) -> Path:
+    """Writes `report.html` and `results.json`, and films the worst episodes if they are not yet.
+
+    Args:
+        run_dir: run folder; parts that are missing are left out of the report.
+        on_film: called with the name of each episode that is being filmed.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        ValueError: the folder does not exist, or a file in it is damaged.
+    """
+    folder = Path(run_dir)
+    if not folder.is_dir():
+        raise ValueError(f"run folder {str(folder)!r} does not exist")
+    run = RunFolder(folder)
+    settings = run.config.get("report", {})
+    sizes = {name: int(settings[name]) for name in ("width", "height") if name in settings}
+    pairs = film_worst(run, int(settings.get("videos", 2)), on_film=on_film, **sizes)
+    write_json(folder / "results.json", results([run]))
+    write_text(folder / "report.html", render(run, pairs))
+    return folder / "report.html"
+
+
+def results_table(run_dir: str | os.PathLike[str], *, levels: bool = False) -> Any:
+    """The results of a run as a `rich` table for the terminal."""
+    return as_rich(RunFolder(Path(run_dir)).rows, levels=levels)
+
+
+def markdown_report(run_dirs: Sequence[str | os.PathLike[str]]) -> str:
+    """Results of one run, or of several seeds together, as GitHub Markdown."""
+    runs = [RunFolder(Path(folder)) for folder in run_dirs]
+    content = results(runs)
+    records = [record for run in runs for record in run.records]
+    rows = results_rows(records)
+    names = runs[0].constraints if runs else ()
+    shown = [row for row in rows if row.level <= 0]
+    parts = []
+    for verdict in content["verdicts"]:
+        parts += [f"**{verdict['mode']} actions: {verdict['status']}.** {verdict['headline']}\n"]
+        parts += ["| rule | status | finding |\n| --- | --- | --- |"]
+        for c in verdict["criteria"]:
+            parts.append(f"| {c['name']}: {c['rule']} | {c['status']} | {c['finding']} |")
+        parts.append("")
+    parts.append(as_markdown(shown, title="Results, value [95 % interval]"))
+    costs = ("cost", *(f"cost/{name}" for name in names))
+    parts.append(as_markdown(shown, costs, title="Cost per episode, by constraint"))
+    parts.append("**PPO-Lagrangian minus task-only PPO, paired**\n")
+    parts.append("| suite | actions | pairs | cost | success, points | cost by training seed |")
+    parts.append("| --- | --- | ---: | ---: | ---: | ---: |")
+    for gap in content["differences"]:
+        parts.append(_difference_line(gap))
+    seeds = ", ".join(map(str, content["train_seeds"]))
+    semantics = ", ".join(content["cost_semantics"])
+    parts.append(f"\nTraining seeds {seeds or 'none'}; cost semantics {semantics or 'none'}.")
+    return "\n".join(parts) + "\n"
+
+
+def render(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> str:
+    """The page as text.
+
+    Args:
+        run: the run folder.
+        pairs: filmed episodes, see :func:`safevla.report.pictures.film_worst`.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = resources.files("safevla.report").joinpath("report.html.j2").read_text("utf-8")
+    return environment.from_string(source).render(_context(run, pairs))
+
+
+def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, Any]:
+    pooled = [row for row in run.rows if row.level <= 0]
+    content = results([run])
+    shown_plots = {name: _inline(png) for name, png in plot_all(run).items()}
+    for name in ("tradeoff", "constraints", "ood", "training", "multipliers"):
+        shown_plots.setdefault(name, "")
+    from safevla.report.video import frame_size  # draws in heavy libraries
+
+    settings = run.config.get("report", {})
+    width, height = int(settings.get("width", 480)), int(settings.get("height", 360))
+    present = {"ood": shown_plots["ood"], "training": shown_plots["training"], "episodes": pairs}
+    present["constraints"] = run.rows
+    return {
+        "name": run.folder.resolve().name,
+        "facts": _facts(run, content),
+        "verdict_name": VERDICT_NAME,
+        "verdicts": _ordered(run.verdicts),
+        "sections": [s for s in SECTIONS if s[0] not in present or present[s[0]]],
+        "groups": _groups(pooled),
+        "all_groups": _groups(run.rows),
+        "main_columns": MAIN_COLUMNS,
+        "main_headings": [HEADINGS[name] for name in MAIN_COLUMNS],
+        "cost_columns": ["cost", *(f"cost/{name}" for name in run.constraints)],
+        "cost_headings": ["total", *(name.replace("_", " ") for name in run.constraints)],
+        "tail_columns": list(TAIL_COLUMNS),
+        "tail_headings": list(TAIL_COLUMNS.values()),
+        "interval_note": INTERVAL_NOTE,
+        "gaps": [gap for gap in run.differences if gap.suite in SUITE_NAME],
+        "constraints": constraint_facts(run),
+        "plots": shown_plots,
+        "pairs": [_pair(run, pair) for pair in pairs],
+        "video_ratio": " / ".join(map(str, frame_size(width, height))),
+        "steps": describe_stages(run),
+        "lists": _lists(run),
+        "seeds": {
+            "train": ", ".join(map(str, content["train_seeds"])) or "none",
+            "policy": ", ".join(map(str, content["policy_seeds"])) or "none",
+            "semantics": ", ".join(content["cost_semantics"]) or "none",
+        },
+        "versions": run.versions,
+        "config": _config_text(run),
+        "glossary": GLOSSARY,
+        "arm_label": arm_label,
+        "mode_text": mode_text,
+        "cell": _cell,
+        "suite_name": _suite_name,
+        "by_seed": _by_seed,
+        "format_number": format_number,
+        "format_rate": format_rate,
+    }
+
+
+def _facts(run: RunFolder, content: dict[str, Any]) -> list[str]:
+    env = run.config.get("env", {})
+    facts = [str(env["id"]).partition(":")[2] or str(env["id"])] if "id" in env else []
+    if content["train_seeds"]:
+        facts.append("training seed " + ", ".join(map(str, content["train_seeds"])))
+    if content["cost_semantics"]:
+        facts.append("cost semantics " + ", ".join(content["cost_semantics"]))
+    if run.records:
+        facts.append(f"{len(run.records):,} evaluated episodes")
+    return facts
+
+
+def _ordered(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    return sorted(verdicts, key=lambda verdict: verdict.mode != "sampled")
+
+
+def _groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.suite, []).append(row)
+    return list(groups.items())
+
+
+def _cell(row: Row, name: str) -> str:
+    if name == "ended_by":
+        return ", ".join(f"{key.replace('_', ' ')} {n}" for key, n in row.ended_by.items())
+    if name == "cost_max":
+        return format_number(row.metrics[name], interval=False)
+    return cell_text(name, row.metrics[name])
+
+
+def _suite_name(suite: str) -> str:
+    family, dash, level = suite.rpartition("-")
+    if dash and level.isdigit():
+        return f"Perturbed images, level {level}" if family == "ood" else suite
+    return SUITE_NAME.get(suite, suite)
+
+
+def _by_seed(gap: Difference) -> str:
+    return ", ".join(f"{value:+.2f}" for value in gap.by_seed["cost"].values()).replace("-", "−")
+
+
+def _difference_line(gap: dict[str, Any]) -> str:
+    cost, success = gap["metrics"]["cost"], gap["metrics"]["success"]
+    by_seed = ", ".join(f"{seed}: {value:+.2f}" for seed, value in gap["by_seed"]["cost"].items())
+    cells = [
+        gap["suite"],
+        gap["mode"],
+        str(cost["n"]),
+        f"{cost['value']:.2f} [{cost['lo']:.2f}, {cost['hi']:.2f}]",
+        f"{100 * success['value']:.1f} [{100 * success['lo']:.1f}, {100 * success['hi']:.1f}]",
+        by_seed,
+    ]
+    return ("| " + " | ".join(cells) + " |").replace("-", "−").replace("ood−", "ood-")
+
+
+def _pair(run: RunFolder, pair: tuple[Filmed, ...]) -> dict[str, Any]:
+    first = pair[0].record
+    picture = scene_map(run, pair)
+    scenario = run.scenario(first)
+    tall = False
+    if scenario is not None:
+        bounds = [room.bounds for room in scenario.rooms]
+        width = max(b[2] for b in bounds) - min(b[0] for b in bounds)
+        tall = max(b[3] for b in bounds) - min(b[1] for b in bounds) > 1.25 * width
+    return {
+        "index": first.scenario_index,
+        "instruction": first.instruction,
+        "map": _inline(picture) if picture else "",
+        "tall": tall,
+        "sides": [
+            {
+                "title": _title(filmed),
+                "strip": _inline((run.folder / filmed.strip).read_bytes()) if filmed.strip else "",
+                "video": filmed.video or "",
+                "poster": filmed.poster or "",
+                "note": filmed.note,
+            }
+            for filmed in pair
+        ],
+    }
+
+
+def _title(filmed: Filmed) -> str:
+    record = filmed.record
+    ended = {"wrong_end": "ended in the wrong place", "max_steps": "ran out of actions"}
+    how = ended.get(record.ended_by, record.ended_by.replace("_", " "))
+    return f"{arm_label(record.arm)}: cost {record.cost:g}, {how} after {record.length} actions"
+
+
+def _lists(run: RunFolder) -> list[tuple[str, str, int]]:
+    counts: dict[tuple[str, str], set[int]] = {}
+    for record in run.records:
+        counts.setdefault((record.suite, record.list_hash), set()).add(record.scenario_index)
+    return [(suite, digest, len(found)) for (suite, digest), found in sorted(counts.items())]
+
+
+def _config_text(run: RunFolder) -> str:
+    path = run.folder / "config.yaml"
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _inline(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

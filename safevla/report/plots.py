@@ -1,0 +1,273 @@
+"""Plots of a run as PNG bytes. Each can be read without a caption: titles, units, legends.
+
+`history` is the content of `train/<arm>/progress.jsonl`: one dict per iteration with `steps`,
+`success`, `cost`, `costs` (per constraint) and `lambda`; a value that is None or NaN had no
+completed episode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from safevla.evaluate.arms import LEARNED
+from safevla.evaluate.metrics import Estimate
+from safevla.report.maps import figure_png
+from safevla.report.style import BUDGET, MUTED, arm_label, arm_style, plot_style
+from safevla.report.tables import Row
+
+__all__ = [
+    "constraint_bars",
+    "constraint_curves",
+    "ood_curve",
+    "tradeoff",
+    "training_curves",
+]
+
+History = Sequence[Mapping[str, Any]]
+WINDOW = 5
+"""Iterations in the moving average drawn over the raw values."""
+WIDTH = 10.4
+
+
+def training_curves(histories: Mapping[str, History]) -> bytes:
+    """Success, total cost and episode length of the sampling policy during PPO."""
+    panels = (
+        ("success", "success of completed episodes", "success / %", 100.0),
+        ("cost", "cost: all incidents", "charges per episode", 1.0),
+        ("length", "episode length", "actions", 1.0),
+    )
+    with plot_style() as plt:
+        figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 3.1), layout="constrained")
+        for ax, (key, title, unit, factor) in zip(axes, panels):
+            for arm, history in histories.items():
+                values = [factor * _number(entry.get(key)) for entry in history]
+                _curve(ax, history, values, arm)
+            ax.set(title=title, ylabel=unit, xlabel="environment steps")
+            ax.set_ylim(0, 102 if key == "success" else None)
+            _thousands(ax)
+        _shared_legend(figure, axes[0])
+        return figure_png(figure, plt)
+
+
+def constraint_curves(histories: Mapping[str, History], budgets: Mapping[str, float]) -> bytes:
+    """Each constraint's cost against its budget, and below it the multiplier that answers.
+
+    Args:
+        histories: by arm.
+        budgets: charges per episode, by constraint; names the panels and their order.
+    """
+    names = list(budgets)
+    columns = 3
+    bands = math.ceil(len(names) / columns)
+    heights = [2.2, 1.0] * bands
+    with plot_style() as plt:
+        figure, axes = plt.subplots(
+            2 * bands,
+            columns,
+            figsize=(WIDTH, 3.5 * bands + 0.4),
+            height_ratios=heights,
+            sharex=True,
+            squeeze=False,
+            layout="constrained",
+        )
+        for ax in axes.flat:
+            ax.set_visible(False)
+        for i, name in enumerate(names):
+            band, column = divmod(i, columns)
+            top, bottom = axes[2 * band, column], axes[2 * band + 1, column]
+            _cost_panel(top, histories, name, budgets[name])
+            _lambda_panel(bottom, histories, name)
+            if column == 0:
+                top.set_ylabel("charges / episode")
+                bottom.set_ylabel("λ")
+            if i + columns >= len(names):
+                bottom.set_xlabel("environment steps")
+        _shared_legend(figure, axes[0, 0])
+        return figure_png(figure, plt)
+
+
+def _cost_panel(ax: Any, histories: Mapping[str, History], name: str, budget: float) -> None:
+    ax.set_visible(True)
+    for arm, history in histories.items():
+        values = [_number((entry.get("costs") or {}).get(name)) for entry in history]
+        _curve(ax, history, values, arm)
+    label = "budget, for PPO-Lagrangian"
+    ax.axhline(budget, color=BUDGET, linewidth=1.1, linestyle=(0, (5, 3)), label=label)
+    ax.set_title(f"{name.replace('_', ' ')}: budget {budget:g}")
+    ax.set_ylim(0, None)
+
+
+def _lambda_panel(ax: Any, histories: Mapping[str, History], name: str) -> None:
+    ax.set_visible(True)
+    for arm, history in histories.items():
+        values = [_number((entry.get("lambda") or {}).get(name)) for entry in history]
+        look = arm_style(arm)
+        steps = [entry["steps"] for entry in history]
+        ax.plot(steps, values, color=look["color"], linewidth=1.6)
+    ax.set_ylim(0, None)
+    _thousands(ax)
+
+
+def _curve(ax: Any, history: History, values: Sequence[float], arm: str) -> None:
+    steps, look = [entry["steps"] for entry in history], arm_style(arm)
+    ax.plot(steps, values, color=look["color"], linewidth=0.8, alpha=0.3)
+    smooth = [
+        float(np.nanmean(part)) if np.isfinite(part).any() else math.nan
+        for part in (np.asarray(values[max(0, i + 1 - WINDOW) : i + 1]) for i in range(len(values)))
+    ]
+    ax.plot(steps, smooth, color=look["color"], linewidth=2.0, label=arm_label(arm))
+
+
+def ood_curve(rows: Sequence[Row], base: Mapping[str, Mapping[str, Estimate]], axis: str) -> bytes:
+    """Success and cost against the level of a perturbation, with 95 % intervals.
+
+    Args:
+        rows: rows of the single levels (`level` 1 to 5), one mode.
+        base: metrics of the same scenarios without perturbation, by arm; drawn as level 0.
+        axis: what is perturbed, for the axis label.
+    """
+    arms = [arm for arm in LEARNED if any(row.arm == arm for row in rows)]
+    panels = (("success", "success / %", 100.0), ("cost", "charges per episode", 1.0))
+    with plot_style() as plt:
+        figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6), layout="constrained")
+        for ax, (key, unit, factor) in zip(axes, panels):
+            for shift, arm in zip(np.linspace(-0.08, 0.08, max(1, len(arms))), arms):
+                points = {row.level: row.metrics[key] for row in rows if row.arm == arm}
+                if arm in base:
+                    points[0] = base[arm][key]
+                levels = sorted(points)
+                _points(ax, [x + shift for x in levels], [points[x] for x in levels], arm, factor)
+            ax.set(title=f"{key} under perturbed images", ylabel=unit)
+            ax.set_xlabel(f"level of {axis.replace('+', ' and ')} (0: unchanged)")
+            ax.set_xticks(range(6))
+            ax.set_ylim(0, 102 if key == "success" else None)
+        _shared_legend(figure, axes[0])
+        return figure_png(figure, plt)
+
+
+def _points(
+    ax: Any, x: Sequence[float], estimates: Sequence[Estimate], arm: str, factor: float
+) -> None:
+    look = arm_style(arm)
+    values = factor * np.array([e.value for e in estimates])
+    below = values - factor * np.array([e.lo for e in estimates])
+    above = factor * np.array([e.hi for e in estimates]) - values
+    ax.errorbar(
+        x,
+        values,
+        yerr=[np.maximum(below, 0), np.maximum(above, 0)],
+        label=arm_label(arm),
+        linewidth=1.8,
+        elinewidth=1.0,
+        capsize=2.5,
+        markersize=6,
+        **look,
+    )
+
+
+def tradeoff(rows: Sequence[Row], title: str) -> bytes:
+    """Success against cost, one point per arm, with 95 % intervals: up and left is better."""
+    with plot_style() as plt:
+        figure, ax = plt.subplots(figsize=(WIDTH, 4.4), layout="constrained")
+        edge = _axis_end(rows)
+        for row in sorted(rows, key=lambda row: row.arm in LEARNED):
+            cost, success = row.metrics["cost"], row.metrics["success"]
+            look = arm_style(row.arm)
+            if cost.value > edge:
+                text = f"{arm_label(row.arm)}: cost {cost.value:.1f} →"
+                height = min(96.0, max(2.5, 100 * success.value))
+                ax.text(0.99 * edge, height, text, ha="right", va="center", color=MUTED)
+                continue
+            filled = row.mode == "sampled"
+            ax.errorbar(
+                cost.value,
+                100 * success.value,
+                xerr=[[cost.value - cost.lo], [cost.hi - cost.value]],
+                yerr=[
+                    [max(0.0, 100 * (success.value - success.lo))],
+                    [max(0.0, 100 * (success.hi - success.value))],
+                ],
+                color=look["color"],
+                marker=look["marker"],
+                markerfacecolor=look["color"] if filled else "white",
+                markersize=10 if row.arm in LEARNED else 7.5,
+                linestyle="none",
+                elinewidth=1.1,
+                alpha=1.0 if row.arm in LEARNED else 0.75,
+                label=_row_label(row),
+            )
+        ax.set_xlabel("cost: charges per episode (better to the left)")
+        ax.set(title=title, ylabel="success / % (better upwards)")
+        ax.set_xlim(-0.015 * edge, edge)
+        ax.set_ylim(-4, 104)
+        by_label = dict(zip(*reversed(ax.get_legend_handles_labels())))
+        labels = [label for label in map(_row_label, rows) if label in by_label]
+        handles = [by_label[label] for label in labels]
+        figure.legend(handles, labels, loc="outside right upper", fontsize=9)
+        return figure_png(figure, plt)
+
+
+def _row_label(row: Row) -> str:
+    return arm_label(row.arm) + ("" if row.mode == "sampled" else ", argmax")
+
+
+def _axis_end(rows: Sequence[Row]) -> float:
+    """End of the cost axis: arms that cost far more than the policies are named at its edge."""
+    learned = [row.metrics["cost"].hi for row in rows if row.arm in LEARNED]
+    everyone = max((row.metrics["cost"].hi for row in rows), default=1.0)
+    return max(0.5, min(1.08 * everyone, 1.8 * max(learned, default=everyone)))
+
+
+def constraint_bars(
+    rows: Sequence[Row], names: Sequence[str], budgets: Mapping[str, float], title: str
+) -> bytes:
+    """Cost per constraint of several arms, with 95 % intervals and the training budgets."""
+    height = 0.8 / max(1, len(rows))
+    with plot_style() as plt:
+        size = (WIDTH, 0.62 * len(names) + 1.4)
+        figure, ax = plt.subplots(figsize=size, layout="constrained")
+        for i, row in enumerate(rows):
+            found = [row.metrics[f"cost/{name}"] for name in names]
+            values = np.array([e.value for e in found])
+            spread = [values - [e.lo for e in found], np.array([e.hi for e in found]) - values]
+            ax.barh(
+                np.arange(len(names)) + (i + 0.5) * height - 0.4,
+                values,
+                height=0.86 * height,
+                xerr=np.maximum(spread, 0),
+                color=arm_style(row.arm)["color"],
+                error_kw={"elinewidth": 1.0, "ecolor": "#3b3f46", "capsize": 2},
+                label=arm_label(row.arm),
+            )
+        for i, name in enumerate(names):
+            if name in budgets:
+                label = "budget in training" if i == 0 else None
+                look = {"color": BUDGET, "linewidth": 1.4, "linestyle": (0, (3, 2))}
+                ax.plot([budgets[name]] * 2, [i - 0.45, i + 0.45], label=label, **look)
+        ax.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+        ax.invert_yaxis()
+        ax.grid(axis="y", visible=False)
+        ax.set(title=title, xlabel="charges per episode")
+        ax.set_xlim(0, None)
+        figure.legend(loc="outside right upper", fontsize=9)
+        return figure_png(figure, plt)
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _thousands(ax: Any) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g}k" if x else "0"))
+
+
+def _shared_legend(figure: Any, ax: Any) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize=9)

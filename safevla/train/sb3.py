@@ -1,0 +1,203 @@
+"""The thin shell that gives an algorithm stable-baselines3's interface.
+
+It checks the environment, draws seeds, acts in `predict`, and saves without pickles, for policies
+that see images, read text and remember steps. The algorithm itself is `safevla.train.ppo`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from torch import Tensor
+
+from safevla.policy import PolicyAgent, SafeVLAProcessor, VLAOutput, VLAPolicy
+from safevla.train import snapshot
+from safevla.train.buffer import SequenceRolloutBuffer
+from safevla.train.settings import TrainConfig
+
+__all__ = ["SB3Shell"]
+
+
+class SB3Shell(BaseAlgorithm):
+    """An on-policy algorithm for a `VLAPolicy`, less the algorithm.
+
+    Args:
+        policy: The policy to train, in place.
+        env: A `VecEnv` or one environment.
+        processor: The processor of the policy's checkpoint.
+        config: Everything else.
+        restart_every: Iterations after which all environments begin new episodes, seeded by the
+            iteration, so that a run resumed there goes on exactly as this one does; 0 for never.
+        tensorboard_log: Folder for TensorBoard logs.
+        verbose: 1 prints a table per iteration.
+
+    Attributes:
+        iteration: Completed iterations.
+        completed_timesteps: `num_timesteps` at the end of the last iteration.
+        last_iteration: What the last iteration did, as plain numbers.
+
+    Raises:
+        ValueError: The environment does not fit the policy.
+    """
+
+    policy: VLAPolicy  # pyright: ignore[reportIncompatibleVariableOverride]
+    rollout_buffer: SequenceRolloutBuffer
+
+    def __init__(
+        self,
+        policy: VLAPolicy,
+        env: Any,
+        *,
+        processor: SafeVLAProcessor,
+        config: TrainConfig,
+        restart_every: int = 0,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+    ):
+        if env is None:
+            raise ValueError("env is None; training needs an environment")
+        super().__init__(
+            policy=type(policy),  # pyright: ignore[reportArgumentType]
+            env=env,
+            learning_rate=config.ppo.learning_rate,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=config.device,
+            support_multi_env=True,
+            seed=config.seed,
+        )
+        self.config = config
+        self.policy = policy.to(self.device).eval()  # pyright: ignore[reportArgumentType]
+        self.processor = processor
+        self.restart_every = restart_every
+        self.n_steps = config.n_steps
+        self.iteration = 0
+        self.completed_timesteps = 0
+        self.last_iteration: dict[str, Any] = {}
+        self._check_spaces()
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        # unlike the base class: images stay (h, w, 3), as the processor takes them
+        return env if isinstance(env, VecEnv) else DummyVecEnv([lambda: Monitor(env)])
+
+    def _check_spaces(self) -> None:
+        config, space = self.policy.config, self.action_space
+        size = space.n if isinstance(space, spaces.Discrete) else int(np.prod(space.shape or ()))
+        if config.discrete != isinstance(space, spaces.Discrete) or size != config.n_actions:
+            raise ValueError(
+                f"action_space is {space}; the policy has n_actions={config.n_actions} and"
+                f" action_head={config.action_head!r}"
+            )
+        if not isinstance(self.observation_space, spaces.Dict):
+            raise ValueError(f"observation_space is {self.observation_space}; it must be a Dict")
+
+    # ------------------------------------------------------------------ randomness and tensors
+
+    def _seed_for(self, purpose: str) -> int:
+        # everything random in an iteration follows from (seed, iteration, purpose): there is no
+        # generator state that a resumed run could miss
+        entropy = [self.config.seed, self.iteration, *purpose.encode()]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0]) % 2**31
+
+    def _generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+        return torch.Generator(device).manual_seed(self._seed_for(purpose))
+
+    def _tensor(self, array: Any) -> Tensor:
+        return torch.as_tensor(array, device=self.device)
+
+    def _inputs(self, obs: Any) -> dict[str, Tensor]:
+        return {name: value.to(self.device) for name, value in self.processor(obs).items()}
+
+    def _look(
+        self,
+        frame: Mapping[str, Tensor],
+        window: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+        deterministic: bool = False,
+    ) -> VLAOutput:
+        return self.policy(
+            images=frame["images"][:, None],
+            state=frame["state"][:, None],
+            tokens=frame["tokens"],
+            token_mask=frame["token_mask"],
+            mode="act",
+            generator=generator,
+            deterministic=deterministic,
+            **window,
+        )
+
+    # ------------------------------------------------------------------ acting
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, Any]:
+        """Choose actions; `state` carries the history, as for SB3's recurrent policies.
+
+        Args:
+            observation: one observation, or stacked ones.
+            state: what the last call returned; None begins a history.
+            episode_start: bool (n,), whose history to forget.
+            deterministic: take the most probable action.
+
+        Returns:
+            Actions and the next state.
+        """
+        agent = state or PolicyAgent(self.policy, self.processor, self.device)
+        for i in np.flatnonzero(() if episode_start is None else episode_start).tolist():
+            agent.reset(i)
+        if np.ndim(observation["state"]) > 1:
+            return agent.act(observation, deterministic=deterministic), agent
+        observation = {key: np.asarray(value)[None] for key, value in observation.items()}
+        return agent.act(observation, deterministic=deterministic)[0], agent
+
+    # ------------------------------------------------------------------ files
+
+    def save(
+        self,
+        path: Any,
+        exclude: Any = None,
+        include: Any = None,
+    ) -> None:
+        """Write a folder of safetensors and JSON that `load` continues from, bit for bit.
+
+        Args:
+            path: the folder; replaced as a whole if it exists. A `.zip` ending, which
+                stable-baselines3's callbacks add, is dropped.
+            exclude: must be None; stable-baselines3 pickles attributes, this class does not.
+            include: must be None.
+        """
+        if exclude is not None or include is not None:
+            raise ValueError("exclude and include must be None: nothing is pickled")
+        snapshot.save(self, path)
+
+    @classmethod
+    def load(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, path: Any, env: Any = None, **kwargs: Any
+    ) -> Self:
+        """Continue from a folder that `save` wrote.
+
+        Args:
+            path: the folder.
+            env: the environment to go on with, with as many copies as before.
+            **kwargs: for the constructor, e.g. `restart_every`, `tensorboard_log`, `verbose`.
+
+        Raises:
+            ValueError: not such a folder (a `.zip` of stable-baselines3 holds pickles and is never
+                read), or it does not fit the environment.
+        """
+        return snapshot.load(cls, path, env, **kwargs)
+
+    def __getstate__(self) -> Any:
+        raise TypeError("learners are not pickled; use save(folder) and load(folder, env)")

@@ -1,0 +1,240 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from safevla.config import load_config
+from safevla.display import Display, clock
+from safevla.evaluate.arms import make_arm, named_arm
+from safevla.evaluate.suites import jobs, named_list, suites
+from safevla.pipeline.isa import Pipeline
+from safevla.pipeline.stages import StageConflict
+from safevla.pipeline.train_arm import ArmProcess, arm_config, wait_for
+from safevla_envs.generate import generate
+from safevla_envs.scenes.scenario import save_list
+
+KNOBS = load_config("quick").env.knobs
+MICRO = {
+    "env": {"image_size": 32, "max_actions": 30, "layouts": 2, "knobs": KNOBS},
+    "demos": {"episodes": 8},
+    "clone": {
+        "updates": 20,
+        "batch": 4,
+        "eval_every": 20,
+        "checkpoint_every": 10,
+        "held_out": 0.25,
+    },
+    "elicit": {"scenarios": 6, "rollouts": 1, "keep": 6, "knobs": ["cluster_lateral"]},
+    "train": {
+        "total_steps": 192,
+        "n_envs": 2,
+        "n_steps": 32,
+        "checkpoint_every": 1,
+        "ppo": {"warmup_iterations": 1},
+    },
+    "eval": {
+        "episodes": 2,
+        "elicited": 2,
+        "ood_levels": [1],
+        "ood_episodes": 1,
+        "argmax_suites": ["hazard", "ood"],
+        "controls": ["zero", "random", "black_images"],
+    },
+    "report": {"videos": 1},
+}
+
+
+@pytest.fixture
+def micro(tmp_path):
+    """A preset of a minute on two cores, with frozen lists of its own."""
+    hazard = [generate(seed, split="val", knobs=KNOBS) for seed in range(2)]
+    save_list(tmp_path / "hazard.jsonl.gz", hazard)
+    save_list(tmp_path / "benign.jsonl.gz", [scenario.benign_twin() for scenario in hazard])
+    lists = {name: str(tmp_path / f"{name}.jsonl.gz") for name in ("hazard", "benign")}
+    preset = MICRO | {
+        "eval": MICRO["eval"] | {"hazard_list": lists["hazard"], "benign_list": lists["benign"]}
+    }
+    path = tmp_path / "micro.yaml"
+    path.write_text(yaml.safe_dump(preset))
+    return path
+
+
+def quiet():
+    return Display(Console(file=open(os.devnull, "w"), width=120))
+
+
+def test_the_arms_differ_in_their_multipliers_only():
+    config = load_config("quick", ["seed=2"])
+    task_only, lagrangian = (arm_config(config, arm) for arm in ("task_only", "lagrangian"))
+    assert task_only.multipliers.rule == "zero" and lagrangian.multipliers.rule != "zero"
+    for field in ("total_steps", "seed", "ppo", "critic", "rewards", "n_envs", "n_steps"):
+        assert getattr(task_only, field) == getattr(lagrangian, field)
+    assert task_only.seed != arm_config(load_config("quick"), "task_only").seed
+
+
+def test_suites_pair_and_hold_what_the_preset_says(micro):
+    config = load_config(str(micro)).eval
+    found = suites(config)
+    assert list(found) == ["hazard", "benign", "ood-1"]
+    assert found["ood-1"].scenarios == found["hazard"].scenarios[:1]
+    assert found["ood-1"].level == 1 and len(found["ood-1"].wrappers) == 1
+    for hazard, benign in zip(found["hazard"].scenarios, found["benign"].scenarios):
+        assert hazard.benign_twin() == benign
+
+
+def test_quick_and_base_lists_are_frozen():
+    for preset in ("quick", "base"):
+        config = load_config(preset).eval
+        found = suites(config)
+        assert len(found["hazard"].scenarios) == len(found["benign"].scenarios) == 50
+        assert len([name for name in found if name.startswith("ood-")]) == 5
+
+
+def test_jobs_cover_arms_suites_and_modes(micro):
+    config = load_config(str(micro))
+    chosen = suites(config.eval)
+    policy = make_arm("clone", "somewhere")
+    spoilt = make_arm("black_images", "somewhere")
+    blind = make_arm("random")
+    todo = list(jobs(config.env, config.eval, chosen, [policy, spoilt, blind], seed=3))
+    seen = {(j.arm, j.suite, j.deterministic) for j in todo}
+    assert len(seen) == len(todo)
+    assert {s for s in seen if s[0] == "clone"} == {
+        ("clone", suite, mode)
+        for suite in ("hazard", "benign", "ood-1")
+        for mode in (False, True)
+        if (suite, mode) != ("benign", True)  # argmax_suites leaves it out
+    }
+    assert {s for s in seen if s[0] == "black_images"} == {
+        ("black_images", suite, False) for suite in ("hazard", "benign")
+    }
+    assert {s for s in seen if s[0] == "random"} == {
+        ("random", suite, False) for suite in ("hazard", "benign")
+    }
+    for job in todo:
+        assert job.policy_seed == config.eval.policy_seed + 3
+        assert job.train_seed == (None if job.arm == "random" else 3)
+        # arms that look at no image need none drawn
+        assert job.env_kwargs["cameras"] == ([] if job.arm == "random" else ["navigation"])
+
+
+def test_names_of_agents_and_lists_are_checked(tmp_path):
+    assert named_arm("random").kind == "random"
+    with pytest.raises(ValueError, match="neither a policy folder nor one of zero, random"):
+        named_arm(str(tmp_path))
+    with pytest.raises(ValueError, match=r"neither a file nor one of .*objnav_val_hazard"):
+        named_list("objnav_val_hazards")
+
+
+def test_too_few_scenarios_are_refused(micro):
+    config = load_config(str(micro), ["eval.episodes=3"]).eval
+    with pytest.raises(ValueError, match=r"eval\.episodes=3: the scenario lists hold 2"):
+        suites(config)
+
+
+def test_an_arm_that_fails_is_named_and_its_sibling_ends(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 1\n")
+    processes = [ArmProcess(tmp_path, arm, 10) for arm in ("task_only", "lagrangian")]
+    with pytest.raises(ValueError, match=r"elicited list .* does not exist"):
+        wait_for(processes, quiet())
+    assert all(arm.process.poll() is not None for arm in processes)
+
+
+def test_progress_of_an_arm_survives_a_torn_line(tmp_path):
+    arm = object.__new__(ArmProcess)
+    arm.progress_file = tmp_path / "progress.jsonl"
+    assert arm.latest() == {}
+    arm.progress_file.write_text('{"steps": 64}\n{"steps": 128}\n{"steps": 19')
+    assert arm.latest() == {"steps": 128}
+
+
+def test_other_settings_are_refused_before_anything_runs(micro, tmp_path):
+    folder = tmp_path / "run"
+    config = load_config(str(micro))
+    pipeline = Pipeline(config, folder, display=quiet())
+    demos = pipeline.stages()["demos"][0]
+    pipeline.runner.begin(demos)
+    (folder / "demos").mkdir()
+    (folder / "demos/mine.txt").write_text("mine")
+    pipeline.runner.finish(demos)
+    other = Pipeline(load_config(str(micro), ["demos.noise=0.3"]), folder, display=quiet())
+    with pytest.raises(StageConflict, match=r"demos.noise was 0.1, is now 0.3"):
+        other.run(until="demos")
+    assert (folder / "demos/mine.txt").read_text() == "mine"
+    assert not (folder / "config.yaml").exists()
+
+
+def test_two_processes_cannot_share_a_run_folder(micro, tmp_path):
+    import fcntl
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(StageConflict, match="in use by another safevla process"):
+            Pipeline(load_config(str(micro)), folder, display=quiet()).run(until="demos")
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
+def test_clock():
+    assert [clock(s) for s in (4.4, 200, 7500)] == ["4 s", "3 min 20 s", "2 h 5 min"]
+
+
+def launch(micro, *args):
+    return subprocess.Popen(
+        [sys.executable, "-m", "safevla.cli", "isa", "--preset", str(micro), "--name", "r", *args],
+        cwd=micro.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # a shell's background jobs, and so tests in them, start with Ctrl-C ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def until_exists(path: Path, process, seconds=300.0):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_the_whole_method_interrupted_and_resumed(micro):
+    folder = micro.parent / "runs/r"
+    process = launch(micro)
+    until_exists(folder / "train/lagrangian/progress.jsonl", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert json.loads((folder / "stages/train.lagrangian.json").read_text())["finished"] is None
+    demos = json.loads((folder / "stages/demos.json").read_text())
+
+    process = launch(micro)
+    output, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    assert "demos: done before" in output and "clone: done before" in output
+    assert json.loads((folder / "stages/demos.json").read_text()) == demos
+    for arm in ("task_only", "lagrangian"):
+        lines = (folder / f"train/{arm}/progress.jsonl").read_text().splitlines()
+        assert [json.loads(line)["steps"] for line in lines] == [64, 128, 192]
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert list((folder / "videos").glob("*.mp4"))
+    results = json.loads((folder / "results.json").read_text())
+    assert results["cost_semantics"] == ["3"]
+    assert "lagrangian" in output and str(folder / "report.html") in output
+    names = {path.name for path in (folder / "eval").glob("*.jsonl")}
+    assert "lagrangian.ood-1.argmax.jsonl" in names and "random.benign.sampled.jsonl" in names
+    assert "zero.ood-1.sampled.jsonl" not in names
+
+    output, errors = launch(micro).communicate(timeout=120)
+    assert output.count("done before") == 6, errors
