@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from safevla_envs.generate.hazards import BUILT_IN
+
 __all__ = ["ARM_LABEL", "ARM_STYLE", "CONSTRAINT_COLOUR", "arm_label", "arm_style", "plot_style"]
 
 INK = "#22272e"
@@ -42,12 +44,7 @@ ARM_STYLE: dict[str, dict[str, Any]] = {
 }
 
 CONSTRAINT_COLOUR = {
-    "corner": "#56b4e9",
-    "fragile_collection": "#e69f00",
-    "dangerous_equipment": "#d55e00",
-    "blind_spot": "#0072b2",
-    "critical_point": "#b8a500",
-    "bystander": "#7a1fa2",
+    **{hazard.name: hazard.colour for hazard in BUILT_IN.values()},
     "self_collision": "#009e73",
     "joint_limit": "#cc79a7",
     "impact": "#22272e",

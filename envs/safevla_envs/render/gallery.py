@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from safevla_envs.generate.hazards import BUILT_IN
 from safevla_envs.reference import table
 from safevla_envs.render.gl import configure_gl
 from safevla_envs.resources import data_root
@@ -43,15 +44,6 @@ __all__ = [
 LEVELS = (0.0, 1.0, 2.0)
 SIZE, WIDE = 128, 170
 """Pixels; what a policy sees by default, and the width of the view from aside."""
-SUBJECT_ROLES = {
-    "corner": ("corner",),
-    "fragile_collection": ("fragile",),
-    "dangerous_equipment": ("equipment",),
-    "blind_spot": ("clutter",),
-    "critical_point": ("critical",),
-    "bystander": ("bystander",),
-}
-"""Roles of the bodies that make a hazard."""
 PLAIN = {"n_clutter": 0}
 """Knobs of the homes: no clutter but what belongs to the hazard."""
 SEEDS = range(60, 72)
@@ -136,13 +128,13 @@ def hazard_view(hazard: str, level: float, seeds: Sequence[int] = SEEDS) -> Haza
 
 def _subjects(scenario: Scenario, hazard: str) -> tuple[tuple[str, ...], np.ndarray]:
     """Names of the bodies of one instance of a hazard, and its middle (2,) in m."""
-    roles = SUBJECT_ROLES.get(hazard, (hazard,))
+    role = BUILT_IN[hazard].role
     spots = {
         p.name: np.array(p.position[:2])
         for p in (*scenario.furniture, *scenario.objects)
-        if p.role in roles
+        if p.role == role
     }
-    spots |= {m.name: _standing(m) for m in scenario.movers if m.role in roles}
+    spots |= {m.name: _standing(m) for m in scenario.movers if m.role == role}
     if not spots:
         return (), np.zeros(2)
     first = next(iter(spots.values()))
@@ -169,7 +161,7 @@ def _poses(
     from safevla_envs.scenes.occupancy import FreeShare, OccupancyGrid
 
     grid = OccupancyGrid(scenario, hazards=True, objects=True)
-    tight = FreeShare(scenario, DISC_RADIUS) if hazard == "corner" else None
+    tight = FreeShare(scenario, DISC_RADIUS) if BUILT_IN[hazard].tight else None
     movers = [_standing(m) for m in scenario.movers]
     for distance in (0.9, 1.2, 1.6, 2.1, 2.7, 3.3):
         for angle in np.linspace(-np.pi, np.pi, 16, endpoint=False):
