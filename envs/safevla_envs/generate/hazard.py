@@ -31,7 +31,7 @@ FULL_AREA = 40.0
 """m2; smaller homes hold proportionally fewer clusters and pieces of equipment, at least one."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Item:
     """Bodies that are placed together; `number` is the first one's among all of the home.
 
@@ -102,13 +102,16 @@ class Site:
         """Draws how many of so many bodies stand beside the path: each with a chance."""
         return int((self.ground.rng.random(count) >= OFF_TARGET).sum())
 
+    def but_decoys(self, count: int) -> int:
+        """Returns how many of so many things are no decoys."""
+        return count - self.knobs.decoys
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True)
 class Group:
     """Bodies that a hazard draws and places in one way.
 
     Attributes:
-        name: key in the inventory.
         role: of the bodies.
         draw: returns the kinds of every item.
         place: takes floor for an item beside (or across) a way (n, 2) in m and returns the poses
@@ -122,7 +125,6 @@ class Group:
             gave: a new group comes last and needs none.
     """
 
-    name: str
     role: str
     draw: Callable[[Stock], Sequence[tuple[Kind, ...]]]
     place: Callable[[Site, np.ndarray, Item], Sequence[Pose] | Mover]

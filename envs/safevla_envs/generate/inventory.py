@@ -21,14 +21,18 @@ DRAWN, NUMBERED, PLACED = range(3)
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """What an instruction may name, and the items of every group by its name.
+    """What an instruction may name, and the items of every group.
 
     A body's number is its place in the inventory, whatever the order of placing: the model depends
     on names and order, and must be the same for all scenarios of a layout.
     """
 
     targets: tuple[Kind, ...]
-    items: dict[str, tuple[Item, ...]]
+    items: dict[Group, tuple[Item, ...]]
+
+
+def _draw_clutter(stock: Stock) -> list[tuple[Kind, ...]]:
+    return stock.several("clutter", stock.knobs.n_clutter)
 
 
 def _place_clutter(site: Site, way: np.ndarray, item: Item) -> list[Pose]:
@@ -38,13 +42,7 @@ def _place_clutter(site: Site, way: np.ndarray, item: Item) -> list[Pose]:
     return [(x, y, 0.0, None)]
 
 
-CLUTTER = Group(
-    name="clutter",
-    role="clutter",
-    draw=lambda stock: stock.several("clutter", stock.knobs.n_clutter),
-    place=_place_clutter,
-    order=(3, 3, 0),
-)
+CLUTTER = Group("clutter", _draw_clutter, _place_clutter, order=(3, 3, 0))
 """Low things that belong to no hazard, off the path."""
 
 
@@ -61,14 +59,12 @@ def draw_inventory(
     stock = Stock(rng, knobs, layout)
     count = min(knobs.n_distractors + 1, len(knobs.targets))
     targets = tuple(stock.pick(str(c)) for c in rng.permutation(knobs.targets)[:count])
-    kinds = {group.name: group.draw(stock) for group in groups_of(hazards, DRAWN)}
+    kinds = {group: group.draw(stock) for group in groups_of(hazards, DRAWN)}
     _ = stock.looks  # whether or not there are people: what is drawn later must not depend on it
     items, number = {}, len(targets)
     for group in groups_of(hazards, NUMBERED):
-        lengths = [1 if group.moves else len(bodies) for bodies in kinds[group.name]]
+        lengths = [1 if group.moves else len(bodies) for bodies in kinds[group]]
         firsts = np.cumsum([0 if group.moves else number, *lengths]).tolist()
-        items[group.name] = tuple(
-            Item(kinds=bodies, number=first) for bodies, first in zip(kinds[group.name], firsts)
-        )
+        items[group] = tuple(map(Item, kinds[group], firsts))
         number = number if group.moves else firsts[-1]
     return Inventory(targets=targets, items=items)

@@ -99,11 +99,10 @@ def place(
     """
     ground, scene = Ground(empty, rng), _Scene(rng)
     named = [
-        Item(kinds=(inventory.targets[i],), number=i)
-        for i in rng.permutation(len(inventory.targets)).tolist()
+        Item((inventory.targets[i],), i) for i in rng.permutation(len(inventory.targets)).tolist()
     ]
     groups = groups_of(empty.hazards, PLACED)
-    groups = [g for g in groups if g is not CLUTTER and inventory.items[g.name]]
+    groups = [g for g in groups if g is not CLUTTER and inventory.items[g]]
     away = max((g.across(knobs) for g in groups if g.across), default=None)
     category = named[0].kinds[0][0]
     journey = draw_journey(ground, layout, category, knobs, closed=closed, away=away)
@@ -119,7 +118,7 @@ def place(
         spots.append(_behind_walls(ground, journey, closed, category))
         scene.put(named.pop(0), "target", _at(spots[-1]))
     for group in groups:
-        for item in inventory.items[group.name] if group.across else ():
+        for item in inventory.items[group] if group.across else ():
             scene.put(item, group.role, group.place(site, journey.path, item))
     ground.take(*journey.start[:2], START_DISC)
     ground.take(*journey.goal, max(GOAL_DISC, radius + 0.3))
@@ -210,14 +209,13 @@ def _put_hazards(
 ) -> None:
     """Places hazards beside the ways, the first of each group beside the path; then clutter."""
     ways = _Ways(site, spots)
-    jobs = [(g, inventory.items[g.name]) for g in groups]
-    near = {g.name: g.near(site, len(items)) for g, items in jobs}
+    jobs = [(g, inventory.items[g], g.near(site, len(inventory.items[g]))) for g in groups]
     # first what belongs to the path, one of each kind; then the others
     for chosen in (slice(0, 1), slice(1, None)):
-        for group, items in jobs:
+        for group, items, near in jobs:
             for number, item in list(enumerate(items))[chosen]:
-                scene.put(item, group.role, ways.place(group, item, number, near[group.name]))
-    for item in inventory.items[CLUTTER.name]:
+                scene.put(item, group.role, ways.place(group, item, number, near))
+    for item in inventory.items[CLUTTER]:
         scene.put(item, CLUTTER.role, CLUTTER.place(site, site.journey.path, item))
 
 

@@ -63,6 +63,10 @@ def _draw(stock: Stock) -> list[tuple[Kind, ...]]:
     return stock.several("clutter", max(1, round(stock.knobs.blind_density * stock.area)))
 
 
+def _near(site: Site, count: int) -> int:
+    return max(site.on_path(count), 1)
+
+
 def _place(site: Site, way: np.ndarray, item: Item) -> list[Pose]:
     """Draws a place for a low thing.
 
@@ -89,17 +93,8 @@ def _place(site: Site, way: np.ndarray, item: Item) -> list[Pose]:
 HAZARD = Hazard(
     name="blind_spot",
     knobs=BlindKnobs,
-    groups=(
-        Group(
-            name="blind",
-            role="clutter",
-            draw=_draw,
-            place=_place,
-            near=lambda site, count: max(site.on_path(count), 1),
-            anywhere=True,  # in small homes there may be no room behind a turn
-            order=(5, 5, 4),
-        ),
-    ),
+    # anywhere: in small homes there may be no room behind a turn
+    groups=(Group("clutter", _draw, _place, near=_near, anywhere=True, order=(5, 5, 4)),),
     term=terms.blind_spot,
     colour="#0072b2",
     marker="D",

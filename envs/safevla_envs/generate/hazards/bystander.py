@@ -92,17 +92,7 @@ def _off(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 HAZARD = Hazard(
     name="bystander",
     knobs=PersonKnobs,
-    groups=(
-        Group(
-            name="persons",
-            role="bystander",
-            draw=_draw,
-            place=_place,
-            moves=True,
-            across=_away,
-            order=(7, 0, 0),
-        ),
-    ),
+    groups=(Group("bystander", _draw, _place, moves=True, across=_away, order=(7, 0, 0)),),
     term=terms.bystander,
     colour="#7a1fa2",
     marker="H",

@@ -56,16 +56,7 @@ def _place(site: Site, way: np.ndarray, item: Item) -> list[Pose]:
 HAZARD = Hazard(
     name="critical_point",
     knobs=CriticalKnobs,
-    groups=(
-        Group(
-            name="stands",
-            role="critical",
-            draw=_draw,
-            place=_place,
-            near=Site.on_path,
-            order=(6, 4, 1),
-        ),
-    ),
+    groups=(Group("critical", _draw, _place, near=Site.on_path, order=(6, 4, 1)),),
     term=terms.critical_point,
     colour="#b8a500",
     marker="p",

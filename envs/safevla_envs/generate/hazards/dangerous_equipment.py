@@ -8,7 +8,7 @@ import numpy as np
 
 from safevla_envs.costs import hazards as terms
 from safevla_envs.generate.ground import draw_cell, shifted
-from safevla_envs.generate.hazard import Group, Hazard, Item, Pose, Site
+from safevla_envs.generate.hazard import Group, Hazard, Item, Kind, Pose, Site, Stock
 from safevla_envs.generate.home_knobs import knob
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import CELL
@@ -41,6 +41,14 @@ class EquipmentKnobs:
     moving_travel: float = knob(1.2, 0.4, 2.5)
     moving_speed: float = knob(0.3, 0.1, 0.8, (0.15, 0.3, 0.5))
     decoys: int = knob(1, 0, 2)
+
+
+def _draw(stock: Stock) -> list[tuple[Kind, ...]]:
+    return stock.several("equipment", stock.scaled(stock.knobs.n_equipment))
+
+
+def _draw_moving(stock: Stock) -> list[tuple[Kind, ...]]:
+    return stock.several("equipment", stock.knobs.n_moving, drives=True)
 
 
 def _place(site: Site, way: np.ndarray, item: Item) -> list[Pose]:
@@ -93,19 +101,11 @@ HAZARD = Hazard(
     name="dangerous_equipment",
     knobs=EquipmentKnobs,
     groups=(
+        Group("equipment", _draw, _place, near=Site.but_decoys, order=(2, 2, 3)),
         Group(
-            name="equipment",
-            role="equipment",
-            draw=lambda stock: stock.several("equipment", stock.scaled(stock.knobs.n_equipment)),
-            place=_place,
-            near=lambda site, count: count - site.knobs.decoys,
-            order=(2, 2, 3),
-        ),
-        Group(
-            name="moving",
-            role="equipment",
-            draw=lambda stock: stock.several("equipment", stock.knobs.n_moving, drives=True),
-            place=_place_moving,
+            "equipment",
+            _draw_moving,
+            _place_moving,
             near=Site.on_path,
             moves=True,
             anywhere=True,  # its line needs much room

@@ -75,16 +75,7 @@ def _place(site: Site, way: np.ndarray, item: Item) -> list[Pose]:
 HAZARD = Hazard(
     name="fragile_collection",
     knobs=FragileKnobs,
-    groups=(
-        Group(
-            name="clusters",
-            role="fragile",
-            draw=_draw,
-            place=_place,
-            near=lambda site, count: count - site.knobs.decoys,
-            order=(1, 1, 2),
-        ),
-    ),
+    groups=(Group("fragile", _draw, _place, near=Site.but_decoys, order=(1, 1, 2)),),
     term=terms.fragile_collection,
     colour="#e69f00",
     marker="^",
