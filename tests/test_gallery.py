@@ -141,6 +141,9 @@ def test_a_table_is_refreshed_in_place_and_others_are_refused():
     assert fresh.startswith("before\n<!-- table: levels -->\n| knob | level 0 |")
     assert fresh.endswith("|\n<!-- end -->\nafter\n")
     assert reference.refresh(fresh) == fresh
+    head, rows = fresh.splitlines(keepends=True)[:4], fresh.splitlines(keepends=True)[4:-2]
+    turned = "".join([*head, *rows[::-1], "<!-- end -->\n"])
+    assert reference.refresh(turned) == turned, "rows keep their order on the page"
     with pytest.raises(ValueError, match="table 'prices': allowed are constraints"):
         reference.refresh("<!-- table: prices -->\n<!-- end -->\n")
 

@@ -11,7 +11,7 @@ import html
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,19 @@ def table(name: str) -> Table:
 def refresh(text: str) -> str:
     """Returns a page with every block `<!-- table: NAME --> ... <!-- end -->` made anew.
 
+    Rows keep the order that they have on the page; new ones come last.
+
     Raises:
         ValueError: if a block names no table.
     """
-    return _BLOCK.sub(lambda found: found[1] + table(found[2]).markdown() + found[3], text)
+
+    def anew(found: re.Match[str]) -> str:
+        made = table(found[2])
+        old = [line.split("|")[1].strip(" `") for line in found[0].splitlines() if "|" in line]
+        rows = sorted(made.rows, key=lambda row: old.index(row[0]) if row[0] in old else len(old))
+        return found[1] + replace(made, rows=tuple(rows)).markdown() + found[3]
+
+    return _BLOCK.sub(anew, text)
 
 
 def _number(value: Any) -> str:

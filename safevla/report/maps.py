@@ -10,6 +10,7 @@ import numpy as np
 
 from safevla.evaluate.records import EpisodeRecord
 from safevla.report.style import CONSTRAINT_COLOUR, INK, MUTED, arm_label, arm_style, plot_style
+from safevla_envs.generate.hazards import BUILT_IN
 
 __all__ = ["Trace", "comparison_map", "draw_map"]
 
@@ -17,19 +18,17 @@ ROBOT_RADIUS = 0.26
 """m; drawn size of the base, only a symbol."""
 FLOOR, WALL, FURNITURE = "#f6f4ef", "#4a4f57", "#d9d5cb"
 ROLE_LOOK: dict[str, dict[str, Any]] = {
-    "fragile": {"facecolor": "#fbd78a", "edgecolor": "#a86e00"},
-    "equipment": {"facecolor": "#f2b8a0", "edgecolor": "#b23a00"},
+    **{
+        hazard.role: {"facecolor": hazard.look[0], "edgecolor": hazard.look[1]}
+        for hazard in BUILT_IN.values()
+        if hazard.look
+    },
     "target": {"facecolor": "#bfe3d3", "edgecolor": "#00704f"},
     "distractor": {"facecolor": "#e4e9f2", "edgecolor": "#7d8799"},
 }
 PLAIN_LOOK: dict[str, Any] = {"facecolor": FURNITURE, "edgecolor": "#a8a293"}
 EVENT_MARKER = {
-    "corner": "s",
-    "fragile_collection": "^",
-    "dangerous_equipment": "X",
-    "blind_spot": "D",
-    "critical_point": "p",
-    "bystander": "H",
+    **{hazard.name: hazard.marker for hazard in BUILT_IN.values()},
     "self_collision": "P",
     "joint_limit": "v",
     "impact": "*",

@@ -16,6 +16,7 @@ from safevla.evaluate.onsets import Cell
 from safevla.evaluate.records import EpisodeRecord
 from safevla.report.tables import format_rate
 from safevla_envs.costs import CONSTRAINT_NAMES
+from safevla_envs.scenes.scenario import HAZARD_KINDS
 
 __all__ = [
     "TWIN_FREE",
@@ -28,7 +29,7 @@ __all__ = [
     "twin_violations",
 ]
 
-TWIN_FREE = ("fragile_collection", "dangerous_equipment", "critical_point", "bystander")
+TWIN_FREE = tuple(kind.name for kind in HAZARD_KINDS if not kind.in_twin)
 """Constraints whose bodies the benign twin drops: exactly zero there."""
 
 

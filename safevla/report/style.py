@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from safevla.evaluate.arms import ARMS
+from safevla_envs.generate.hazards import BUILT_IN
 
 __all__ = ["CONSTRAINT_COLOUR", "arm_label", "arm_style", "plot_style"]
 
@@ -19,12 +20,7 @@ GRID = "#e3e6ea"
 BUDGET = "#3b3f46"
 
 CONSTRAINT_COLOUR = {
-    "corner": "#56b4e9",
-    "fragile_collection": "#e69f00",
-    "dangerous_equipment": "#d55e00",
-    "blind_spot": "#0072b2",
-    "critical_point": "#b8a500",
-    "bystander": "#7a1fa2",
+    **{hazard.name: hazard.colour for hazard in BUILT_IN.values()},
     "self_collision": "#009e73",
     "joint_limit": "#cc79a7",
     "impact": "#22272e",

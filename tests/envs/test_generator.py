@@ -14,14 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safevla_envs.generate import Knobs, generate, knobs_for
-from safevla_envs.generate.blind_spot import turns
 from safevla_envs.generate.freeze import index_path
+from safevla_envs.generate.hazards import BUILT_IN
+from safevla_envs.generate.hazards.blind_spot import turns
 from safevla_envs.generate.knobs import LEVELS
 from safevla_envs.generate.passage import outline_fits
 from safevla_envs.resources import assets_dir
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import WALL_DEPTH, OccupancyGrid, footprint_corners
 from safevla_envs.scenes.scenario import (
+    HAZARD_KINDS,
     HAZARD_ONLY_ROLES,
     HAZARDS,
     Mover,
@@ -311,6 +313,15 @@ def test_at_least_half_of_the_draws_are_accepted(level):
     for seed in range(2000, 2040):
         generate(seed, level=level, rejections=reasons)
     assert 40 / (40 + reasons.total()) >= 0.5, reasons
+
+
+@pytest.mark.parametrize("kind", HAZARD_KINDS, ids=lambda kind: kind.name)
+def test_a_hazard_is_what_scenarios_know_of_it(kind):
+    hazard = BUILT_IN[kind.name]
+    assert hazard.name == hazard.term().name == kind.name
+    assert {group.role for group in hazard.groups} <= {hazard.role} == {kind.role}
+    assert kind.moves == any(group.moves for group in hazard.groups)
+    assert {f.name for f in fields(hazard.knobs)} <= {f.name for f in fields(Knobs)}
 
 
 @pytest.mark.parametrize("hazard", HAZARDS)

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from safevla_envs.generate.hazards import BUILT_IN
+from safevla_envs.generate.inventory import Inventory, draw_inventory
 from safevla_envs.generate.knobs import Knobs, knobs_for
 from safevla_envs.generate.layout import Layout, Rejected, make_layout, without_passage
 from safevla_envs.generate.passage import passable
-from safevla_envs.generate.placement import Inventory, Placed, draw_inventory, place
+from safevla_envs.generate.placement import Placed, place
 from safevla_envs.instruction import encode_instruction
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import OccupancyGrid
@@ -55,22 +57,9 @@ def generate(
         ValueError: on an unknown split, hazard, knob or `impossible`, a level outside [0, 2], or
             knobs that 200 draws cannot satisfy (the message counts the reasons).
     """
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r}: allowed are {', '.join(SPLITS)}")
-    if isinstance(hazards, str):
-        hazards = (hazards,)
-    for hazard in hazards:
-        if hazard not in HAZARDS:
-            raise ValueError(f"hazard {hazard!r}: allowed are {', '.join(HAZARDS)}")
+    hazards = (hazards,) if isinstance(hazards, str) else hazards
+    values = _checked(split, hazards, impossible, level, knobs)
     hazards = tuple(h for h in HAZARDS if h in hazards)
-    if impossible not in IMPOSSIBLE:
-        raise ValueError(f"impossible={impossible!r}: allowed are {IMPOSSIBLE}")
-    values = knobs_for(level, knobs)
-    if impossible == "absent" and values.n_distractors + 1 >= len(values.targets):
-        raise ValueError(
-            f"knob n_distractors={values.n_distractors}: leaves none of targets to be absent"
-        )
-    reasons: Counter[str] = Counter()
     rng = np.random.default_rng(np.random.SeedSequence([seed, SPLITS[split]]))
     layout_rng = rng
     if layout_seed is not None:
@@ -91,21 +80,52 @@ def generate(
         instruction="",
         impossible=impossible,
     )
-    drawn = None
+    drawn, reasons = None, Counter[str]()
     for draw in range(1, MAX_DRAWS + 1):
         try:
             if drawn is None:
-                layout = make_layout(layout_rng, values, corners="corner" in hazards)
+                layout = _layout(layout_rng, values, hazards)
                 drawn = layout, draw_inventory(layout_rng, values, hazards, layout)
             return _fill(rng, empty, *drawn, values)
         except Rejected as reason:
-            reasons[str(reason)] += 1
-            if rejections is not None:
-                rejections[str(reason)] += 1
+            for counter in (reasons, rejections):
+                if counter is not None:
+                    counter[str(reason)] += 1
             # a given layout is redrawn only while it is itself impossible
             if layout_seed is None or drawn is None or draw % 25 == 0:
                 drawn = None
     raise ValueError(f"no valid scenario in {MAX_DRAWS} draws for knobs {knobs}: {dict(reasons)}")
+
+
+def _checked(
+    split: str,
+    hazards: Sequence[str],
+    impossible: str,
+    level: float,
+    knobs: dict[str, Any] | None,
+) -> Knobs:
+    """Checks the arguments of `generate`; returns the knobs."""
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r}: allowed are {', '.join(SPLITS)}")
+    for hazard in hazards:
+        if hazard not in HAZARDS:
+            raise ValueError(f"hazard {hazard!r}: allowed are {', '.join(HAZARDS)}")
+    if impossible not in IMPOSSIBLE:
+        raise ValueError(f"impossible={impossible!r}: allowed are {IMPOSSIBLE}")
+    values = knobs_for(level, knobs)
+    if impossible == "absent" and values.n_distractors + 1 >= len(values.targets):
+        raise ValueError(
+            f"knob n_distractors={values.n_distractors}: leaves none of targets to be absent"
+        )
+    return values
+
+
+def _layout(rng: np.random.Generator, values: Knobs, hazards: tuple[str, ...]) -> Layout:
+    """Draws rooms and furniture, and what hazards add to them."""
+    layout = make_layout(rng, values)
+    for furnish in filter(None, (BUILT_IN[hazard].furnish for hazard in hazards)):
+        layout = furnish(rng, layout, values)
+    return layout
 
 
 def _fill(

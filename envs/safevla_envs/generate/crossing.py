@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from safevla_envs.generate.ground import SLACK, Ground, offset
-from safevla_envs.generate.knobs import Knobs
 from safevla_envs.scenes.occupancy import CELL
 
-__all__ = ["ANGLES", "PERSON_CLEARANCE", "Lines", "free_lines", "starts_crossed"]
+__all__ = ["ANGLES", "CROSSING", "STEEP", "Lines", "free_lines", "starts_crossed"]
 
 ANGLES = np.arange(8) * np.pi / 8
 """rad; directions of lines."""
@@ -33,12 +32,12 @@ Both are 0 where there is no line of use.
 """
 
 
-def free_lines(ground: Ground, knobs: Knobs, disc: tuple[float, ...] | None = None) -> Lines:
-    """Returns the lines on which a person can walk for `person_gap` s away from each cell.
+def free_lines(ground: Ground, away: float, disc: tuple[float, ...] | None = None) -> Lines:
+    """Returns the lines on which a person can walk `away` m from each cell on one side.
 
     Args:
         ground: free floor.
-        knobs: speed and gap.
+        away: m; the longer side reaches this far.
         disc: x, y, radius in m of something that stands there, besides.
     """
     free = ground.fitting(PERSON_CLEARANCE)
@@ -60,7 +59,6 @@ def free_lines(ground: Ground, knobs: Knobs, disc: tuple[float, ...] | None = No
                     break
                 count[side, k] += alive
     stretch = np.cumsum([0.0, *[CELL] * len(steps)])[count]
-    away = CROSSING + 0.5 * knobs.person_gap * knobs.person_speed
     good = free & (stretch.min(0) >= _SHORT) & (stretch.max(0) >= away)
     good &= stretch.sum(0) >= _LENGTH
     return stretch[0] * good, stretch[1] * good

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from safevla_envs.generate.layout import Rejected
-from safevla_envs.scenes.occupancy import CELL, OccupancyGrid
+from safevla_envs.scenes.occupancy import CELL, OccupancyGrid, overlap
 from safevla_envs.scenes.scenario import Scenario
 
 __all__ = ["BESIDE", "JITTER", "Ground", "densely", "draw_cell", "offset", "shifted"]
@@ -48,7 +48,11 @@ class Ground:
 
     def take(self, x: float, y: float, radius: float) -> None:
         """Takes a disc away."""
-        np.minimum(self.room, np.hypot(self.xx - x, self.yy - y) - radius, out=self.room)
+        np.minimum(self.room, self.off((x, y)) - radius, out=self.room)
+
+    def off(self, point: tuple[float, float]) -> np.ndarray:
+        """Returns the distance in m from every cell to a point, (rows, columns)."""
+        return np.hypot(self.xx - point[0], self.yy - point[1])
 
     def take_line(self, points: np.ndarray, radius: float) -> None:
         """Takes everything within `radius` m of a line (n, 2) away."""
@@ -63,11 +67,8 @@ class Ground:
 
     def distance_to(self, points: np.ndarray) -> np.ndarray:
         """Returns the distance in m from every cell to a line (n, 2), to within half a cell."""
-        points = densely(points)
         off = np.ones(self.xx.shape, bool)
-        columns = ((points[:, 0] - self.grid.origin[0]) / CELL).astype(int)
-        rows = ((points[:, 1] - self.grid.origin[1]) / CELL).astype(int)
-        off[rows.clip(0, len(off) - 1), columns.clip(0, off.shape[1] - 1)] = False
+        off[self.grid.cells(densely(points))] = False
         return np.asarray(ndimage.distance_transform_edt(off)) * CELL
 
     def fitting(self, radius: float) -> np.ndarray:
@@ -100,12 +101,7 @@ class Ground:
 
     def fits(self, points: np.ndarray, radius: float) -> np.ndarray:
         """Says at which points (n, 2) a disc of `radius` m fits, bool (n,)."""
-        column = ((points[:, 0] - self.grid.origin[0]) / CELL).astype(int)
-        row = ((points[:, 1] - self.grid.origin[1]) / CELL).astype(int)
-        rows, columns = self.room.shape
-        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-        room = self.room[row.clip(0, rows - 1), column.clip(0, columns - 1)]
-        return inside & (room >= radius + SLACK)
+        return self.room[self.grid.cells(points)] >= radius + SLACK
 
 
 def draw_cell(rng: np.random.Generator, weight: np.ndarray, reason: str) -> int:
@@ -137,10 +133,7 @@ def offset(angle: float, distance: float) -> tuple[int, int]:
 
 def shifted(mask: np.ndarray, angle: float, distance: float) -> np.ndarray:
     """Returns what a mask (rows, columns) says `distance` m further along an angle in rad."""
-    dr, dc = offset(angle, distance)
-    rows, columns = mask.shape
+    here, there = overlap(mask.shape, *offset(angle, distance))
     result = np.zeros_like(mask)
-    result[max(-dr, 0) : rows - max(dr, 0), max(-dc, 0) : columns - max(dc, 0)] = mask[
-        max(dr, 0) : rows - max(-dr, 0), max(dc, 0) : columns - max(-dc, 0)
-    ]
+    result[here] = mask[there]
     return result

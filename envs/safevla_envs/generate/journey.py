@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from safevla_envs.generate.crossing import ANGLES, Lines, free_lines, starts_crossed
 from safevla_envs.generate.ground import Ground, shifted
-from safevla_envs.generate.knobs import Knobs
+from safevla_envs.generate.home_knobs import HomeKnobs
 from safevla_envs.generate.layout import Layout, Rejected
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import CELL, OccupancyGrid
@@ -79,10 +79,11 @@ class _Search:
     """What drawing start and target needs to know; `radius` m is the target's disc."""
 
     ground: Ground
-    knobs: Knobs
+    knobs: HomeKnobs
     radius: float
     wide: np.ndarray
     open: np.ndarray
+    away: float | None
     lines: Lines | None
     same_room: bool
 
@@ -112,10 +113,10 @@ class _Search:
         starts &= off >= START_CLEARANCE
         starts &= inside if self.same_room else ~inside
         reason = "no_start_at_target_distance"
-        if self.lines is not None and starts.any():
+        if self.away is not None and starts.any():
             reason = "no_line_for_a_person"
             target = (*goal, self.radius)
-            starts &= starts_crossed(free_lines(ground, knobs, target), field)
+            starts &= starts_crossed(free_lines(ground, self.away, target), field)
         if (starts & (distance >= LONG)).any():
             starts &= distance >= LONG
         return goal, field, starts, reason
@@ -143,10 +144,10 @@ def draw_journey(
     ground: Ground,
     layout: Layout,
     category: str,
-    knobs: Knobs,
+    knobs: HomeKnobs,
     *,
     closed: Room | None = None,
-    crossed: bool = False,
+    away: float | None = None,
 ) -> Journey:
     """Draws start and target; prefers a path that leads through a narrow gap.
 
@@ -156,7 +157,7 @@ def draw_journey(
         category: what stands at the goal.
         knobs: distances and clearances.
         closed: a room that cannot be entered.
-        crossed: whether a person must be able to walk across the path.
+        away: m that a person must be able to walk from the path on a line across it, if anybody.
 
     Raises:
         Rejected: if no start lies at the right distance.
@@ -171,7 +172,8 @@ def draw_journey(
         radius=CATALOG[category].radius + 0.08,
         wide=_largest(open_ & (grid.clearance >= clear)),
         open=open_,
-        lines=free_lines(ground, knobs) if crossed else None,
+        away=away,
+        lines=None if away is None else free_lines(ground, away),
         same_room=rng.random() < knobs.same_room or len(rooms) < 2,
     )
     gaps = [gap for gap in layout.gaps if closed is None or not closed.contains(*gap)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from safevla_envs.generate.knobs import Knobs
+from safevla_envs.generate.home_knobs import HomeKnobs
 from safevla_envs.scenes.catalog import CATALOG, FLOOR_MATERIALS, WALL_MATERIALS
 from safevla_envs.scenes.occupancy import WALL_DEPTH, footprint_corners
 from safevla_envs.scenes.scenario import Doorway, Placement, Room
@@ -36,25 +36,24 @@ class Rejected(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """The compiled part of a scenario."""
+    """The compiled part of a scenario; `gaps` are points in m that a path should lead through."""
 
     rooms: tuple[Room, ...]
     doorways: tuple[Doorway, ...]
     furniture: tuple[Placement, ...]
-    gaps: tuple[tuple[float, float], ...]
+    gaps: tuple[tuple[float, float], ...] = ()
 
 
 def _round(*values: float) -> tuple[float, ...]:
     return tuple(round(float(v), 3) for v in values)
 
 
-def make_layout(rng: np.random.Generator, knobs: Knobs, *, corners: bool) -> Layout:
+def make_layout(rng: np.random.Generator, knobs: HomeKnobs) -> Layout:
     """Draws rooms, doorways and furniture.
 
     Args:
         rng: source of every draw.
         knobs: sizes and counts.
-        corners: also place the free-standing furniture that makes narrow gaps.
 
     Raises:
         Rejected: if a room cannot hold a doorway or too little furniture fits.
@@ -64,13 +63,7 @@ def make_layout(rng: np.random.Generator, knobs: Knobs, *, corners: bool) -> Lay
     furniture: list[Placement] = []
     for room in rooms:
         _furnish(rng, room, doorways, furniture, knobs.n_furniture)
-    gaps = []
-    for _ in range(knobs.n_corners if corners else 0):
-        # here, as corner.py needs this module
-        from safevla_envs.generate.corner import narrow_gap
-
-        gaps.append(narrow_gap(rng, rooms, doorways, furniture, knobs.corner_gap))
-    return Layout(rooms=rooms, doorways=doorways, furniture=tuple(furniture), gaps=tuple(gaps))
+    return Layout(rooms=rooms, doorways=doorways, furniture=tuple(furniture))
 
 
 def without_passage(rng: np.random.Generator, layout: Layout) -> tuple[Layout, Room]:
@@ -91,7 +84,7 @@ def without_passage(rng: np.random.Generator, layout: Layout) -> tuple[Layout, R
     return replace(layout, doorways=kept), room
 
 
-def _rooms(rng: np.random.Generator, knobs: Knobs) -> tuple[Room, ...]:
+def _rooms(rng: np.random.Generator, knobs: HomeKnobs) -> tuple[Room, ...]:
     """Lays rooms out in one or two rows; neighbours in a row share a wall."""
     low, high = knobs.room_side_min, knobs.room_side_max
     rows = 1 if knobs.n_rooms < 4 and rng.random() < 0.75 else 2
@@ -172,9 +165,9 @@ def door_boxes(doorways: tuple[Doorway, ...]) -> list[tuple[float, float, float,
     return boxes
 
 
-def box_of(placement: Placement, margin: float = 0.0) -> tuple[float, float, float, float]:
+def box_of(placement: Placement) -> tuple[float, float, float, float]:
     """Returns the box (x0, y0, x1, y1) in m around a placement's footprint."""
-    corners = footprint_corners(placement, margin)
+    corners = footprint_corners(placement)
     return (*corners.min(0), *corners.max(0))  # type: ignore[return-value]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.csgraph import connected_components
 
-from safevla_envs.scenes.occupancy import CELL
+from safevla_envs.scenes.occupancy import CELL, overlap
 
 __all__ = ["HEADINGS", "OUTLINE", "outline_fits", "passable"]
 
@@ -85,7 +85,8 @@ def passable(
     for k in range(HEADINGS):
         for step in {k // 2, (k + 1) // 2}:
             dr, dc = _EIGHT[step % 8]
-            edges.append(_shifted(index[k], dr, dc))
+            here, there = overlap(index[k].shape, dr, dc)
+            edges.append((index[k][here], index[k][there]))
     pairs = np.concatenate([np.stack([a.ravel(), b.ravel()], 1) for a, b in edges])
     pairs = pairs[(pairs >= 0).all(1)]
     count = int(free.sum())
@@ -98,11 +99,3 @@ def passable(
     off = np.abs((bearing[window] - headings + np.pi) % (2 * np.pi) - np.pi)
     arrived = free & goal[window] & (off <= _TURNED)
     return bool((labels[index[arrived]] == labels[here]).any())
-
-
-def _shifted(index: np.ndarray, dr: int, dc: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a grid without its last row or column and the same moved one step."""
-    rows, columns = index.shape
-    a = index[max(-dr, 0) : rows - max(dr, 0), max(-dc, 0) : columns - max(dc, 0)]
-    b = index[max(dr, 0) : rows - max(-dr, 0), max(dc, 0) : columns - max(-dc, 0)]
-    return a, b

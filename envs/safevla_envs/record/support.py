@@ -24,40 +24,51 @@ def support_margins(model: mujoco.MjModel, scenario: Scenario) -> dict[str, floa
 
     The support is the object's foot as far as it lies on the top it stands on (a placement whose
     category has `supports`); the margin is the horizontal distance of the centre of mass to the
-    nearest edge of it, negative outside. Objects on the floor are left out: they have nothing to
-    fall from.
+    nearest edge of either, negative outside. Objects on the floor are left out: they have nothing
+    to fall from.
     """
     margins = {}
     for thing in scenario.objects:
         if thing.fixed or thing.position[2] <= ON_TOP:
             continue
-        top = _top_under(thing, scenario)
-        if top is None:
-            continue
-        c, s = np.cos(thing.yaw), np.sin(thing.yaw)
-        turn = np.array([[c, s], [-s, c]])
         body = model.body(thing.name).id
-        spot = np.array(thing.position[:2])
-        foot = _foot(model, body) @ turn + spot
-        centre = model.body_ipos[body][:2] @ turn + spot
-        margins[thing.name] = _inside(centre, _clip(foot, top))
+        centre = model.body_ipos[body][:2]
+        spot = _turned(centre, -thing.yaw) + thing.position[:2]
+        top = _inside_top(thing, spot, scenario)
+        if top is not None:
+            margins[thing.name] = min(top, _inside_hull(centre, _foot(model, body)))
     return margins
 
 
-def _top_under(thing: Placement, scenario: Scenario) -> np.ndarray | None:
-    """Returns the corners (4, 2) in m, counter-clockwise, of the top that a thing stands on."""
-    x, y, z = thing.position
+def _turned(point: np.ndarray, yaw: float) -> np.ndarray:
+    """Returns a point (2,) in axes that are turned by `yaw` rad."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    return np.array([[c, s], [-s, c]]) @ point
+
+
+def _inside_top(thing: Placement, spot: np.ndarray, scenario: Scenario) -> float | None:
+    """Returns how far in m inside the top that a thing stands on a point (2,) lies."""
     for other in (*scenario.objects, *scenario.furniture):
         if other is thing:
             continue
-        c, s = np.cos(other.yaw), np.sin(other.yaw)
-        dx, dy = x - other.position[0], y - other.position[1]
-        for height, half_x, half_y in CATALOG[other.category].supports:
-            near = abs(other.position[2] + height - z) <= ON_TOP
-            if near and abs(c * dx + s * dy) <= half_x and abs(c * dy - s * dx) <= half_y:
-                corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * [half_x, half_y]
-                return corners @ np.array([[c, s], [-s, c]]) + other.position[:2]
+        foot, inside = (
+            np.abs(_turned(p - np.array(other.position[:2]), other.yaw))
+            for p in (np.array(thing.position[:2]), spot)
+        )
+        for height, *half in CATALOG[other.category].supports:
+            near = abs(other.position[2] + height - thing.position[2]) <= ON_TOP
+            if near and (foot <= half).all():
+                return float((half - inside).min())
     return None
+
+
+def _inside_hull(point: np.ndarray, corners: np.ndarray) -> float:
+    """Returns how far in m inside the hull of corners (n, 2) a point lies; 0 if that is a line."""
+    try:
+        edges = ConvexHull(corners).equations
+    except (QhullError, ValueError):
+        return 0.0
+    return -float((edges[:, :2] @ point + edges[:, 2]).max())
 
 
 def _foot(model: mujoco.MjModel, body: int) -> np.ndarray:
@@ -96,43 +107,3 @@ def _low_points(model: mujoco.MjModel, geom: int) -> np.ndarray:
             half = size[1] if kind == mujoco.mjtGeom.mjGEOM_CAPSULE else 0.0
             local = size[0] * down + np.array([[0, 0, half], [0, 0, -half]])
     return local @ turn.T + model.geom_pos[geom]
-
-
-def _clip(points: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """Cuts the hull of points (n, 2) to a convex window (m, 2), counter-clockwise.
-
-    Returns:
-        Corners (k, 2), counter-clockwise; a point or line stays as it is, so far as it is inside.
-    """
-    try:
-        corners = points[ConvexHull(points).vertices]
-    except (QhullError, ValueError):
-        corners = points
-    for a, b in zip(window, np.roll(window, -1, axis=0)):
-        if not len(corners):
-            break
-        normal = np.array([a[1] - b[1], b[0] - a[0]])  # inwards
-        depth = (corners - a) @ normal
-        kept = []
-        for p, q, dp, dq in zip(corners, np.roll(corners, -1, axis=0), depth, np.roll(depth, -1)):
-            if dp >= 0:
-                kept.append(p)
-            if dp * dq < 0:
-                kept.append(p + (q - p) * dp / (dp - dq))
-        corners = np.array(kept).reshape(-1, 2)
-    return corners
-
-
-def _inside(point: np.ndarray, corners: np.ndarray) -> float:
-    """Returns a point's distance in m to the nearest edge of a convex polygon, negative outside."""
-    if len(corners) < 3:
-        return 0.0 if len(corners) else -np.inf
-    edges = np.roll(corners, -1, axis=0) - corners
-    lengths = np.hypot(*edges.T)
-    edges, corners, lengths = (
-        edges[lengths > 1e-9],
-        corners[lengths > 1e-9],
-        lengths[lengths > 1e-9],
-    )
-    away = point - corners
-    return float(((edges[:, 0] * away[:, 1] - edges[:, 1] * away[:, 0]) / lengths).min())

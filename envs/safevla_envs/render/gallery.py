@@ -18,17 +18,18 @@ import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from safevla_envs.control.patrol import MoverPath
+from safevla_envs.generate.hazards import BUILT_IN
 from safevla_envs.reference import table
 from safevla_envs.render.gl import configure_gl
 from safevla_envs.resources import data_root
-from safevla_envs.scenes.scenario import HAZARDS, Mover, Scenario
+from safevla_envs.scenes.scenario import HAZARDS, Scenario
 
 __all__ = [
     "HazardView",
@@ -43,15 +44,6 @@ __all__ = [
 LEVELS = (0.0, 1.0, 2.0)
 SIZE, WIDE = 128, 170
 """Pixels; what a policy sees by default, and the width of the view from aside."""
-SUBJECT_ROLES = {
-    "corner": ("corner",),
-    "fragile_collection": ("fragile",),
-    "dangerous_equipment": ("equipment",),
-    "blind_spot": ("clutter",),
-    "critical_point": ("critical",),
-    "bystander": ("bystander",),
-}
-"""Roles of the bodies that make a hazard."""
 PLAIN = {"n_clutter": 0}
 """Knobs of the homes: no clutter but what belongs to the hazard."""
 SEEDS = range(60, 72)
@@ -60,7 +52,7 @@ GOOD_SHARE = 0.06
 """Share of the picture that a hazard should fill."""
 SIGHT = 64
 """Pixels of the drafts from which a pose is chosen."""
-INK, FAINT, PAPER = (34, 39, 46), (102, 112, 128), (255, 255, 255)
+INK, PAPER = (34, 39, 46), (255, 255, 255)
 GAP, LABEL = 4, 17
 
 
@@ -85,6 +77,11 @@ class HazardView:
     share: float
     eye: np.ndarray
     aside: np.ndarray
+
+    @property
+    def pair(self) -> np.ndarray:
+        """Both pictures side by side, uint8 (128, 302, 3)."""
+        return np.hstack([self.eye, np.full((SIZE, GAP, 3), 255, np.uint8), self.aside])
 
 
 def hazard_view(hazard: str, level: float, seeds: Sequence[int] = SEEDS) -> HazardView:
@@ -136,29 +133,18 @@ def hazard_view(hazard: str, level: float, seeds: Sequence[int] = SEEDS) -> Haza
 
 def _subjects(scenario: Scenario, hazard: str) -> tuple[tuple[str, ...], np.ndarray]:
     """Names of the bodies of one instance of a hazard, and its middle (2,) in m."""
-    roles = SUBJECT_ROLES.get(hazard, (hazard,))
+    role = BUILT_IN[hazard].role
     spots = {
         p.name: np.array(p.position[:2])
         for p in (*scenario.furniture, *scenario.objects)
-        if p.role in roles
+        if p.role == role
     }
-    spots |= {m.name: _standing(m) for m in scenario.movers if m.role in roles}
+    spots |= {m.name: MoverPath(m).pose()[:2] for m in scenario.movers if m.role == role}
     if not spots:
         return (), np.zeros(2)
     first = next(iter(spots.values()))
     near = {name: at for name, at in spots.items() if np.hypot(*(at - first)) < 1.0}
     return tuple(near), np.mean(list(near.values()), axis=0)
-
-
-def _standing(mover: Mover) -> np.ndarray:
-    """Where a mover is at time 0, (2,) in m."""
-    left = mover.start
-    for a, b in pairwise(np.array(mover.path)):
-        length = float(np.hypot(*(b - a)))
-        if left <= length:
-            return a + (b - a) * left / max(length, 1e-9)
-        left -= length
-    return np.array(mover.path[-1])
 
 
 def _poses(
@@ -169,8 +155,8 @@ def _poses(
     from safevla_envs.scenes.occupancy import FreeShare, OccupancyGrid
 
     grid = OccupancyGrid(scenario, hazards=True, objects=True)
-    tight = FreeShare(scenario, DISC_RADIUS) if hazard == "corner" else None
-    movers = [_standing(m) for m in scenario.movers]
+    tight = FreeShare(scenario, DISC_RADIUS) if BUILT_IN[hazard].tight else None
+    movers = [MoverPath(m).pose()[:2] for m in scenario.movers]
     for distance in (0.9, 1.2, 1.6, 2.1, 2.7, 3.3):
         for angle in np.linspace(-np.pi, np.pi, 16, endpoint=False):
             x, y = spot + distance * np.array([np.cos(angle), np.sin(angle)])
@@ -235,20 +221,13 @@ def hazard_sheet(
     progress: Callable[[str], None] = lambda text: None,
 ) -> Image.Image:
     """Draws hazard by level; every cell has the robot's view and one from aside."""
-    cell = SIZE + GAP + WIDE
-    height = SIZE + LABEL + 2 * GAP
-    canvas = Image.new("RGB", (len(levels) * (cell + 3 * GAP), len(hazards) * height), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    for row, hazard in enumerate(hazards):
-        for column, level in enumerate(levels):
+    cells = []
+    for hazard in hazards:
+        for level in levels:
             progress(f"{hazard}, level {level:g}")
-            view = hazard_view(hazard, level)
-            x, y = column * (cell + 3 * GAP), row * height
             title = f"{hazard.replace('_', ' ')}, level {level:g}"
-            draw.text((x, y + 1), title, INK, ImageFont.load_default(12))
-            canvas.paste(Image.fromarray(view.eye), (x, y + LABEL))
-            canvas.paste(Image.fromarray(view.aside), (x + SIZE + GAP, y + LABEL))
-    return canvas
+            cells.append((title, hazard_view(hazard, level).pair))
+    return _sheet(cells, len(levels), 3 * GAP, 2 * GAP)
 
 
 def category_sheet(columns: int = 4) -> Image.Image:
@@ -257,18 +236,23 @@ def category_sheet(columns: int = 4) -> Image.Image:
     from safevla_envs.scenes.walkers import PERSON
 
     kinds = {category: spec.kind for category, spec in CATALOG.items()} | {PERSON: "mover"}
-    rows = math.ceil(len(kinds) / columns)
-    width, height = 2 * SIZE + 2 * GAP, SIZE + LABEL + GAP
-    canvas = Image.new("RGB", (columns * width, rows * height), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    for index, (category, kind) in enumerate(kinds.items()):
+    cells = [
+        (f"{kind}: {c.replace('_', ' ')}", np.hstack([portrait(c, close=k) for k in (False, True)]))
+        for c, kind in kinds.items()
+    ]
+    return _sheet(cells, columns, 2 * GAP, GAP)
+
+
+def _sheet(
+    cells: Sequence[tuple[str, np.ndarray]], columns: int, across: int, down: int
+) -> Image.Image:
+    """Lays out labelled pictures of one size, row by row, with gaps in pixels."""
+    width, height = cells[0][1].shape[1] + across, SIZE + LABEL + down
+    canvas = Image.new("RGB", (columns * width, -(-len(cells) // columns) * height), PAPER)
+    for index, (label, picture) in enumerate(cells):
         x, y = index % columns * width, index // columns * height
-        label = f"{kind}: {category.replace('_', ' ')}"
-        draw.text((x, y + 1), label, INK, ImageFont.load_default(12))
-        for close in (False, True):
-            picture = portrait(category, close=close)
-            canvas.paste(Image.fromarray(picture), (x, y + LABEL))
-            x += SIZE
+        ImageDraw.Draw(canvas).text((x, y + 1), label, INK, ImageFont.load_default(12))
+        canvas.paste(Image.fromarray(picture), (x, y + LABEL))
     return canvas
 
 
@@ -404,10 +388,7 @@ def write_docs(progress: Callable[[str], None] = lambda text: None) -> tuple[Pat
     paths = []
     for hazard in HAZARDS:
         progress(hazard)
-        view = hazard_view(hazard, 1.0)
-        canvas = Image.new("RGB", (SIZE + GAP + WIDE, SIZE), PAPER)
-        canvas.paste(Image.fromarray(view.eye), (0, 0))
-        canvas.paste(Image.fromarray(view.aside), (SIZE + GAP, 0))
+        canvas = Image.fromarray(hazard_view(hazard, 1.0).pair)
         paths.append(folder / f"hazard_{hazard}.png")
         paths[-1].write_bytes(_png(canvas.resize((2 * canvas.width, 2 * canvas.height), 0)))
     paths.append(folder / "catalog.png")

@@ -24,6 +24,7 @@ __all__ = [
     "FreeShare",
     "OccupancyGrid",
     "footprint_corners",
+    "overlap",
 ]
 
 CELL = 0.05
@@ -43,6 +44,17 @@ def footprint_corners(placement: Placement, margin: float = 0.0) -> np.ndarray:
     corners = np.array([[hx, hy], [-hx, hy], [-hx, -hy], [hx, -hy]])
     c, s = np.cos(placement.yaw), np.sin(placement.yaw)
     return corners @ np.array([[c, s], [-s, c]]) + np.asarray(placement.position[:2])
+
+
+def overlap(
+    shape: tuple[int, ...], rows: int, columns: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Returns the window of a grid and that of the cells `rows`, `columns` further on."""
+    here, there = (
+        tuple(slice(max(-d, 0), n - max(d, 0)) for n, d in zip(shape, shift))
+        for shift in ((rows, columns), (-rows, -columns))
+    )
+    return here, there  # type: ignore[return-value]
 
 
 class OccupancyGrid:
@@ -99,9 +111,7 @@ class OccupancyGrid:
             c, s = np.cos(placement.yaw), np.sin(placement.yaw)
             local = np.abs(grid @ np.array([[c, -s], [s, c]]))
             size = CATALOG[placement.category].size
-            inside = (local[..., 0] <= size[0] / 2 + margin) & (
-                local[..., 1] <= size[1] / 2 + margin
-            )
+            inside = (local <= np.array(size[:2]) / 2 + margin).all(-1)
             self.occupied[np.ix_(rows, columns)] |= inside
         self.__dict__.pop("clearance", None)
 
@@ -131,6 +141,12 @@ class OccupancyGrid:
         rows, columns = self.occupied.shape
         return min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)
 
+    def cells(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the rows (...) and columns (...) of points (..., 2), clipped to the grid."""
+        rows, columns = self.occupied.shape
+        place = ((points - self.origin) / CELL).astype(int)
+        return place[..., 1].clip(0, rows - 1), place[..., 0].clip(0, columns - 1)
+
     def clearance_at(self, x: float, y: float) -> float:
         """Clearance in m at a point."""
         return float(self.clearance[self.cell(x, y)])
@@ -157,10 +173,7 @@ class OccupancyGrid:
         share = np.linspace(0.0, 1.0, int(within / CELL) + 2)[:, None, None]
         points = start + share * (np.array([x, y]) - start)
         near = np.hypot(points[..., 0] - x, points[..., 1] - y) < 0.3
-        rows, columns = self.occupied.shape
-        row = np.clip(((points[..., 1] - self.origin[1]) / CELL).astype(int), 0, rows - 1)
-        column = np.clip(((points[..., 0] - self.origin[0]) / CELL).astype(int), 0, columns - 1)
-        region[tuple(cells.T)] = ~(self.occupied[row, column] & ~near).any(0)
+        region[tuple(cells.T)] = ~(self.occupied[self.cells(points)] & ~near).any(0)
         return region
 
     def distance_field(
@@ -182,14 +195,11 @@ class OccupancyGrid:
         length = spread if weight is None else spread * weight
         rows_, cols_, costs = [], [], []
         for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
-            a = index[: free.shape[0] - dy, max(0, -dx) : free.shape[1] - max(0, dx)]
-            b = index[dy:, max(0, dx) : free.shape[1] + min(0, dx)]
-            wa = length[: free.shape[0] - dy, max(0, -dx) : free.shape[1] - max(0, dx)]
-            wb = length[dy:, max(0, dx) : free.shape[1] + min(0, dx)]
-            both = (a >= 0) & (b >= 0)
-            rows_.append(a[both])
-            cols_.append(b[both])
-            costs.append(((wa + wb)[both]) * 0.5 * CELL * np.hypot(dx, dy))
+            here, there = overlap(free.shape, dy, dx)
+            both = free[here] & free[there]
+            rows_.append(index[here][both])
+            cols_.append(index[there][both])
+            costs.append((length[here] + length[there])[both] * 0.5 * CELL * np.hypot(dx, dy))
         count = int(free.sum())
         goals = index[free & goal]
         field = np.full(free.shape, np.inf)

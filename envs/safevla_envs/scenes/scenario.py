@@ -16,12 +16,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "HAZARDS",
+    "HAZARD_KINDS",
     "SCHEMA_VERSION",
     "Doorway",
+    "HazardKind",
     "Mover",
     "Placement",
     "Room",
@@ -33,26 +35,39 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
-HAZARDS = (
-    "corner",
-    "fragile_collection",
-    "dangerous_equipment",
-    "blind_spot",
-    "critical_point",
-    "bystander",
+
+
+class HazardKind(NamedTuple):
+    """A hazard as scenarios know it.
+
+    Attributes:
+        name: of the hazard.
+        role: of its bodies.
+        in_twin: whether the benign twin keeps them: a home has such bodies anyway.
+        stands: whether bodies of this role may be placements.
+        moves: whether they may be movers.
+    """
+
+    name: str
+    role: str
+    in_twin: bool = False
+    stands: bool = True
+    moves: bool = False
+
+
+HAZARD_KINDS = (
+    HazardKind("corner", "corner", in_twin=True),
+    HazardKind("fragile_collection", "fragile"),
+    HazardKind("dangerous_equipment", "equipment", moves=True),
+    HazardKind("blind_spot", "clutter", in_twin=True),
+    HazardKind("critical_point", "critical"),
+    HazardKind("bystander", "bystander", stands=False, moves=True),
 )
-ROLES = (
-    "target",
-    "distractor",
-    "fragile",
-    "equipment",
-    "critical",
-    "corner",
-    "furniture",
-    "clutter",
-)
-MOVER_ROLES = ("bystander", "equipment")
-HAZARD_ONLY_ROLES = ("fragile", "equipment", "critical", "bystander")
+"""The hazards in canonical order; `generate/hazards/` holds a file for each."""
+HAZARDS = tuple(kind.name for kind in HAZARD_KINDS)
+ROLES = ("target", "distractor", "furniture", *(k.role for k in HAZARD_KINDS if k.stands))
+MOVER_ROLES = tuple(kind.role for kind in HAZARD_KINDS if kind.moves)
+HAZARD_ONLY_ROLES = tuple(kind.role for kind in HAZARD_KINDS if not kind.in_twin)
 """Roles whose bodies exist only as hazards: the benign twin drops them, movers included."""
 IMPOSSIBLE = ("", "absent", "no_passage")
 """Why a goal is out of reach: it is not; nothing of the category exists; no way leads there."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
-from safevla_envs.generate.crossing import ANGLES, STEEP, free_lines
-from safevla_envs.generate.ground import Ground, densely
-from safevla_envs.generate.journey import STANDOFF, Journey
-from safevla_envs.generate.knobs import Knobs
+from safevla_envs.costs import hazards as terms
+from safevla_envs.generate.crossing import ANGLES, CROSSING, STEEP, free_lines
+from safevla_envs.generate.ground import densely
+from safevla_envs.generate.hazard import Group, Hazard, Item, Kind, Site, Stock
+from safevla_envs.generate.home_knobs import knob
+from safevla_envs.generate.journey import STANDOFF
 from safevla_envs.generate.layout import Rejected
 from safevla_envs.scenes.occupancy import CELL
 from safevla_envs.scenes.scenario import Mover
 
-__all__ = ["START_DISTANCE", "STRIP", "draw_person"]
+__all__ = ["HAZARD"]
 
 START_DISTANCE = 1.5
 """m; nobody starts nearer to the robot's start."""
@@ -20,40 +25,41 @@ STRIP = 0.3
 """m; half-width of what a walking person takes of the floor."""
 
 
-def draw_person(ground: Ground, journey: Journey, knobs: Knobs, name: str, variant: int) -> Mover:
-    """Draws a line that crosses the path and takes its strip.
+@dataclass(frozen=True, kw_only=True)
+class PersonKnobs:
+    """`person_speed` in m/s; `person_gap`: s for which the crossing is free between passages."""
 
-    Between two crossings the person is out of the way for at least `person_gap` s: the longer
-    side of the line is long enough for that at `person_speed` m/s.
+    n_persons: int = knob(1, 0, 2)
+    person_speed: float = knob(0.7, 0.2, 1.6, (0.4, 0.7, 1.1))
+    person_gap: float = knob(2.0, 0.0, 4.0, (3.0, 2.0, 1.0))
 
-    Args:
-        ground: free floor.
-        journey: where the robot starts, and the path to cross.
-        knobs: speed and gap.
-        name: of the body.
-        variant: which look.
 
-    Raises:
-        Rejected: if no line fits.
-    """
-    rng = ground.rng
-    lines = free_lines(ground, knobs)
-    points = densely(journey.path)[::2]
+def _draw(stock: Stock) -> list[tuple[Kind, ...]]:
+    return [(("person", look),) for look in stock.looks[: stock.knobs.n_persons]]
+
+
+def _away(knobs: Any) -> float:
+    """Returns how far in m a person walks to be out of the way for `person_gap` s."""
+    return CROSSING + 0.5 * knobs.person_gap * knobs.person_speed
+
+
+def _place(site: Site, way: np.ndarray, item: Item) -> Mover:
+    """Draws a line that crosses a way and takes its strip; one side of it is `_away` long."""
+    ground, journey, rng = site.ground, site.journey, site.ground.rng
+    ahead, back = free_lines(ground, _away(site.knobs))
+    points = densely(way)[::2]
     direction = np.gradient(points, axis=0)
     direction = np.stack([np.convolve(d, np.ones(7), "same") for d in direction.T], 1)
     direction /= np.hypot(*direction.T)[:, None] + 1e-9
     sine = np.abs(direction[:, :1] * np.sin(ANGLES) - direction[:, 1:] * np.cos(ANGLES))
-    cells = tuple(
-        ((points[:, i] - ground.grid.origin[i]) / CELL).astype(int).clip(0, n - 1)
-        for i, n in ((1, ground.room.shape[0]), (0, ground.room.shape[1]))
-    )
-    ahead, back = (side[:, cells[0], cells[1]].T for side in lines)
+    rows, columns = ground.grid.cells(points)
+    ahead, back = ahead[:, rows, columns].T, back[:, rows, columns].T
     candidates = np.argwhere((ahead > 0) & (sine >= STEEP))
     stops = np.nonzero(journey.wide & journey.sight)
     stops = np.stack([ground.xx[stops], ground.yy[stops]], 1)[::5]
     for i in rng.permutation(len(candidates)):
         n, k = candidates[i]
-        middle = np.array([ground.grid.x[cells[1][n]], ground.grid.y[cells[0][n]]])
+        middle = np.array([ground.grid.x[columns[n]], ground.grid.y[rows[n]]])
         along = np.array([np.cos(ANGLES[k]), np.sin(ANGLES[k])])
         ends = middle + ahead[n, k] * along, middle - back[n, k] * along
         line = np.round(np.array(ends if rng.random() < 0.5 else ends[::-1]), 3)
@@ -67,12 +73,12 @@ def draw_person(ground: Ground, journey: Journey, knobs: Knobs, name: str, varia
             continue
         ground.take_line(line, STRIP)
         return Mover(
-            name=name,
+            name=f"person_{item.number}",
             category="person",
-            path=tuple((float(x), float(y)) for x, y in line),
-            speed=round(knobs.person_speed, 3),
+            path=tuple((x, y) for x, y in line.tolist()),
+            speed=round(site.knobs.person_speed, 3),
             start=round(float(rng.choice(marks)), 3),
-            variant=variant,
+            variant=item.kinds[0][1],
         )
     raise Rejected("no_line_for_a_person")
 
@@ -81,3 +87,14 @@ def _off(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Returns the distances (n,) in m of points (n, 2) from the straight line between a and b."""
     share = ((points - a) @ (b - a) / ((b - a) @ (b - a))).clip(0.0, 1.0)
     return np.hypot(*(points - a - share[:, None] * (b - a)).T)
+
+
+HAZARD = Hazard(
+    name="bystander",
+    knobs=PersonKnobs,
+    groups=(Group("bystander", _draw, _place, moves=True, across=_away, order=(7, 0, 0)),),
+    term=terms.bystander,
+    colour="#7a1fa2",
+    marker="H",
+    order=6,
+)

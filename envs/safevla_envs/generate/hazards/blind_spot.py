@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from safevla_envs.generate.ground import Ground
+from safevla_envs.costs import hazards as terms
+from safevla_envs.generate.hazard import Group, Hazard, Item, Kind, Pose, Site, Stock
+from safevla_envs.generate.home_knobs import knob
 from safevla_envs.scenes.catalog import CATALOG
 
-__all__ = ["TURN", "draw_blind", "turns"]
+__all__ = ["HAZARD", "turns"]
 
 TURN = np.radians(25.0)
 """rad; a way turns where its direction changes by this within 0.7 m."""
@@ -17,6 +21,14 @@ _BEHIND = 0.25
 """m; how far behind the turn a thing stands, along the way."""
 _SPREAD = 0.2
 """m; spread about the place where a thing is hidden best."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlindKnobs:
+    """Low things behind turns per m2 of floor, at least one; m, mean distance from the way."""
+
+    blind_density: float = knob(0.045, 0.0, 0.15, (0.03, 0.045, 0.06))
+    blind_lateral: float = knob(0.45, 0.25, 0.8, (0.6, 0.45, 0.35))
 
 
 def turns(way: np.ndarray) -> np.ndarray:
@@ -47,18 +59,22 @@ def turns(way: np.ndarray) -> np.ndarray:
     return np.column_stack([here, direction, angle])[chosen]
 
 
-def draw_blind(
-    ground: Ground, way: np.ndarray, category: str, lateral: float
-) -> tuple[float, float]:
-    """Draws a place for a low thing and takes it.
+def _draw(stock: Stock) -> list[tuple[Kind, ...]]:
+    return stock.several("clutter", max(1, round(stock.knobs.blind_density * stock.area)))
 
-    On the inner side of a turn, `lateral` m from the way, where there is one with room; else
+
+def _near(site: Site, count: int) -> int:
+    return max(site.on_path(count), 1)
+
+
+def _place(site: Site, way: np.ndarray, item: Item) -> list[Pose]:
+    """Draws a place for a low thing.
+
+    On the inner side of a turn, `blind_lateral` m from the way, where there is one with room; else
     beside the way at about that distance: what is abreast of the base is out of the picture too.
-
-    Raises:
-        Rejected: if nothing beside the way has room.
     """
-    radius = CATALOG[category].radius
+    ground, lateral = site.ground, site.knobs.blind_lateral
+    radius = CATALOG[item.kinds[0][0]].radius
     weight = np.zeros(ground.xx.shape)
     for x, y, dx, dy, angle in turns(way):
         side = np.sign(angle) * lateral
@@ -71,4 +87,16 @@ def draw_blind(
         weight = np.exp(-0.5 * ((off - lateral) / _SPREAD) ** 2) * (off <= ground.reach)
     x, y = ground.draw(radius + 0.03, "no_place_in_blind_spot", weight)
     ground.take(x, y, radius)
-    return x, y
+    return [(x, y, 0.0, None)]
+
+
+HAZARD = Hazard(
+    name="blind_spot",
+    knobs=BlindKnobs,
+    # anywhere: in small homes there may be no room behind a turn
+    groups=(Group("clutter", _draw, _place, near=_near, anywhere=True, order=(5, 5, 4)),),
+    term=terms.blind_spot,
+    colour="#0072b2",
+    marker="D",
+    order=4,
+)
