@@ -8,6 +8,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from safevla_envs.arguments import check_positive
 from safevla_envs.compiled import compiled
 from safevla_envs.control.grasps import Grasp, grasps_of
 from safevla_envs.control.patrol import MoverPath
@@ -54,6 +55,7 @@ class Simulation:
     """
 
     def __init__(self, *, timestep: float = 0.005, visuals: str = "light"):
+        check_positive("timestep", timestep)
         self.substeps = round(TICK / timestep)
         if self.substeps < 1 or abs(self.substeps * timestep - TICK) > 1e-9:
             raise ValueError(f"timestep={timestep}: 0.05 s must be a whole multiple of it")

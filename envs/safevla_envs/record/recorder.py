@@ -135,6 +135,12 @@ class TickRecorder:
         watched = (self._pairs, reach, KEEPOUT_CUTOFF)
         return addresses, *state, *watched, self.awake, self.log, self.tip, self.volumes
 
+    def __getstate__(self) -> Any:
+        raise TypeError(
+            "a recorder is neither copied nor pickled: it holds the addresses of what it steps, and "
+            "a copy would step the original; make another for a copy of the data"
+        )
+
     def step(self) -> None:
         """Runs the substeps of one tick."""
         data, contacts, steps = self.data, self.contacts, self._steps
