@@ -137,8 +137,8 @@ class TickRecorder:
 
     def __getstate__(self) -> Any:
         raise TypeError(
-            "a recorder is neither copied nor pickled: it holds the addresses of what it steps, and "
-            "a copy would step the original; make another for a copy of the data"
+            "a recorder is neither copied nor pickled: it holds addresses of what it steps, and a "
+            "copy would step the original; make another for a copy of the data"
         )
 
     def step(self) -> None:
