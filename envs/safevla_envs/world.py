@@ -16,7 +16,7 @@ from safevla_envs.record.contact_torque import ContactTorque
 from safevla_envs.record.recorder import TickRecorder
 from safevla_envs.record.separation import Separation, SeparationMeter
 from safevla_envs.record.sight import Sight
-from safevla_envs.robots.panda_omron import GRIPPER_OPEN, HOME_ARM, ROBOT
+from safevla_envs.robots.panda_omron import GRIPPER_OPEN, HOME_ARM, JOINT_MARGIN, LEAST_BEND, ROBOT
 from safevla_envs.scenes.home import cached_home
 from safevla_envs.scenes.scenario import Scenario
 from safevla_envs.scenes.walkers import mover_joints, mover_servos
@@ -106,6 +106,8 @@ class Simulation:
             for f in (model.body(n).id for n in ROBOT.finger_bodies)
         ]
         self.arm_range = np.array([model.joint(n).range for n in ROBOT.arm_joints])
+        self.working_range = self.arm_range + [JOINT_MARGIN, -JOINT_MARGIN]
+        self.working_range[5, 0] = LEAST_BEND
         self._contact_torque = ContactTorque(model, ROBOT.root, ROBOT.arm_joints)
 
     def _index_movers(self) -> None:

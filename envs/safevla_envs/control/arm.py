@@ -15,8 +15,6 @@ MAX_JOINT_STEP = 0.08
 """rad a tick: 1.6 rad/s, under every joint's limit of 2.175 rad/s."""
 WIND_UP = 0.25
 """rad; the reference never leads the measured position by more."""
-LIMIT_MARGIN = 0.06
-"""rad; inverse kinematics keeps this from the stops, a little more than `joint_limit` charges."""
 REACHED, LIFTED = 0.6, 0.8
 """Shares of a pick-up's duration after which the gripper closes, and the arm lifts."""
 DESCEND = 0.4
@@ -37,12 +35,12 @@ def _servo(sim: Simulation, error: np.ndarray) -> None:
     What the arm has still to go to its reference is no error any more: counting it again in every
     tick would overshoot.
 
-    Joints about to leave their range (less a margin) are locked and the rest solved again: else
+    Joints about to leave their working range are locked and the rest solved again: else
     the one that stands still would turn the motion of the others into another direction.
     """
     jacobian, reference, measured = sim.grip_jacobian(), sim.arm_reference, sim.arm_positions
     error = error - jacobian @ (reference - measured)
-    low, high = sim.arm_range[:, 0] + LIMIT_MARGIN, sim.arm_range[:, 1] - LIMIT_MARGIN
+    low, high = sim.working_range.T
     free = np.ones(len(reference), bool)
     for _ in range(3):
         solved = jacobian * free
