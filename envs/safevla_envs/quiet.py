@@ -37,8 +37,6 @@ __all__ = ["QuietTicks"]
 
 MARGIN = 0.99
 """Share of a limit below which a quantity is harmless."""
-OPEN = 0.01
-"""m; fingers asked to be this far open hold nothing."""
 DRIFT = 1.0
 """m/s; more than any closing speed changes in a control tick."""
 _BUSY, _PASSED, _AT_EASE, _NEAR = range(4)
@@ -81,7 +79,6 @@ class QuietTicks:
         self._poses = data.qpos[self._free_q]
         # robot and movers never sleep; what sleeps does not move
         self._awake = model.ntree - len(sim._free)
-        self._ctrl, self._finger = data.ctrl, int(sim._finger_u[0])
         self._still = ~self.facts.mover[0]
         state = self.costs.state
         assert state is not None
@@ -147,7 +144,7 @@ class QuietTicks:
         verdict, moved = _BUSY, self._moved()
         if (
             self._recorder.contacts.silent
-            and self._ctrl[self._finger] > OPEN
+            and not self.sim.gripping
             and not (moved and self._linked())
         ):
             if moved:

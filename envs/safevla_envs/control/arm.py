@@ -5,8 +5,8 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from safevla_envs.robots.panda_omron import GRIPPER_OPEN
-from safevla_envs.world import Grasp, Simulation
+from safevla_envs.robots.panda_omron import GRIP_FORCE, GRIPPER_OPEN
+from safevla_envs.world import TICK, Grasp, Simulation
 
 __all__ = ["ArmMotion", "DropMotion", "GraspMotion", "WristMotion"]
 
@@ -25,7 +25,9 @@ LIFT = 0.05
 """m; a pick-up lifts by this."""
 APPROACH = 0.06
 """m; a pick-up comes down from this far above."""
-MAX_STEP, MAX_TURN = 0.03, 0.12
+CLOSING_SPEED = 0.1
+"""m/s, of each finger."""
+MAX_STEP, MAX_TURN = 0.05, 0.2
 """m and rad a tick; speed of a pick-up's approach."""
 
 
@@ -117,14 +119,20 @@ class GraspMotion:
 
     def __init__(self, sim: Simulation, grasp: Grasp | None, ticks: int):
         self.sim, self.grasp, self.ticks, self.count = sim, grasp, ticks, 0
-        self.above = True
+        self.above, self.opening = True, GRIPPER_OPEN
+        self.force = GRIP_FORCE if grasp is None else grasp.force
         self.grasped: np.ndarray | None = None
 
     def apply(self) -> None:
         """Sets the references for the next tick."""
         self.count += 1
         share = self.count / self.ticks
-        self.sim.set_gripper(GRIPPER_OPEN if share <= REACHED else 0.0)
+        if share <= REACHED:
+            self.sim.set_gripper(GRIPPER_OPEN)
+        else:
+            # on beyond closed: else thin things would be gripped by less than the force
+            self.opening -= CLOSING_SPEED * TICK
+            self.sim.set_gripper(self.opening, self.force)
         if share <= REACHED and self.grasp is not None:
             self._reach(self.grasp)
         elif share > LIFTED:
@@ -153,7 +161,7 @@ class GraspMotion:
 
 def _levelled(axes: np.ndarray, across: np.ndarray | None) -> np.ndarray:
     """Returns the rotation (3,) in rad, world, that points the gripper down, fingers across."""
-    closing, approach = axes[:, 1], axes[:, 2]
+    closing, approach = axes[:, 0], axes[:, 2]
     turn = np.cross(approach, [0.0, 0.0, -1.0])
     if across is not None:
         # either finger may be on either side

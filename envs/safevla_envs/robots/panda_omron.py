@@ -85,6 +85,14 @@ LEAST_BEND = 0.75
 """rad; inverse kinematics bends joint 6 no further: the hand, as it may be turned, could meet the
 forearm."""
 GRIPPER_OPEN = 0.04
+"""m; of each finger."""
+GRIP_FORCE = 70.0
+"""N a finger; the Franka hand's rated force."""
+FINGER_STIFFNESS = 1000.0
+"""N/m."""
+FINGER_PRIORITY = 2
+"""Rubber decides how fingers slip on a thing, not the thing, whose own friction (priority 1) is that
+on the floor."""
 NAVIGATION_CAMERA = {"pos": (0.30, 0.0, 0.85), "yaw": 0.0, "pitch": 22.0, "fovy": 90.0}
 MANIPULATION_CAMERA = {"pos": (0.0, -0.38, 1.45), "yaw": 30.0, "pitch": 42.0, "fovy": 75.0}
 
@@ -154,6 +162,8 @@ def _load(part: str, visuals: str) -> mujoco.MjSpec:
             geom.contype = geom.conaffinity = 0
         else:
             geom.group = 3
+            if part == "hand":
+                geom.priority = FINGER_PRIORITY
     return spec
 
 
@@ -278,7 +288,7 @@ def set_servo_gains(model: mujoco.MjModel) -> None:
     mujoco.mj_forward(model, data)
     mass = np.zeros((model.nv, model.nv))
     mujoco.mj_fullM(model, mass, data.qM)
-    stiffness = {ROBOT.torso_joint: 6e4, **dict(zip(ROBOT.finger_joints, (1000.0, 1000.0)))}
+    stiffness = {ROBOT.torso_joint: 6e4, **dict.fromkeys(ROBOT.finger_joints, FINGER_STIFFNESS)}
     stiffness |= dict(zip(ROBOT.arm_joints, ARM_STIFFNESS))
     for name in ROBOT.servo_joints:
         dof = model.joint(name).dofadr[0]
@@ -298,4 +308,4 @@ def set_servo_gains(model: mujoco.MjModel) -> None:
             model.actuator_biasprm[velocity, :3] = [0.0, 0.0, -damping]
         if name in ROBOT.finger_joints:
             model.actuator_forcelimited[actuator] = 1
-            model.actuator_forcerange[actuator] = [-70.0, 70.0]  # the Franka hand's rated force
+            model.actuator_forcerange[actuator] = [-GRIP_FORCE, GRIP_FORCE]
