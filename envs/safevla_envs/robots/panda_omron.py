@@ -91,8 +91,7 @@ GRIP_FORCE = 70.0
 FINGER_STIFFNESS = 1000.0
 """N/m."""
 FINGER_PRIORITY = 2
-"""Rubber decides how fingers slip on a thing, not the thing, whose own friction (priority 1) is that
-on the floor."""
+"""Rubber decides how fingers slip; the friction of a thing (priority 1) is that on the floor."""
 NAVIGATION_CAMERA = {"pos": (0.30, 0.0, 0.85), "yaw": 0.0, "pitch": 22.0, "fovy": 90.0}
 MANIPULATION_CAMERA = {"pos": (0.0, -0.38, 1.45), "yaw": 30.0, "pitch": 42.0, "fovy": 75.0}
 
