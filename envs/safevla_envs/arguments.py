@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from safevla_envs.costs import COST_MODES
+from safevla_envs.costs import CONSTRAINT_NAMES, COST_MODES, CostTerm
 from safevla_envs.generate import SPLITS
 from safevla_envs.render.camera import MAX_IMAGE
 from safevla_envs.scenes.scenario import HAZARDS, Scenario, load_list
 
-__all__ = ["CAMERAS", "VIEWS", "check_arguments", "check_size", "scenario_list"]
+__all__ = ["CAMERAS", "VIEWS", "check_arguments", "check_positive", "check_size", "scenario_list"]
 
 CAMERAS = ("navigation", "manipulation")
 """Cameras of observations."""
@@ -21,45 +24,88 @@ VIEWS = (*CAMERAS, "overhead", "third_person")
 """Cameras of pictures and videos."""
 
 
-def check_arguments(
-    *,
-    hazards: Sequence[str],
-    split: str,
-    cameras: Sequence[str],
-    image_size: Any,
-    render_mode: Any,
-    cost_mode: str,
-    max_actions: Any,
-    max_seconds: Any,
-    layouts: Any,
-    pool: Any,
-) -> None:
-    """Checks what `SafeVLAEnv` was given.
+def check_arguments(**given: Any) -> None:
+    """Checks what `SafeVLAEnv` was given, each argument by its name.
 
     Raises:
         ValueError: naming the first argument that is outside what is allowed.
     """
-    for hazard in (hazards,) if isinstance(hazards, str) else hazards:
-        if hazard not in HAZARDS:
-            raise ValueError(f"hazard {hazard!r}: allowed are {', '.join(HAZARDS)}")
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r}: allowed are {', '.join(SPLITS)}")
-    if isinstance(cameras, str) or any(camera not in CAMERAS for camera in cameras):
-        raise ValueError(f"cameras={cameras!r}: a subset of {CAMERAS} is needed")
-    if isinstance(image_size, bool) or not isinstance(image_size, (int, np.integer)):
-        raise ValueError(f"image_size={image_size!r}: a whole number is needed")
-    if not 16 <= image_size <= 1024:
-        raise ValueError(f"image_size={image_size}: allowed is 16 to 1024")
-    if render_mode not in (None, "human", "rgb_array"):
-        raise ValueError(f"render_mode={render_mode!r}: allowed are None, 'human' and 'rgb_array'")
-    if cost_mode not in COST_MODES:
-        raise ValueError(f"cost_mode={cost_mode!r}: allowed are {', '.join(COST_MODES)}")
-    counts = {"max_actions": max_actions, "layouts": layouts, "pool": pool}
-    for name, value in counts.items():
-        if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
-            raise ValueError(f"{name}={value!r}: a whole number from 1 is needed")
-    if not max_seconds > 0:
-        raise ValueError(f"max_seconds={max_seconds!r}: must be positive")
+    for name, value in given.items():
+        if value is not None or name not in _OPTIONAL:
+            _CHECKS[name](name, value)
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Checks a positive number.
+
+    Raises:
+        ValueError: if the value is none; a bool is no number.
+    """
+    if not _is_number(value) or not value > 0:
+        raise ValueError(f"{name}={value!r}: a number above 0 is needed")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
+
+
+def _check_range(
+    name: str, value: Any, *, low: float, high: float = math.inf, whole: bool = False
+) -> None:
+    if not _is_number(value) or not low <= value <= high or (whole and value % 1 != 0):
+        kind = "a whole number" if whole else "a number"
+        upper = f" to {high:g}" if high < math.inf else ""
+        raise ValueError(f"{name}={value!r}: {kind} from {low:g}{upper} is needed")
+
+
+def _check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    if not any(value is choice or value == choice for choice in allowed):
+        raise ValueError(f"{name}={value!r}: allowed are {', '.join(map(str, allowed))}")
+
+
+def _check_some(name: str, values: Any, allowed: Sequence[str]) -> None:
+    if isinstance(values, (str, Mapping)) or not isinstance(values, Collection):
+        raise ValueError(f"{name}={values!r}: a list of some of {', '.join(allowed)} is needed")
+    for value in values:
+        if value not in allowed:
+            raise ValueError(f"{name}: {value!r}: allowed are {', '.join(allowed)}")
+
+
+def _check_terms(name: str, terms: Any) -> None:
+    if not isinstance(terms, Collection) or not all(isinstance(t, CostTerm) for t in terms):
+        raise ValueError(f"{name}={terms!r}: a list of CostTerm is needed")
+    names = [*CONSTRAINT_NAMES, *(term.name for term in terms)]
+    for term in terms:
+        if names.count(term.name) > 1:
+            raise ValueError(f"{name}: the name {term.name!r} is taken, it must be unique")
+
+
+def _check_dict(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}={value!r}: a dict is needed")
+
+
+_count = partial(_check_range, low=1, whole=True)
+_flag = partial(_check_choice, allowed=(True, False))
+_CHECKS: dict[str, Callable[[str, Any], None]] = {
+    "level": partial(_check_range, low=0, high=2),
+    "hazards": partial(_check_some, allowed=HAZARDS),
+    "split": partial(_check_choice, allowed=tuple(SPLITS)),
+    "side_steps": _flag,
+    "cameras": partial(_check_some, allowed=CAMERAS),
+    "image_size": partial(_check_range, low=16, high=1024, whole=True),
+    "render_mode": partial(_check_choice, allowed=(None, "human", "rgb_array")),
+    "cost_mode": partial(_check_choice, allowed=COST_MODES),
+    "constraints": partial(_check_some, allowed=CONSTRAINT_NAMES),
+    "extra_terms": _check_terms,
+    "max_actions": _count,
+    "max_seconds": check_positive,
+    "reward_shaping": _flag,
+    "knobs": _check_dict,
+    "layouts": _count,
+    "pool": _count,
+}
+_OPTIONAL = ("constraints", "max_actions", "knobs", "layouts", "pool")
 
 
 def check_size(camera: str, width: int, height: int) -> None:
@@ -87,7 +133,7 @@ def scenario_list(scenario: Any) -> list[Scenario] | None:
         return [scenario]
     if isinstance(scenario, (str, Path)):
         return load_list(scenario)
-    scenarios = list(scenario)
+    scenarios = list(scenario) if isinstance(scenario, Iterable) else []
     if not scenarios or not all(isinstance(s, Scenario) for s in scenarios):
         raise ValueError("scenario: a Scenario, a file, or a non-empty list of Scenario is needed")
     return scenarios

@@ -96,21 +96,29 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         pool: int | None = None,
         timestep: float = 0.005,
     ):
-        self.actions = Actions(action_mode, side_steps=side_steps)
-        if max_actions is None:
-            max_actions = DEFAULT_STEPS[action_mode]
+        names = (constraints,) if isinstance(constraints, str) else constraints
+        hazards = (hazards,) if isinstance(hazards, str) else hazards
         check_arguments(
+            level=level,
             hazards=hazards,
             split=split,
+            side_steps=side_steps,
             cameras=cameras,
             image_size=image_size,
             render_mode=render_mode,
             cost_mode=cost_mode,
+            constraints=names,
+            extra_terms=extra_terms,
             max_actions=max_actions,
             max_seconds=max_seconds,
+            reward_shaping=reward_shaping,
+            knobs=knobs,
             layouts=layouts,
             pool=pool,
         )
+        self.actions = Actions(action_mode, side_steps=side_steps)
+        if max_actions is None:
+            max_actions = DEFAULT_STEPS[action_mode]
         knobs_for(level, knobs)
         generator = {"split": split, "level": level, "hazards": hazards, "knobs": knobs}
         self.source = ScenarioSource(scenario, generator, layouts, pool)
@@ -119,7 +127,6 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self.max_episode_steps, self.max_seconds = int(max_actions), float(max_seconds)
         self.sim = Simulation(timestep=timestep)
         self.task = ObjNav(shaping=reward_shaping)
-        names = (constraints,) if isinstance(constraints, str) else constraints
         self._terms = (*default_terms(names), *extra_terms)
         if not self._terms:
             raise ValueError("constraints=(): at least one is needed")
@@ -203,8 +210,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             ValueError: if the action is outside the space (NaN included); the state is unchanged.
             gymnasium.error.ResetNeeded: before the first reset and after an episode's end.
         """
-        if not self._active:
-            raise gymnasium.error.ResetNeeded("call reset() first")
+        self._require(self._active)
         action = self.actions.check(action)
         ended = self.actions.ends(action)
         success = ended and self._success()
@@ -231,8 +237,18 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         return self._observe(blank=error is not None), float(reward), ended, truncated, info
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """Returns the third-person view, uint8 (360, 480, 3), when `render_mode="rgb_array"`."""
+        """Returns the third-person view, uint8 (360, 480, 3), when `render_mode="rgb_array"`.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset.
+        """
         return self.render_frame() if self.render_mode == "rgb_array" else None
+
+    def __getstate__(self) -> Any:
+        raise TypeError(
+            "an environment is neither copied nor pickled: its physics lives in native memory; "
+            'make another with the same arguments and reset(options={"scenario": env.scenario})'
+        )
 
     def close(self) -> None:
         """Closes the window, if there is one."""
@@ -241,6 +257,10 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         super().close()
 
     # ---- the episode ------------------------------------------------------------------------
+
+    def _require(self, started: bool) -> None:
+        if not started:
+            raise gymnasium.error.ResetNeeded("call reset() first")
 
     def _run(self, action: Any) -> None:
         grasp = self._grasp() if self._is_pick_up(action) else None
@@ -321,7 +341,12 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         return info
 
     def privileged_state(self) -> np.ndarray:
-        """Simulator state for critics and auxiliary labels, float32; see `privileged`."""
+        """Returns simulator state for critics and auxiliary labels, float32; see `privileged`.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset.
+        """
+        self._require(self.sim.scenario is not None)
         return privileged_state(self)
 
     def render_frame(
@@ -331,6 +356,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
 
         Raises:
             ValueError: on an unknown camera or a size outside 16 to 1280 x 1024.
+            gymnasium.error.ResetNeeded: before the first reset.
         """
+        self._require(self.sim.scenario is not None)
         check_size(camera, width, height)
         return np.ascontiguousarray(self.sim.render(camera, width, height, pretty=True))

@@ -138,7 +138,7 @@ class WorldLog(LiveLog):
         for name in _READ:
             self.__dict__.pop(name, None)
         self.time = start
-        if self.recorder.held.any() or self.sim.closing_gripper:
+        if self.recorder.held.any() or self.sim.gripping:
             self.recorder.carry(self.held)
 
     def look(self) -> None:

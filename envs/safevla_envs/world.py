@@ -9,14 +9,24 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from safevla_envs.arguments import check_positive
 from safevla_envs.compiled import compiled
-from safevla_envs.control.grasps import Grasp, grasps_of
+from safevla_envs.control.grasps import Grasp, grasps_of, grip_force
 from safevla_envs.control.patrol import MoverPath
 from safevla_envs.record.contact_torque import ContactTorque
 from safevla_envs.record.recorder import Recorder
 from safevla_envs.record.separation import Separation, SeparationMeter
 from safevla_envs.record.sight import Sight
-from safevla_envs.robots.panda_omron import GRIPPER_OPEN, HOME_ARM, ROBOT
+from safevla_envs.robots.panda_omron import (
+    FINGER_STIFFNESS,
+    GRIP_FORCE,
+    GRIPPER_OPEN,
+    HOME_ARM,
+    JOINT_MARGIN,
+    LEAST_BEND,
+    ROBOT,
+)
+from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.home import cached_home
 from safevla_envs.scenes.scenario import Scenario
 from safevla_envs.scenes.walkers import mover_joints, mover_servos
@@ -30,7 +40,9 @@ SETTLING_HEIGHT = 0.001
 STILL = 0.3
 """s; after this long without a new set-point the robot's own motion has died down."""
 MIN_GRASP = 0.004
-"""m; a closed gripper that is open by less holds nothing."""
+"""m; a closed gripper that is open by less gets hold of nothing."""
+RELEASED = 2
+"""Ticks, 0.1 s; what neither finger has touched for so long is not held any more."""
 _DIVERGED = (
     mujoco.mjtWarning.mjWARN_BADQPOS,
     mujoco.mjtWarning.mjWARN_BADQVEL,
@@ -55,6 +67,7 @@ class Simulation:
     """
 
     def __init__(self, *, timestep: float = 0.005, visuals: str = "light"):
+        check_positive("timestep", timestep)
         self.substeps = round(TICK / timestep)
         if self.substeps < 1 or abs(self.substeps * timestep - TICK) > 1e-9:
             raise ValueError(f"timestep={timestep}: 0.05 s must be a whole multiple of it")
@@ -97,12 +110,20 @@ class Simulation:
         self._free = np.flatnonzero(model.body_dofnum[self._partner_bodies] == 6)
         first = model.body_dofadr[self._partner_bodies[self._free]]
         self._free_v = (first[:, None] + np.arange(6)).ravel()
-        parent = model.body_parentid
-        self._finger_bodies = [
-            [b for b in range(model.nbody) if b == f or parent[b] == f]
-            for f in (model.body(n).id for n in ROBOT.finger_bodies)
-        ]
+        # per geom: the partner it belongs to and the finger it is part of, -1 for none
+        partner, finger = np.full(model.nbody, -1), np.full(model.nbody, -1)
+        partner[self._partner_bodies] = np.arange(len(self._partner_bodies))
+        finger[[model.body(name).id for name in ROBOT.finger_bodies]] = 0, 1
+        for body in range(1, model.nbody):
+            for owner in (partner, finger):
+                owner[body] = max(owner[body], owner[model.body_parentid[body]])
+        self._geom_partner, self._geom_finger = (
+            partner[model.geom_bodyid],
+            finger[model.geom_bodyid],
+        )
         self.arm_range = np.array([model.joint(n).range for n in ROBOT.arm_joints])
+        self.working_range = self.arm_range + np.array([JOINT_MARGIN, -JOINT_MARGIN])
+        self.working_range[5, 0] = LEAST_BEND
         self._contact_torque = ContactTorque(model, ROBOT.root, ROBOT.arm_joints)
 
     def _index_movers(self) -> None:
@@ -139,7 +160,7 @@ class Simulation:
         data.ctrl[self._base_u] = data.qpos[self._base_q]
         data.act[self._arm_act] = HOME_ARM
         self._arm_reference, self._acted = np.array(HOME_ARM), -np.inf
-        data.ctrl[self._finger_u] = (GRIPPER_OPEN, -GRIPPER_OPEN)
+        self.set_gripper(GRIPPER_OPEN)
         mujoco.mj_forward(model, data)
 
     def tick(self) -> float:
@@ -163,7 +184,21 @@ class Simulation:
         for warning in _DIVERGED:
             if self.data.warning[warning].number:
                 raise SimulationError(f"{warning.name} at t={self.data.time:.3f} s")
+        if self.gripping:
+            self._follow_grip()
         return start
+
+    def _follow_grip(self) -> None:
+        """Notes what the fingers have got hold of, and what they have lost."""
+        geom, touching = self.data.contact.geom, np.zeros((len(self._held), 2), bool)
+        for one, other in (geom.T, geom.T[::-1]):
+            partner, finger = self._geom_partner[one], self._geom_finger[other]
+            pairs = (partner >= 0) & (finger >= 0)
+            touching[partner[pairs], finger[pairs]] = True
+        self._untouched = np.where(touching.any(1), 0, self._untouched + 1)
+        self._held &= self._untouched < RELEASED
+        if self.gripper_opening >= MIN_GRASP:
+            self._held |= touching.all(1)
 
     # ---- set-points -------------------------------------------------------------------------
 
@@ -179,9 +214,19 @@ class Simulation:
         """
         self._arm_reference = np.clip(positions, *self.arm_range.T)
 
-    def set_gripper(self, opening: float) -> None:
-        """Sets each finger's reference in m, 0 (closed) to 0.04 (open)."""
-        self.data.ctrl[self._finger_u] = (opening, -opening)
+    def set_gripper(self, opening: float, force: float = GRIP_FORCE) -> None:
+        """Sets each finger's reference in m, 0 (closed) to 0.04 (open).
+
+        Fingers that are held back press with at most `force` N: the reference is so near to where
+        they are that their springs give no more.
+        """
+        self.gripping = opening < GRIPPER_OPEN
+        if not self.gripping:
+            self._held = np.zeros(len(self._partner_bodies), bool)
+            self._untouched = np.zeros(len(self._partner_bodies), int)
+        fingers = np.abs(self.data.qpos[self._finger_q])
+        left, right = np.maximum(opening, fingers - force / FINGER_STIFFNESS)
+        self.data.ctrl[self._finger_u] = left, -right
 
     @property
     def base_reference(self) -> np.ndarray:
@@ -227,7 +272,7 @@ class Simulation:
 
     @property
     def grip_axes(self) -> np.ndarray:
-        """Axes of the gripper as columns (3, 3): across the pads, closing, approach."""
+        """Axes of the gripper as columns (3, 3): closing, across the pads, approach."""
         return self.data.site_xmat[self._grip_site].reshape(3, 3).copy()
 
     @property
@@ -288,23 +333,13 @@ class Simulation:
             return np.zeros(len(self._arm_v))
         return self._contact_torque(self.data)
 
-    @property
-    def closing_gripper(self) -> bool:
-        """Whether the fingers are asked to close."""
-        return bool(self.data.ctrl[self._finger_u[0]] <= 0.01)
-
     def held(self) -> np.ndarray:
-        """Which partners the closed gripper holds: both fingers touch it, bool (P,)."""
-        held = np.zeros(len(self._partner_bodies), bool)
-        opening = self.gripper_opening
-        if self.data.ctrl[self._finger_u[0]] > 0.01 or opening < MIN_GRASP:
-            return held
-        bodies = self.model.geom_bodyid[self.data.contact.geom]
-        roots = self.model.body_rootid[bodies]
-        for i, partner in enumerate(self._partner_bodies):
-            touching = bodies[(roots == partner).any(1)]
-            held[i] = all(np.isin(touching, finger).any() for finger in self._finger_bodies)
-        return held
+        """Returns which partners the gripper holds, bool (P,).
+
+        What both fingers touch once they close, until they open or neither has touched it for 0.1
+        s: under pressure contacts come and go.
+        """
+        return self._held.copy()
 
     def nearest_grasp(self, within: float) -> Grasp | None:
         """Returns the grasp nearest to the gripper, of what fits between the open fingers.
@@ -318,7 +353,7 @@ class Simulation:
                 continue
             for point, axis in grasps_of(self.model, self.data, int(body)):
                 distance = float(np.linalg.norm(point - self.grip_position))
-                found.append((distance, Grasp(partner=int(partner), point=point, axis=axis)))
+                found.append((distance, self._grasp(partner, point, axis)))
         found = [entry for entry in found if entry[0] <= within]
         if found:
             return min(found, key=lambda entry: entry[0])[1]
@@ -327,7 +362,16 @@ class Simulation:
         if not len(bodies) or distance.min() > within:
             return None
         best = int(distance.argmin())
-        return Grasp(partner=int(self._free[best]), point=centres[best].copy(), axis=None)
+        return self._grasp(self._free[best], centres[best].copy(), None)
+
+    def _grasp(self, partner: int, point: np.ndarray, axis: np.ndarray | None) -> Grasp:
+        """Returns a grasp of a partner with the force that its class bears."""
+        assert self.scenario is not None
+        name = self.home.partners[partner]
+        category = next(p.category for p in self.scenario.objects if p.name == name)
+        mass = float(self.model.body_mass[self._partner_bodies[partner]])
+        force = grip_force(CATALOG[category].bears.grip[0], mass)
+        return Grasp(partner=int(partner), point=point, axis=axis, force=force)
 
     def visible(self, names: tuple[str, ...], camera: str = "navigation") -> np.ndarray:
         """Says which bodies the camera sees, by geometry alone: bool (len(names),)."""

@@ -8,6 +8,7 @@ import numpy as np
 from safevla.evaluate.agents import ReplayAgent
 from safevla.evaluate.worker import SLOTS
 from safevla_envs.env import SafeVLAEnv
+from safevla_envs.robots.panda_omron import ROBOT
 from safevla_envs.scenes.scenario import Placement, Room, Scenario
 
 SIDE = 6.0
@@ -70,7 +71,7 @@ def drive(env: SafeVLAEnv, action: str, times: int) -> list[dict[str, Any]]:
 def robot_force(sim: Any) -> float:
     """Sum of normal forces between robot and walls now, in N."""
     total, wrench = 0.0, np.zeros(6)
-    hand = sim._finger_bodies[0][0]
+    hand = sim.model.body(ROBOT.hand_body).id
     for i in range(sim.data.ncon):
         roots = sim.model.body_rootid[sim.model.geom_bodyid[sim.data.contact.geom[i]]]
         if sim.model.body_rootid[hand] in roots and sim.model.body("room").id in roots:

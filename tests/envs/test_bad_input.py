@@ -1,10 +1,13 @@
+import copy
 import dataclasses
 import json
+import pickle
 
 import gymnasium
 import numpy as np
 import pytest
 
+from safevla_envs.costs import default_terms
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate import generate
 from safevla_envs.scenes.scenario import SCHEMA_VERSION, Scenario, load_list, save_list
@@ -31,6 +34,24 @@ from safevla_envs.scenes.scenario import SCHEMA_VERSION, Scenario, load_list, sa
         ({"timestep": 0.003}, "timestep=0.003"),
         ({"scenario": "nowhere.json"}, "nowhere.json"),
         ({"scenario": []}, "scenario"),
+        ({"scenario": 5}, "scenario"),
+        ({"level": "1"}, "level='1'"),
+        ({"level": np.nan}, "level=nan"),
+        ({"hazards": None}, "hazards=None"),
+        ({"cameras": None}, "cameras=None"),
+        ({"max_seconds": "9"}, "max_seconds='9'"),
+        ({"max_seconds": True}, "max_seconds=True"),
+        ({"max_actions": np.nan}, "max_actions=nan"),
+        ({"max_actions": np.inf}, "max_actions=inf"),
+        ({"layouts": "all"}, "layouts='all'"),
+        ({"knobs": 5}, "knobs=5"),
+        ({"timestep": 0}, "timestep=0"),
+        ({"timestep": np.nan}, "timestep=nan"),
+        ({"timestep": "0.005"}, "timestep='0.005'"),
+        ({"constraints": 5}, "constraints=5"),
+        ({"side_steps": "no"}, "side_steps='no'"),
+        ({"extra_terms": default_terms(("impact",))}, "extra_terms: the name 'impact' is taken"),
+        ({"extra_terms": ("impact",)}, "extra_terms="),
     ],
 )
 def test_constructor_names_the_culprit(arguments, named):
@@ -60,15 +81,36 @@ def test_scenario_with_a_missing_field(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["discrete", "continuous"])
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 99, None, "up"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 99, None, "up", "1", True, 1j])
 def test_bad_action_leaves_the_state_unchanged(mode, bad):
     env = SafeVLAEnv(action_mode=mode, cameras=())
     env.reset(seed=0)
-    action = bad if mode == "discrete" else np.array([bad, 0, 0, 0], object)
+    actions = [bad, np.array(bad)]
+    if mode == "continuous":
+        # of the type that NumPy gives it, and whatever a list or an array of objects holds
+        actions = [[bad] * 4, np.array([bad] * 4), np.array([bad, 0, 0, 0], object), bad]
     before = env.sim.state_hash(), env._steps
-    with pytest.raises((ValueError, TypeError)):
-        env.step(action)
+    for action in actions:
+        with pytest.raises(ValueError, match="action="):
+            env.step(action)
     assert (env.sim.state_hash(), env._steps) == before
+
+
+def test_before_the_first_reset_there_is_nothing_to_see():
+    env = SafeVLAEnv(cameras=(), render_mode="rgb_array")
+    for ask in (env.render, env.render_frame, env.privileged_state, lambda: env.step(0)):
+        with pytest.raises(gymnasium.error.ResetNeeded):
+            ask()
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_what_owns_native_memory_is_not_copied(copied):
+    """A copy would hold the original's addresses and step its physics."""
+    env = SafeVLAEnv(cameras=(), hazards=(), knobs={"n_rooms": 2})
+    env.reset(seed=0)
+    for owner in (env, env.sim.recorder):
+        with pytest.raises(TypeError, match=r"neither copied nor pickled.*another"):
+            copied(owner)
 
 
 def test_scenarios_round_trip(tmp_path):

@@ -107,14 +107,19 @@ class Actions:
         if self.mode == "discrete":
             if isinstance(action, np.ndarray) and action.size == 1:
                 action = action.item()
-            valid = isinstance(action, (int, np.integer)) and 0 <= action < len(self.names)
-            if not valid:
+            whole = isinstance(action, (int, np.integer)) and not isinstance(action, bool)
+            if not whole or not 0 <= action < len(self.names):
                 raise ValueError(f"action={action!r}: a whole number 0 to {len(self.names) - 1}")
             return int(action)
-        twist = np.asarray(action, dtype=np.float64)
-        if twist.shape != (4,) or not np.isfinite(twist).all() or (np.abs(twist) > 1 + 1e-6).any():
+        try:
+            twist = np.asarray(action)
+        except ValueError:  # ragged
+            twist = np.zeros(0)
+        numbers = twist.shape == (4,) and twist.dtype.kind in "iuf"
+        # written so that NaN fails
+        if not numbers or not (np.abs(twist) <= 1 + 1e-6).all():
             raise ValueError(f"action={action!r}: 4 finite numbers in [-1, 1] are needed")
-        return np.clip(twist, -1.0, 1.0)
+        return np.clip(twist.astype(np.float64), -1.0, 1.0)
 
     def ends(self, action: Any) -> bool:
         """Says whether the action is `end`."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from safevla_envs.robots.panda_omron import GRIPPER_OPEN
-from safevla_envs.world import Grasp, Simulation
+from safevla_envs.robots.panda_omron import GRIP_FORCE, GRIPPER_OPEN
+from safevla_envs.world import TICK, Grasp, Simulation
 
 __all__ = ["ArmMotion", "DropMotion", "GraspMotion", "WristMotion"]
 
@@ -15,8 +15,6 @@ MAX_JOINT_STEP = 0.08
 """rad a tick: 1.6 rad/s, under every joint's limit of 2.175 rad/s."""
 WIND_UP = 0.25
 """rad; the reference never leads the measured position by more."""
-LIMIT_MARGIN = 0.06
-"""rad; inverse kinematics keeps this from the stops, a little more than `joint_limit` charges."""
 REACHED, LIFTED = 0.6, 0.8
 """Shares of a pick-up's duration after which the gripper closes, and the arm lifts."""
 DESCEND = 0.4
@@ -27,7 +25,9 @@ LIFT = 0.05
 """m; a pick-up lifts by this."""
 APPROACH = 0.06
 """m; a pick-up comes down from this far above."""
-MAX_STEP, MAX_TURN = 0.03, 0.12
+CLOSING_SPEED = 0.1
+"""m/s, of each finger."""
+MAX_STEP, MAX_TURN = 0.05, 0.2
 """m and rad a tick; speed of a pick-up's approach."""
 
 
@@ -37,12 +37,12 @@ def _servo(sim: Simulation, error: np.ndarray) -> None:
     What the arm has still to go to its reference is no error any more: counting it again in every
     tick would overshoot.
 
-    Joints about to leave their range (less a margin) are locked and the rest solved again: else
+    Joints about to leave their working range are locked and the rest solved again: else
     the one that stands still would turn the motion of the others into another direction.
     """
     jacobian, reference, measured = sim.grip_jacobian(), sim.arm_reference, sim.arm_positions
     error = error - jacobian @ (reference - measured)
-    low, high = sim.arm_range[:, 0] + LIMIT_MARGIN, sim.arm_range[:, 1] - LIMIT_MARGIN
+    low, high = sim.working_range.T
     free = np.ones(len(reference), bool)
     for _ in range(3):
         solved = jacobian * free
@@ -119,14 +119,20 @@ class GraspMotion:
 
     def __init__(self, sim: Simulation, grasp: Grasp | None, ticks: int):
         self.sim, self.grasp, self.ticks, self.count = sim, grasp, ticks, 0
-        self.above = True
+        self.above, self.opening = True, GRIPPER_OPEN
+        self.force = GRIP_FORCE if grasp is None else grasp.force
         self.grasped: np.ndarray | None = None
 
     def apply(self) -> None:
         """Sets the references for the next tick."""
         self.count += 1
         share = self.count / self.ticks
-        self.sim.set_gripper(GRIPPER_OPEN if share <= REACHED else 0.0)
+        if share <= REACHED:
+            self.sim.set_gripper(GRIPPER_OPEN)
+        else:
+            # on beyond closed: else thin things would be gripped by less than the force
+            self.opening -= CLOSING_SPEED * TICK
+            self.sim.set_gripper(self.opening, self.force)
         if share <= REACHED and self.grasp is not None:
             self._reach(self.grasp)
         elif share > LIFTED:
@@ -155,7 +161,7 @@ class GraspMotion:
 
 def _levelled(axes: np.ndarray, across: np.ndarray | None) -> np.ndarray:
     """Returns the rotation (3,) in rad, world, that points the gripper down, fingers across."""
-    closing, approach = axes[:, 1], axes[:, 2]
+    closing, approach = axes[:, 0], axes[:, 2]
     turn = np.cross(approach, [0.0, 0.0, -1.0])
     if across is not None:
         # either finger may be on either side

@@ -7,23 +7,47 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-__all__ = ["MAX_WIDTH", "Grasp", "grasps_of"]
+from safevla_envs.costs.classes import GRAVITY
+
+__all__ = ["MAX_WIDTH", "Grasp", "grasps_of", "grip_force"]
 
 MAX_WIDTH = 0.072
 """m; what is wider does not go between the fingers (0.08 m apart) with some room to spare."""
 PAD = 0.02
 """m; the grip point is at most this far below the top of the part that is gripped."""
+GRIP_SHARE = 0.7
+"""Share of the least grip that would harm a thing with which it is gripped."""
+FRICTION, LIFTING = 1.0, 2.0
+"""Of fingers, at least; and m/s², at most, while lifting."""
 UPRIGHT = 0.9
 """Least cosine between a part's axis and the vertical for which its sides are vertical."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grasp:
-    """Where to close: partner index, point (3,) m, horizontal unit axis (3,) or None for any."""
+    """Where to close on what, and how hard.
+
+    Attributes:
+        partner: index.
+        point: (3,) m.
+        axis: horizontal unit axis (3,), or None for any.
+        force: N a finger.
+    """
 
     partner: int
     point: np.ndarray
     axis: np.ndarray | None
+    force: float
+
+
+def grip_force(bears: float, mass: float) -> float:
+    """Returns the force in N of each finger that lifts a thing without harm.
+
+    Args:
+        bears: N a finger from which it is harmed.
+        mass: kg; what is too heavy for a share of that is gripped as hard as holding it takes.
+    """
+    return max(GRIP_SHARE * bears, mass * (GRAVITY + LIFTING) / (2 * FRICTION))
 
 
 def grasps_of(

@@ -14,6 +14,8 @@ Facts about MuJoCo 3.9.0 that this relies on, each tested:
 
 from __future__ import annotations
 
+from typing import Any
+
 import mujoco
 import numpy as np
 
@@ -195,13 +197,8 @@ class Recorder:
             add_edges(*self._end, self.watch.node, graph)
         return graph
 
-    def __deepcopy__(self, memo: object) -> None:
-        """Refuses: a copy would step the original's physics, whose addresses it holds."""
+    def __getstate__(self) -> Any:
         raise TypeError(
-            "a running simulation cannot be copied: make a second environment with the same "
-            "arguments and reset it to the same scenario"
+            "a recorder is neither copied nor pickled: it holds addresses of what it steps, and a "
+            "copy would step the original; make another for a copy of the data"
         )
-
-    def __reduce__(self) -> None:  # type: ignore[override]
-        """Refuses to be pickled; see `__deepcopy__`."""
-        self.__deepcopy__(None)

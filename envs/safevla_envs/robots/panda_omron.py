@@ -5,6 +5,8 @@ What differs from robosuite's model, and why:
 - its Python controllers are replaced by position servos inside MuJoCo (a fifth of the step time);
 - joint torque limits are Franka's (87 N·m for joints 1-4, 12 N·m for 5-7; robosuite allows 80 N·m
   on joint 5), and gravity compensation acts through the actuators so that it counts against them;
+- masses and inertias are the real arm's (robosuite's links have stand-ins, up to ten times the
+  inertia: turning the base with the arm out then took more than joint 5 can give);
 - the base's joint origin lies at the model's origin: `qpos` of the three base joints *is* the pose
   (x, y in m, yaw in rad) of the point about which the robot turns;
 - visual meshes weigh nothing (MjSpec drops `inertiagrouprange`: the robot would weigh 3.4 t).
@@ -36,6 +38,38 @@ TORQUE_LIMITS = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
 """N·m; Franka documentation, control-parameters table (Panda and FR3)."""
 SPEED_LIMITS = (2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61)
 """rad/s; libfranka's rate limits of the Panda (FER)."""
+INERTIALS = {
+    "robot/arm/link1": (4.970684, (0.003875, 0.002081, -0.04762),
+                        (0.70337, 0.70661, 0.009117, -0.000139, 0.006772, 0.019169)),
+    "robot/arm/link2": (0.646926, (-0.003141, -0.02872, 0.003495),
+                        (0.007962, 0.02811, 0.025995, -0.003925, 0.010254, 0.000704)),
+    "robot/arm/link3": (3.228604, (0.027518, 0.039252, -0.066502),
+                        (0.037242, 0.036155, 0.01083, -0.004761, -0.011396, -0.012805)),
+    "robot/arm/link4": (3.587895, (-0.05317, 0.104419, 0.027454),
+                        (0.025853, 0.019552, 0.028323, 0.007796, -0.001332, 0.008641)),
+    "robot/arm/link5": (1.225946, (-0.011953, 0.041065, -0.038437),
+                        (0.035549, 0.029474, 0.008627, -0.002117, -0.004037, 0.000229)),
+    "robot/arm/link6": (1.666555, (0.060149, -0.014117, -0.010517),
+                        (0.001964, 0.004354, 0.005433, 0.000109, -0.001158, 0.000341)),
+    "robot/arm/link7": (0.735522, (0.010517, -0.004252, 0.061597),
+                        (0.012516, 0.010027, 0.004815, -0.000428, -0.001196, -0.000741)),
+    "robot/arm/right_hand": (0.73, (-0.01, 0.0, 0.03), (0.001, 0.0025, 0.0017, 0.0, 0.0, 0.0)),
+    "robot/hand/right_gripper": (0.0, (0.0, 0.0, 0.0), (0.0,) * 6),
+    **dict.fromkeys(
+        (
+            "robot/hand/leftfinger", "robot/hand/rightfinger",
+            "robot/hand/finger_joint1_tip", "robot/hand/finger_joint2_tip",
+        ),
+        (0.0075, (0.0, 0.0, 0.0), (1.2e-6, 1.2e-6, 4e-7, 0.0, 0.0, 0.0)),
+    ),
+}  # fmt: skip
+"""kg, centre of mass in m, inertia about it in kg·m² (xx, yy, zz, xy, xz, yz).
+
+Links: Gaz et al. 2019, identified on the real arm (`inertial.yaml` of franka_description); hand:
+franka_description.
+"""
+ROTOR_INERTIA = 0.1
+"""kg·m²; of a joint's motor through its gear, as in the Panda of MuJoCo's Menagerie."""
 ARM_STIFFNESS = (1500.0, 1500.0, 1500.0, 1500.0, 500.0, 500.0, 500.0)
 """N·m/rad."""
 BASE_FORCE, BASE_TORQUE = 400.0, 200.0
@@ -43,7 +77,21 @@ BASE_RATE = 18.0
 """rad/s; natural frequency of the critically damped base servos."""
 HOME_ARM = (0.0, -1.2, 0.0, -2.7, 0.0, 1.6, np.pi / 4)
 """rad; tucked: a stretched arm hits walls while the base turns and fills the picture."""
+HALF_STRETCHED = (0.0, 0.3, 0.0, -1.9, 0.0, 2.2, np.pi / 4)
+"""rad; servos are tuned for the inertia of this pose, between tucked and stretched out."""
+JOINT_MARGIN = 0.06
+"""rad; inverse kinematics keeps this from the stops, a little more than `joint_limit` charges."""
+LEAST_BEND = 0.75
+"""rad; inverse kinematics bends joint 6 no further: the hand, as it may be turned, could meet the
+forearm."""
 GRIPPER_OPEN = 0.04
+"""m; of each finger."""
+GRIP_FORCE = 70.0
+"""N a finger; the Franka hand's rated force."""
+FINGER_STIFFNESS = 1000.0
+"""N/m."""
+FINGER_PRIORITY = 2
+"""Rubber decides how fingers slip; the friction of a thing (priority 1) is that on the floor."""
 NAVIGATION_CAMERA = {"pos": (0.30, 0.0, 0.85), "yaw": 0.0, "pitch": 22.0, "fovy": 90.0}
 MANIPULATION_CAMERA = {"pos": (0.0, -0.38, 1.45), "yaw": 30.0, "pitch": 42.0, "fovy": 75.0}
 
@@ -117,6 +165,8 @@ def _load(part: str, visuals: str) -> mujoco.MjSpec:
             geom.contype = geom.conaffinity = 0
         else:
             geom.group = 3
+            if part == "hand":
+                geom.priority = FINGER_PRIORITY
     return spec
 
 
@@ -162,6 +212,14 @@ def add_robot(spec: mujoco.MjSpec, *, visuals: str = "light") -> None:
     for body in spec.bodies:
         if body.name.startswith("robot/"):
             body.gravcomp = 1.0
+    for name, inertial in INERTIALS.items():
+        body = spec.body(name)
+        body.mass, body.ipos, moments = inertial
+        body.iquat, body.inertia = [1.0, 0.0, 0.0, 0.0], moments[:3]
+        if any(moments[3:]):
+            body.inertia, body.fullinertia = [0.0, 0.0, 0.0], moments
+    for name in ROBOT.arm_joints:
+        spec.joint(name).armature = ROTOR_INERTIA
     for name in ROBOT.servo_joints:
         servo = spec.add_actuator(name=f"position/{name}", target=name, trntype=_JOINT)
         if name in ROBOT.arm_joints:
@@ -220,20 +278,20 @@ def _adjacent_bodies() -> list[tuple[str, str]]:
 
 
 def set_servo_gains(model: mujoco.MjModel) -> None:
-    """Sets servo gains from the effective masses at the home pose; call once after compiling.
+    """Sets servo gains from the effective masses at `HALF_STRETCHED`; call once after compiling.
 
     Base: position and velocity actuators, critically damped at `BASE_RATE`. Arm: `ARM_STIFFNESS`
     about a set-point that moves at the velocity asked for, as a robot's own motion generator does
     at 1 kHz: one that jumped at every tick would ask for several times the torque limits. Torso:
-    60 kN/m. Both are critically damped for the home pose's inertia.
+    60 kN/m. Both are critically damped there.
     """
     data = mujoco.MjData(model)
-    for name, value in zip(ROBOT.arm_joints, HOME_ARM):
+    for name, value in zip(ROBOT.arm_joints, HALF_STRETCHED):
         data.qpos[model.joint(name).qposadr[0]] = value
     mujoco.mj_forward(model, data)
     mass = np.zeros((model.nv, model.nv))
     mujoco.mj_fullM(model, mass, data.qM)
-    stiffness = {ROBOT.torso_joint: 6e4, **dict(zip(ROBOT.finger_joints, (1000.0, 1000.0)))}
+    stiffness = {ROBOT.torso_joint: 6e4, **dict.fromkeys(ROBOT.finger_joints, FINGER_STIFFNESS)}
     stiffness |= dict(zip(ROBOT.arm_joints, ARM_STIFFNESS))
     for name in ROBOT.servo_joints:
         dof = model.joint(name).dofadr[0]
@@ -253,4 +311,4 @@ def set_servo_gains(model: mujoco.MjModel) -> None:
             model.actuator_biasprm[velocity, :3] = [0.0, 0.0, -damping]
         if name in ROBOT.finger_joints:
             model.actuator_forcelimited[actuator] = 1
-            model.actuator_forcerange[actuator] = [-70.0, 70.0]  # the Franka hand's rated force
+            model.actuator_forcerange[actuator] = [-GRIP_FORCE, GRIP_FORCE]
