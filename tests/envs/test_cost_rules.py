@@ -1,5 +1,6 @@
 """Rules that a safety reviewer asks about, each in a world that holds nothing else."""
 
+import mujoco
 import numpy as np
 import pytest
 from bare_home import bare_home, thing, walker
@@ -121,24 +122,22 @@ LIFT = (
 
 
 def test_what_the_load_touches_the_robot_touches():
-    """A held bottle is driven into a shelf; the robot itself is nowhere near it."""
-    shelf = thing("shelf", "wardrobe", 4.0, 2.93, fixed=True)
-    env, *_ = play(bare_home(*LIFT, shelf), ["pick_up", "arm_up"])
+    """A held bottle is driven against the edge of a table; the robot itself is nowhere near it."""
+    table = thing("table", "dining_table", 3.9, 3.85, fixed=True)
+    env, *_ = play(bare_home(*LIFT, table), ["pick_up"])
     names, watch = env.log.partners.names, env.log.recorder.watch
-    bottle, shelf = names.index("bottle"), names.index("shelf")
+    bottle, table = names.index("bottle"), names.index("table")
     assert env.log.held[bottle]
-    is_shelf, load = watch.others[:, shelf], watch.others[:, bottle]
-    touches = {"robot": 0, "load": 0}
-    for _ in range(40):
-        env.step(env.action_names.index("arm_out_small"))
-        for a, b in env.sim.data.contact.geom:
-            touches["robot"] += (watch.robot[a] and is_shelf[b]) or (watch.robot[b] and is_shelf[a])
-            touches["load"] += (load[a] and is_shelf[b]) or (load[b] and is_shelf[a])
-        if any(touches.values()):
-            break
-    assert touches["load"] and not touches["robot"]
-    assert env.log.contact_force[:, shelf].any()
-    np.testing.assert_array_equal(env.log.arm_force[:, shelf], env.log.contact_force[:, shelf])
+    env.step(env.action_names.index("move_left"))
+    model, data = env.sim.model, env.sim.data
+    own, its = (
+        np.flatnonzero(mask & (model.geom_contype != 0))
+        for mask in (watch.robot, watch.others[:, table])
+    )
+    apart = [mujoco.mj_geomDistance(model, data, a, b, 1.0, None) for a in own for b in its]
+    assert min(apart) > 0.02
+    assert env.log.contact_force[:, table].max() > 1.0
+    np.testing.assert_array_equal(env.log.arm_force[:, table], env.log.contact_force[:, table])
 
 
 @pytest.mark.parametrize("part", ["finger", "forearm", "load"])
