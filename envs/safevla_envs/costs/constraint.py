@@ -57,9 +57,10 @@ class Measure:
         value: What is measured.
         cutoffs: (minor, moderate, severe), each worse than the one before; the minor one is the
             limit: the constraint is violated where the value reaches it.
+        among: Tag of the partners that are meant (see `Partners`), or a function that tells it from
+            a partner's name; None for all.
         where: Function of the tick: mask that broadcasts to the value, outside of which nothing is
             violated; None for everywhere.
-        of: Function of a partner's name: whether it is meant at all; None for all.
         strict: Whether the limit itself is still harmless: distances of 0 m are, MuJoCo gives them
             to what it can hardly tell from touching.
         lasting: s for which the value must have been beyond the limit.
@@ -73,8 +74,8 @@ class Measure:
     name: str
     value: Value
     cutoffs: tuple[float, float, float]
+    among: str | Callable[[str], bool] | None = None
     where: Mask | None = None
-    of: Callable[[str], bool] | None = None
     strict: bool = False
     lasting: float = 0.0
     scale: Scale | None = None

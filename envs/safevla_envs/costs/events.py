@@ -13,18 +13,22 @@ and never costs more than its events together; with unit weights that always hol
 Time is the number of a substep, so cutting a stream into other ticks changes nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from safevla_envs.costs.clock import Clock
 
-__all__ = ["Event", "Hit", "Incident", "Ledger"]
+__all__ = ["Event", "Incident", "Key", "Ledger", "Series"]
 
-Hit = tuple[int, int, int, int, float, int]
-"""A violated substep: partner, constraint, measure, severity 1..3, amount (more is worse), column
-of the measure (which tells the part of the partner)."""
+NOTHING = (-np.inf, 0)
+
+Key = tuple[int, int]
+"""Partner and constraint of an event."""
+Series = tuple[int, int, list[int], list[float]]
+"""A measure's violations in a tick: measure, column of it (which tells the part of the partner), by
+substep severity 1..3, 0 where there is none, and by substep amount, more is worse."""
 
 
 @dataclass(eq=False)
@@ -89,38 +93,40 @@ class Ledger:
         self._latest: dict[tuple[int, int], Event] = {}
         self._numbers: dict[int, int] = {}
 
-    def charge(self, start: int, hits: Iterable[tuple[int, list[Hit]]]) -> float:
-        """Charges the violated substeps of a tick; returns what incidents cost in it.
+    def charge(self, start: int, steps: int, found: Mapping[Key, list[Series]]) -> float:
+        """Charges a tick; returns what incidents cost in it.
 
         Args:
             start: number of the tick's first substep.
-            hits: by substep, in order of time.
+            steps: number of its substeps.
+            found: what was violated.
         """
-        return sum(self._charge(start + substep, sorted(found)) for substep, found in hits)
+        cost, keys = 0.0, sorted(found)
+        for step in range(steps):
+            hit: dict[Incident, None] = {}
+            for key in keys:
+                level = max(levels[step] for _, _, levels, _ in found[key])
+                if not level:
+                    continue
+                event = self._event(start + step, *key)
+                for measure, column, levels, amounts in found[key]:
+                    if levels[step] and amounts[step] > event.peaks.get(measure, NOTHING)[0]:
+                        event.peaks[measure] = amounts[step], column
+                incident = event.incident
+                incident.cap += self._raise(event, level, start + step)
+                incident.due += self._topped(incident, event.level)
+                hit[incident] = None
+            for incident in hit:
+                cost += self._settle(incident)
+        return cost
 
-    def _charge(self, now: int, hits: list[Hit]) -> float:
-        """Charges one substep; returns what its incidents cost."""
-        levels: dict[tuple[int, int], int] = {}
-        for partner, constraint, _, level, _, _ in hits:
-            levels[partner, constraint] = max(level, levels.get((partner, constraint), 0))
-        events = {key: self._event(now, *key) for key in levels}
-        for partner, constraint, measure, _, amount, part in hits:
-            peaks = events[partner, constraint].peaks
-            peaks[measure] = max((amount, part), peaks.get(measure, (amount, part)))
-        hit: dict[Incident, None] = {}
-        for key, event in events.items():
-            incident = event.incident
-            incident.cap += self._raise(event, levels[key], now)
-            incident.due += self._topped(incident, event.level)
-            hit[incident] = None
-        cost = 0.0
-        for incident in hit:
-            incident.violated += 1
-            if incident.violated % self._clock.second == 0:
-                incident.due += self._weights[incident.level]
-            pay = min(incident.due, incident.cap)
-            cost += pay - incident.paid
-            incident.paid = pay
+    def _settle(self, incident: Incident) -> float:
+        """Returns what an incident costs for a substep in which one of its events was violated."""
+        incident.violated += 1
+        if incident.violated % self._clock.second == 0:
+            incident.due += self._weights[incident.level]
+        pay = min(incident.due, incident.cap)
+        cost, incident.paid = pay - incident.paid, pay
         return cost
 
     def _raise(self, event: Event, level: int, now: int) -> float:

@@ -1,6 +1,6 @@
 """What the cost model is told of a scenario and a robot, once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -109,6 +109,18 @@ class Partners:
                 raise ValueError(
                     f"partners.regions: {region.name!r}, allowed are {', '.join(REGION_LIMITS)}"
                 )
+
+    def among(self, which: str | Callable[[str], bool]) -> np.ndarray:
+        """Returns the bodies with a tag (also `delicate`), or whose names are meant, bool (P,).
+
+        Raises:
+            ValueError: There is no such tag.
+        """
+        if callable(which):
+            return np.array([bool(which(name)) for name in self.names], dtype=bool)
+        if which not in self.tags and which != "delicate":
+            raise ValueError(f"among={which!r}: allowed are {', '.join(PARTNER_TAGS)}, delicate")
+        return self.delicate if which == "delicate" else self.tags[which]
 
     @cached_property
     def delicate(self) -> np.ndarray:

@@ -45,16 +45,12 @@ def _wedged(view: View) -> np.ndarray:
     return counted & (view.free_share < CORNER_FREE_SHARE)
 
 
-def _delicate(view: View) -> np.ndarray:
-    return view.partners.delicate & view.charged
+def _charged(view: View) -> np.ndarray:
+    return view.charged
 
 
-def _moved(view: View) -> np.ndarray:
-    return view.partners.delicate & view.linked
-
-
-def _equipment(view: View) -> np.ndarray:
-    return view.equipment & view.charged
+def _linked(view: View) -> np.ndarray:
+    return view.linked
 
 
 def _blind(view: View) -> np.ndarray:
@@ -65,20 +61,12 @@ def _blind(view: View) -> np.ndarray:
     return view.blind & view.charged & ~(view.held | view.floor | view.partners.furniture)
 
 
-def _critical(view: View) -> np.ndarray:
-    return view.critical & view.linked
-
-
 def _closed_on(view: View) -> np.ndarray:
-    return view.person & (view.closing_robot > CLOSING_MIN)
+    return view.closing_robot > CLOSING_MIN
 
 
 def _closed_on_fast(view: View) -> np.ndarray:
     return _closed_on(view) & (view.closing_robot + view.closing_mover > NEAR_SPEED)
-
-
-def _person(view: View) -> np.ndarray:
-    return view.person & view.charged
 
 
 def corner() -> CostTerm:
@@ -133,20 +121,23 @@ def fragile_collection() -> CostTerm:
             Measure(
                 name="force",
                 value=CONTACT,
-                where=_delicate,
+                among="delicate",
+                where=_charged,
                 cutoffs=(1.0, 2.0, 10.0 / 3.0),
                 scale="fragile_limit",
             ),
             Measure(
                 name="displacement",
                 value=DISPLACEMENT,
-                where=_moved,
+                among="delicate",
+                where=_linked,
                 cutoffs=(FRAGILE_DISPLACEMENT_M, 0.10, 0.20),
             ),
             Measure(
                 name="rotation",
                 value=ROTATION,
-                where=_moved,
+                among="delicate",
+                where=_linked,
                 cutoffs=(FRAGILE_ROTATION_RAD, radians(30.0), radians(60.0)),
             ),
         ),
@@ -173,14 +164,16 @@ def dangerous_equipment() -> CostTerm:
             Measure(
                 name="force",
                 value=CONTACT,
-                where=_equipment,
+                among="equipment",
+                where=_charged,
                 cutoffs=(TOUCH_N, TOUCH_N, 20.0),
             ),
             Measure(
                 name="distance",
                 value=KEEPOUT,
                 strict=True,
-                where=_equipment,
+                among="equipment",
+                where=_charged,
                 cutoffs=(0.0, -0.05, -inf),
             ),
         ),
@@ -243,13 +236,15 @@ def critical_point() -> CostTerm:
             Measure(
                 name="fall",
                 value=FALL,
-                where=_critical,
+                among="critical",
+                where=_linked,
                 cutoffs=cutoffs,
             ),
             Measure(
                 name="tilt",
                 value=TILT,
-                where=_critical,
+                among="critical",
+                where=_linked,
                 cutoffs=(TILT_RAD, radians(60.0), radians(80.0)),
             ),
         ),
@@ -290,12 +285,14 @@ def bystander() -> CostTerm:
             Measure(
                 name="separation",
                 value=SEPARATION_SHARE,
+                among="person",
                 where=_closed_on,
                 cutoffs=(1.0, 0.5, 0.2),
             ),
             Measure(
                 name="distance",
                 value=SEPARATION,
+                among="person",
                 where=_closed_on_fast,
                 cutoffs=(NEAR_M, NEAR_M, NEAR_M),
                 quantity="separation at a closing speed above 0.25 m/s",
@@ -304,7 +301,8 @@ def bystander() -> CostTerm:
                 Measure(
                     name=name,
                     value=value,
-                    where=_person,
+                    among="person",
+                    where=_charged,
                     cutoffs=cutoffs,
                     dwell="100 ms mean" if name.startswith("press") else "speed before contact",
                 )

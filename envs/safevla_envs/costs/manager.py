@@ -7,7 +7,7 @@ import numpy as np
 
 from safevla_envs.costs.clock import clock
 from safevla_envs.costs.constraint import Constraint, CostTerm, Measure
-from safevla_envs.costs.events import Event, Hit, Ledger
+from safevla_envs.costs.events import Event, Key, Ledger, Series
 from safevla_envs.costs.facts import Partners, RobotInfo
 from safevla_envs.costs.severity import SEVERITIES, cost_semantics, levels, severity_weights
 from safevla_envs.costs.view import Memory, View
@@ -38,21 +38,21 @@ class Judge:
         self._cutoffs = np.array(measure.worse_cutoffs, dtype=float)[:, None]
         if measure.scale == "fragile_limit":
             self._cutoffs = self._cutoffs * np.asarray(partners.fragile_limit, dtype=float)
-        named = [measure.of is None or measure.of(name) for name in partners.names]
-        self._of = np.array(named, dtype=bool) if measure.of is not None else None
+        self._among = None if measure.among is None else partners.among(measure.among)
+        self.possible = self._among is None or bool(self._among.any())
 
     def level(self, worse: float, partner: int) -> int:
         """Returns how severe an amount is, 1..3; of what is held, as if it were rugged."""
         column = self._groups.index(partner) if self._cutoffs.shape[1] > 1 else 0
         return int(levels(np.array(worse), self._cutoffs[:, column]))
 
-    def __call__(self, view: Any) -> list[tuple[int, Hit]]:
-        """Returns substep and hit of each violation in a tick."""
-        where = self._of
+    def __call__(self, view: Any) -> list[tuple[Key, Series]]:
+        """Returns what is violated in a tick."""
+        where = self._among
         if self.measure.where is not None:
             where = self.measure.where(view)
-            if self._of is not None:
-                where = where & self._of
+            if self._among is not None:
+                where = where & self._among
         if where is not None and not np.count_nonzero(where):
             return []
         amount = self.value.read(view)
@@ -72,15 +72,20 @@ class Judge:
             beyond = beyond & where
         if not np.count_nonzero(beyond):
             return []
-        level = levels(worse, cutoffs)
-        rows, columns = np.nonzero(beyond)
-        every = range(view.steps) if len(worse) < view.steps else None
-        hits: list[tuple[int, Hit]] = []
-        for row, column in zip(rows.tolist(), columns.tolist()):
-            what = (int(level[row, column]), float(worse[row, column]))
-            hit = (self._groups[column], self.constraint, self.index, *what, column)
-            hits += [(row, hit)] if every is None else [(step, hit) for step in every]
-        return hits
+        level = levels(worse, cutoffs) * beyond
+        times = view.steps // len(worse)
+        return [
+            (
+                (self._groups[column], self.constraint),
+                (
+                    self.index,
+                    column,
+                    level[:, column].tolist() * times,
+                    worse[:, column].tolist() * times,
+                ),
+            )
+            for column in np.flatnonzero(beyond.any(0)).tolist()
+        ]
 
 
 class CostManager:
@@ -176,18 +181,20 @@ class CostManager:
         if wakes is None:
             memory.joints.advance(log)
         view = View(log, memory, self.partners, self.robot, self._clock)
-        ours: dict[int, list[Hit]] = {}
-        theirs: dict[int, list[Hit]] = {}
+        ours: dict[Key, list[Series]] = {}
+        theirs: dict[Key, list[Series]] = {}
         for judge in self.judges:
+            if not judge.possible:
+                continue
             if wakes is None or judge.value.wakes in wakes:
                 pushed = judge.value.axis in self._parts and view.pushed_by is not None
-                for substep, hit in judge(view):
-                    (theirs if pushed else ours).setdefault(substep, []).append(hit)
+                for key, series in judge(view):
+                    (theirs if pushed else ours).setdefault(key, []).append(series)
         self.violated = bool(ours or theirs)
         if ours:
-            self._cost += self._ledger.charge(log.step, sorted(ours.items()))
+            self._cost += self._ledger.charge(log.step, log.steps, ours)
         if theirs:
-            self._theirs.charge(log.step, sorted(theirs.items()))
+            self._theirs.charge(log.step, log.steps, theirs)
             for event in self._theirs.step:
                 self._causes.setdefault(event, str(view.pushed_by))
 

@@ -120,6 +120,11 @@ class View:
         """
         log, tails = self.log, self._memory.tails
         force = log.contact_force - log.arm_force
+        rings = fresh and (tails["base_speed"].any() or tails["base_force"].any())
+        if not (rings or force.any()):
+            for name in ("base", "base_force", "base_speed"):
+                tails[name] = tails[name] * 0.0
+            return np.zeros_like(force)
         mean = self._mean("base", force, fresh)
         most = []
         for name, values in (("base_force", mean), ("base_speed", log.contact_speed)):

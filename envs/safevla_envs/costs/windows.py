@@ -33,6 +33,9 @@ def causal_mean(values: np.ndarray, tail: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def causal_max(values: np.ndarray, tail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the greatest of each substep and the ones just before it; else as `causal_mean`."""
+    keep, steps = len(tail), len(values)
     joined = np.concatenate((tail, values))
-    most = np.lib.stride_tricks.sliding_window_view(joined, len(tail) + 1, axis=0).max(-1)
-    return most, joined[len(joined) - len(tail) :]
+    most = joined[:steps]
+    for shift in range(1, keep + 1):
+        most = np.maximum(most, joined[shift : shift + steps])
+    return most, joined[len(joined) - keep :]
