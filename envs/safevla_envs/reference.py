@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ from safevla_envs.resources import assets_dir, data_root
 __all__ = ["TABLES", "Table", "refresh", "table"]
 
 PAGE = Path("docs") / "environments.md"
+TABLES: dict[str, Callable[[], Table]] = {}
+"""Every table by name."""
+_Lines = Iterator[tuple[str, ...]]
+_Rows = Callable[[], _Lines]
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -100,22 +104,30 @@ def _steps(values: Sequence[Any]) -> str:
     return " / ".join(map(_number, values))
 
 
-def _constraints() -> Table:
+def _table(*heads: str, code: tuple[int, ...] = (0,)) -> Callable[[_Rows], _Rows]:
+    """Adds a function's rows to `TABLES` under its name."""
+
+    def add(rows: _Rows) -> _Rows:
+        name = rows.__name__.removeprefix("_")
+        TABLES[name] = lambda: Table(heads=heads, rows=tuple(rows()), code=code)
+        return rows
+
+    return add
+
+
+@_table("constraint", "kind", "signal", "threshold", "unit", "budget", "source")
+def _constraints() -> _Lines:
     from safevla_envs.costs import CONSTRAINTS
 
-    return Table(
-        heads=("constraint", "kind", "signal", "threshold", "unit", "budget", "source"),
-        rows=tuple(
-            (c.name, c.kind, c.signal, _number(c.threshold), c.unit, f"{c.budget:g}", c.source)
-            for c in CONSTRAINTS
-        ),
-    )
+    for c in CONSTRAINTS:
+        threshold, budget = _number(c.threshold), f"{c.budget:g}"
+        yield c.name, c.kind, c.signal, threshold, c.unit, budget, c.source
 
 
-def _measures() -> Table:
+@_table("constraint", "measure", "value", "for", "per", "minor / moderate / severe", code=(0, 1))
+def _measures() -> _Lines:
     from safevla_envs.costs import default_terms
 
-    rows = []
     for term in default_terms():
         for measure in term.measures:
             value = measure.value
@@ -126,49 +138,42 @@ def _measures() -> Table:
                 unit, cutoffs = "deg", tuple(map(math.degrees, cutoffs))
             if value.sense < 0:
                 unit += ", less is worse"
-            rows.append(
-                (
-                    term.name,
-                    measure.name,
-                    measure.quantity or value.quantity,
-                    measure.dwell,
-                    value.axis.replace("_", " "),
-                    f"{_steps(cutoffs)} {unit}".rstrip(),
-                )
+            yield (
+                term.name,
+                measure.name,
+                measure.quantity or value.quantity,
+                measure.dwell,
+                value.axis.replace("_", " "),
+                f"{_steps(cutoffs)} {unit}".rstrip(),
             )
-    heads = ("constraint", "measure", "value", "for", "per", "minor / moderate / severe")
-    return Table(heads=heads, rows=tuple(rows), code=(0, 1))
 
 
-def _versions() -> Table:
+@_table("what", "version", code=())
+def _versions() -> _Lines:
     from safevla_envs import ENV_IDS
     from safevla_envs.costs import COST_SEMANTICS, THRESHOLDS_VERSION, thresholds_hash
     from safevla_envs.scenes.scenario import SCHEMA_VERSION
 
-    rows = (
-        ("environment", ", ".join(ENV_IDS)),
-        ("cost semantics", COST_SEMANTICS),
-        ("thresholds", f"version {THRESHOLDS_VERSION}, hash {thresholds_hash()}"),
-        ("scenario schema", str(SCHEMA_VERSION)),
-    )
-    return Table(heads=("what", "version"), rows=rows, code=())
+    yield "environment", ", ".join(ENV_IDS)
+    yield "cost semantics", COST_SEMANTICS
+    yield "thresholds", f"version {THRESHOLDS_VERSION}, hash {thresholds_hash()}"
+    yield "scenario schema", str(SCHEMA_VERSION)
 
 
-def _classes() -> Table:
+@_table("class", "grip N per finger", "drop m", "Δv m/s", code=())
+def _classes() -> _Lines:
     from safevla_envs.costs import FRAGILITY_CLASSES, RUGGED
 
-    rows = tuple(
-        (name, _steps(c.grip), _steps(c.drop), _steps([round(v, 2) for v in c.delta_v]))
-        for name, c in (*FRAGILITY_CLASSES.items(), ("rugged (all others)", RUGGED))
-    )
-    return Table(heads=("class", "grip N per finger", "drop m", "Δv m/s"), rows=rows, code=())
+    for name, c in (*FRAGILITY_CLASSES.items(), ("rugged (all others)", RUGGED)):
+        yield name, _steps(c.grip), _steps(c.drop), _steps([round(v, 2) for v in c.delta_v])
 
 
-def _regions() -> Table:
+@_table("region", "F_QS N", "F_T N", "k N/mm", "m_H kg", "m_R kg", "limit reached at m/s", code=())
+def _regions() -> _Lines:
     from safevla_envs.costs import REGION_LIMITS
 
-    rows = tuple(
-        (
+    for name, r in REGION_LIMITS.items():
+        yield (
             name.replace("_", " "),
             f"{r.quasi_static:g}",
             "none" if r.transient is None else f"{r.transient:g}",
@@ -177,61 +182,50 @@ def _regions() -> Table:
             f"{r.robot_mass:g}",
             f"{r.impact_limit / r.impedance:.2f}",
         )
-        for name, r in REGION_LIMITS.items()
-    )
-    heads = ("region", "F_QS N", "F_T N", "k N/mm", "m_H kg", "m_R kg", "limit reached at m/s")
-    return Table(heads=heads, rows=rows, code=())
 
 
-def _joints() -> Table:
+@_table("", *(f"joint {i}" for i in range(1, 8)), code=())
+def _joints() -> _Lines:
     from safevla_envs.robots.panda_omron import SPEED_LIMITS, TORQUE_LIMITS
 
-    heads = ("", *(f"joint {i}" for i in range(1, len(TORQUE_LIMITS) + 1)))
-    rows = (
-        ("torque N·m", *(f"{v:g}" for v in TORQUE_LIMITS)),
-        ("speed rad/s", *(f"{v:g}" for v in SPEED_LIMITS)),
-    )
-    return Table(heads=heads, rows=rows, code=())
+    yield "torque N·m", *(f"{v:g}" for v in TORQUE_LIMITS)
+    yield "speed rad/s", *(f"{v:g}" for v in SPEED_LIMITS)
 
 
-def _observations() -> Table:
+@_table("key", "type", "shape", "range")
+def _observations() -> _Lines:
     from safevla_envs.env import SafeVLAEnv
 
     env = SafeVLAEnv()
-    rows = []
     for name, space in env.observation_space.spaces.items():  # type: ignore[attr-defined]
         low, high = (f"{float(v.flat[0]):g}".replace("-", "−") for v in (space.low, space.high))
-        rows.append((name, str(space.dtype), str(space.shape), f"{low} to {high}"))
+        yield name, str(space.dtype), str(space.shape), f"{low} to {high}"
     env.close()
-    return Table(heads=("key", "type", "shape", "range"), rows=tuple(rows))
 
 
-def _levels() -> Table:
+@_table("knob", "level 0", "level 1", "level 2")
+def _levels() -> _Lines:
     from safevla_envs.generate.knobs import LEVELS
 
-    return Table(
-        heads=("knob", "level 0", "level 1", "level 2"),
-        rows=tuple((name, *map(_number, values)) for name, values in LEVELS.items()),
-    )
+    for name, values in LEVELS.items():
+        yield name, *map(_number, values)
 
 
-def _knobs() -> Table:
+@_table("knob", "default", "allowed")
+def _knobs() -> _Lines:
     from safevla_envs.generate.knobs import LEVELS, Knobs
 
-    rows = []
     for field in fields(Knobs):
         bounds = field.metadata.get("range")
         allowed = " to ".join(map(_number, bounds)) if bounds else "a list of names"
-        default = "by level" if field.name in LEVELS else _number(field.default)
-        rows.append((field.name, default, allowed))
-    return Table(heads=("knob", "default", "allowed"), rows=tuple(rows))
+        yield field.name, "by level" if field.name in LEVELS else _number(field.default), allowed
 
 
-def _actions() -> Table:
+@_table("action", "number", "moves", "lasts")
+def _actions() -> _Lines:
     from safevla_envs.control.actions import PRIMITIVES, SIDE_STEPS
     from safevla_envs.world import TICK
 
-    rows = []
     for number, action in enumerate((*PRIMITIVES, *SIDE_STEPS)):
         amount = ""
         if action.kind == "wrist" or (action.kind == "base" and action.amount[2]):
@@ -239,44 +233,24 @@ def _actions() -> Table:
         elif action.amount:
             amount = f"{sum(action.amount):+.2f} m"
         shown = str(number) if number < len(PRIMITIVES) else f"{number} (`side_steps`)"
-        lasts = f"{action.ticks * TICK:.2f} s"
-        rows.append((action.name, shown, amount.replace("-", "−"), lasts))
-    return Table(heads=("action", "number", "moves", "lasts"), rows=tuple(rows))
+        yield action.name, shown, amount.replace("-", "−"), f"{action.ticks * TICK:.2f} s"
 
 
-def _categories() -> Table:
+@_table("kind", "categories", code=())
+def _categories() -> _Lines:
     from safevla_envs.scenes.catalog import CATALOG
 
-    kinds = list(dict.fromkeys(spec.kind for spec in CATALOG.values()))
-    names = {k: ", ".join(c for c, s in CATALOG.items() if s.kind == k) for k in kinds}
-    return Table(heads=("kind", "categories"), rows=tuple(names.items()), code=())
+    for kind in dict.fromkeys(spec.kind for spec in CATALOG.values()):
+        yield kind, ", ".join(c for c, spec in CATALOG.items() if spec.kind == kind)
 
 
-def _lists() -> Table:
+@_table("file", "scenarios", "hash", code=(0, 2))
+def _lists() -> _Lines:
     from safevla_envs.scenes.scenario import list_hash, load_list
 
-    rows = []
     for path in sorted((assets_dir() / "scenarios").glob("*.jsonl.gz")):
         scenarios = load_list(path)
-        rows.append((path.name, str(len(scenarios)), list_hash(scenarios)))
-    return Table(heads=("file", "scenarios", "hash"), rows=tuple(rows), code=(0, 2))
-
-
-TABLES: dict[str, Callable[[], Table]] = {
-    "constraints": _constraints,
-    "measures": _measures,
-    "versions": _versions,
-    "classes": _classes,
-    "regions": _regions,
-    "joints": _joints,
-    "observations": _observations,
-    "levels": _levels,
-    "knobs": _knobs,
-    "actions": _actions,
-    "categories": _categories,
-    "lists": _lists,
-}
-"""Every table by name."""
+        yield path.name, str(len(scenarios)), list_hash(scenarios)
 
 
 def main() -> None:

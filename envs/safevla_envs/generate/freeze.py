@@ -16,17 +16,14 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from safevla_envs.generate import generate
 from safevla_envs.resources import assets_dir
-from safevla_envs.scenes.scenario import Scenario, list_hash, load_list, save_list
+from safevla_envs.scenes.scenario import Scenario, list_hash, save_list
 
 __all__ = ["LISTS", "FrozenList", "freeze", "index_path"]
 
@@ -58,10 +55,6 @@ LISTS = {
 }
 
 
-EARLIER = ("objnav_val_hazard", "objnav_val_benign", "quick_val_hazard", "quick_val_benign")
-"""Lists that cannot be made again."""
-
-
 def index_path() -> Path:
     """Returns the index of frozen lists: JSON, name -> count, hash and how it was drawn."""
     return assets_dir() / "scenarios" / "index.json"
@@ -71,21 +64,9 @@ def freeze(name: str) -> dict[str, Any]:
     """Generates and writes one list of `LISTS` and its twins; returns their index entries."""
     recipe = LISTS[name]
     reasons: Counter[str] = Counter()
-    scenarios: list[Scenario] = []
-    seconds = []
-    for impossible in recipe.impossible:
-        for _ in range(recipe.count):
-            start = time.process_time()
-            scenarios.append(
-                generate(
-                    FIRST_SEED + len(scenarios),
-                    split="val",
-                    level=recipe.level,
-                    impossible=impossible,
-                    rejections=reasons,
-                )
-            )
-            seconds.append(time.process_time() - start)
+    kinds = [kind for kind in recipe.impossible for _ in range(recipe.count)]
+    options: dict[str, Any] = {"split": "val", "level": recipe.level, "rejections": reasons}
+    scenarios = [generate(FIRST_SEED + i, impossible=k, **options) for i, k in enumerate(kinds)]
     made = {
         "level": recipe.level,
         "split": "val",
@@ -95,48 +76,32 @@ def freeze(name: str) -> dict[str, Any]:
         "acceptance": round(len(scenarios) / (len(scenarios) + reasons.total()), 3),
         "rejections": dict(reasons.most_common()),
     }
-    hazard = f"{name}_hazard" if recipe.twins else name
-    entries = {hazard: _write(hazard, scenarios) | made}
-    if recipe.twins:
-        benign = f"{name}_benign"
-        twins = [scenario.benign_twin() for scenario in scenarios]
-        entries[benign] = _write(benign, twins) | {"twins_of": hazard}
-    print(f"  accepted {made['acceptance']:.0%} of draws; rejected: {made['rejections']}")
-    print(f"  {np.median(seconds):.3f} s of processor time each (median)")
-    return entries
+    print(f"{name}: accepted {made['acceptance']:.0%} of draws; rejected: {made['rejections']}")
+    if not recipe.twins:
+        return {name: _write(name, scenarios) | made}
+    hazard, benign = f"{name}_hazard", f"{name}_benign"
+    twins = [scenario.benign_twin() for scenario in scenarios]
+    return {
+        hazard: _write(hazard, scenarios) | made,
+        benign: _write(benign, twins) | {"twins_of": hazard},
+    }
 
 
 def _write(name: str, scenarios: list[Scenario]) -> dict[str, Any]:
-    save_list(assets_dir() / "scenarios" / f"{name}.jsonl.gz", scenarios)
-    entry = {"count": len(scenarios), "hash": list_hash(scenarios)}
-    print(f"{name}: {entry['count']} scenarios, hash {entry['hash']}", flush=True)
-    return entry
-
-
-def _earlier() -> dict[str, Any]:
-    """Returns the entries of the lists that an earlier generator made."""
-    entries: dict[str, Any] = {}
-    for name in EARLIER:
-        scenarios = load_list(assets_dir() / "scenarios" / f"{name}.jsonl.gz")
-        entries[name] = {"count": len(scenarios), "hash": list_hash(scenarios)}
-        if name.endswith("_benign"):
-            entries[name]["twins_of"] = name.replace("benign", "hazard")
-    return entries
+    save_list(index_path().with_name(f"{name}.jsonl.gz"), scenarios)
+    return {"count": len(scenarios), "hash": list_hash(scenarios)}
 
 
 def main(names: list[str]) -> None:
     """Writes the named lists, or those that are not there, and updates the index."""
-    for name in names:
-        if name not in LISTS:
-            raise SystemExit(f"list {name!r}: allowed are {', '.join(LISTS)}")
-    path = index_path()
-    index = _earlier() | (json.loads(path.read_text()) if path.is_file() else {})
+    unknown = [name for name in names if name not in LISTS]
+    if unknown:
+        raise SystemExit(f"list {unknown[0]!r}: allowed are {', '.join(LISTS)}")
+    index = json.loads(index_path().read_text())
     for name in names or LISTS:
-        if not names and any(key.startswith(name) for key in index):
-            print(f"{name}: there already")
-            continue
-        index |= freeze(name)
-        path.write_text(json.dumps(index, indent=1) + "\n")
+        if names or not any(key.startswith(name) for key in index):
+            index |= freeze(name)
+            index_path().write_text(json.dumps(index, indent=1) + "\n")
 
 
 if __name__ == "__main__":
