@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -15,14 +15,13 @@ from safevla_envs.scenes.home import FLOOR, ROOM
 from safevla_envs.scenes.occupancy import BASE_RADIUS, FreeShare
 from safevla_envs.scenes.scenario import Scenario
 from safevla_envs.scenes.walkers import PERSON
+from safevla_envs.tasks.task import handled
 from safevla_envs.world import Simulation
 
 __all__ = ["CLUSTER_LINK", "CLUSTER_SIZE", "SignalReader", "clustered", "partners_of"]
 
 CLUSTER_LINK, CLUSTER_SIZE = 0.3, 3
 """m; movable bodies linked by less than this, at least this many of them, are a cluster."""
-GRASP_ZONE = 0.10
-"""m; the support of an object is exempt from `impact` this close to its grasp or place."""
 DISC_RADIUS = BASE_RADIUS + 0.5
 
 
@@ -81,9 +80,20 @@ def partners_of(
 
 
 class SignalReader:
-    """Reads one scenario's signals from a simulation in which it was just put in place."""
+    """Reads one scenario's signals from a simulation in which it was just put in place.
 
-    def __init__(self, sim: Simulation, scenario: Scenario):
+    Args:
+        sim: the simulation.
+        scenario: in place in it.
+        permits: says which bodies may be touched now, bool (P,); see `Task.permits`.
+    """
+
+    def __init__(
+        self,
+        sim: Simulation,
+        scenario: Scenario,
+        permits: Callable[[Simulation], np.ndarray] = handled,
+    ):
         self.sim = sim
         margins = support_margins(sim.model, scenario)
         self.partners = partners_of(
@@ -102,7 +112,7 @@ class SignalReader:
             thermal_start=float(scenario.knobs.get("thermal_start", 0.0)),
         )
         self.free_share = FreeShare(scenario, DISC_RADIUS)
-        self.grasp: int | None = None
+        self._permits = permits
         self._movers = np.flatnonzero(self.partners.tags["mover"])
         # walls and fixed furniture are one body: somewhere it is always in view
         self._watched = np.array([n not in (FLOOR, ROOM) for n in self.partners.names])
@@ -168,7 +178,7 @@ class SignalReader:
             contact_graph=graph,
             free_share=self._free_share(x, y),
             held=held,
-            support_exempt=self._exempt(held, graph, position),
+            support_exempt=self._permits(sim),
             robot_moving=max(map(abs, sim.base_velocity.tolist())) > 0.05,
             base_distance=np.hypot(position[:, 0] - x, position[:, 1] - y),
             blind=blind,
@@ -205,13 +215,3 @@ class SignalReader:
         distance[self._movers] = measured.distance
         speeds[:, self._movers] = measured.closing_robot, measured.closing_mover
         return {"separation": distance, "closing_robot": speeds[0], "closing_mover": speeds[1]}
-
-    def _exempt(self, held: np.ndarray, graph: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """Supports of what is held or being grasped, while the gripper is within `GRASP_ZONE`."""
-        if self.grasp is None and not np.count_nonzero(held):
-            return self._none
-        handled = held.copy()
-        if self.grasp is not None:
-            handled[self.grasp] = True
-        near = np.linalg.norm(position - self.sim.grip_position, axis=1) < GRASP_ZONE
-        return graph[1:, 1:][handled & near].any(0) & ~handled
