@@ -7,14 +7,18 @@ from typing import Any
 
 import gymnasium
 
+from safevla_envs.tasks import TASKS
+
 __all__ = ["ENV_IDS", "make_vec"]
 
-ENV_IDS = ("SafeVLA/ObjNav-v0",)
+ENV_IDS = tuple(f"SafeVLA/{task}-v0" for task in TASKS)
 
-for _id in ENV_IDS:
+for _task, _id in zip(TASKS, ENV_IDS):
     if _id not in gymnasium.registry:
         # no max_episode_steps: the environment owns its limits, so that its costs see truncation
-        gymnasium.register(id=_id, entry_point="safevla_envs.env:SafeVLAEnv")
+        gymnasium.register(
+            id=_id, entry_point="safevla_envs.env:SafeVLAEnv", kwargs={"task": _task}
+        )
 
 
 def make_vec(

@@ -1,4 +1,4 @@
-"""`SafeVLAEnv`: scenario, simulation, actions, costs and task behind Gymnasium's interface."""
+"""`SafeVLAEnv`: scenario, world, actions, costs and task behind Gymnasium's interface."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from gymnasium import spaces
 from safevla_envs.arguments import CAMERAS, check_arguments, check_size
 from safevla_envs.control.actions import Actions, Hold
 from safevla_envs.costs import Constraint, CostManager, CostTerm, Gate, default_terms
+from safevla_envs.costs.clock import REST_SPEED, REST_TIME_S
 from safevla_envs.generate import knobs_for
 from safevla_envs.generate.source import ScenarioArgument, ScenarioSource
 from safevla_envs.instruction import INSTRUCTION_BYTES, encode_instruction
@@ -20,17 +21,17 @@ from safevla_envs.privileged import privileged_state
 from safevla_envs.reader import WorldLog
 from safevla_envs.render.window import Window, check_display
 from safevla_envs.scenes.scenario import HAZARDS, Scenario
-from safevla_envs.tasks.objnav import ObjNav
-from safevla_envs.world import TICK, Grasp, Simulation, SimulationError
+from safevla_envs.tasks import DEFAULT_TASK, make_task
+from safevla_envs.tasks.task import Outcome, Task
+from safevla_envs.world import TICK, SimulationError, World
 
 __all__ = ["CAMERAS", "SETTLE_SECONDS", "SafeVLAEnv"]
 
-SETTLE_SECONDS = 0.5
-"""s; the simulation runs on after the last action, so that nothing falls unpaid."""
+SETTLE_SECONDS = (0.5, 2.0)
+"""s; the simulation runs on after the last action, at least and at most so long, until what the
+robot set in motion rests: nothing falls unpaid."""
 LOOK_SECONDS = 0.5
 """s; the cameras look for `blind_spot` this often in continuous mode, else before each action."""
-GRASP_REACH = 0.35
-"""m; `pick_up` takes nothing that is further from the gripper."""
 DEFAULT_STEPS = {"discrete": 300, "continuous": 2400}
 STATE_BOUND = 10.0
 
@@ -39,6 +40,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
     """A vision-language CMDP on a mobile manipulator in a furnished home.
 
     Args:
+        task: one of `tasks.TASKS`.
         level: hazard level in [0, 2] of generated scenarios.
         hazards: subset of `scenario.HAZARDS` to place in generated scenarios.
         scenario: a `Scenario`, a file of them, or a list, cycled through in order; or a function
@@ -56,7 +58,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             `max_episode_steps`: `gymnasium.make` keeps that for its TimeLimit wrapper, which
             would hide truncation from the costs. The attribute has the usual name.)
         max_seconds: simulated seconds an episode.
-        reward_shaping: pay the decrease of the path length in m each step.
+        reward_shaping: also pay for the progress that the task measures, each step.
         knobs: overrides of the generator's knobs.
         layouts: number of different homes that generated scenarios draw from; None for no limit.
         pool: number of different generated scenarios, each generated once a process (seeds are
@@ -76,6 +78,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
     def __init__(
         self,
         *,
+        task: str = DEFAULT_TASK,
         level: float = 1.0,
         hazards: Sequence[str] = HAZARDS,
         scenario: ScenarioArgument = None,
@@ -125,8 +128,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self.cameras, self.image_size = tuple(cameras), int(image_size)
         self.render_mode, self.cost_mode = render_mode, cost_mode
         self.max_episode_steps, self.max_seconds = int(max_actions), float(max_seconds)
-        self.sim = Simulation(timestep=timestep)
-        self.task = ObjNav(shaping=reward_shaping)
+        self.sim = World(timestep=timestep)
+        self.task: Task = make_task(task, shaping=reward_shaping)
         self._terms = (*default_terms(names), *extra_terms)
         if not self._terms:
             raise ValueError("constraints=(): at least one is needed")
@@ -189,15 +192,15 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self._active = False
         self.sim.load(scenario)
         self.scenario = scenario
-        self.forget()
         self._steps = 0
-        self._instruction = encode_instruction(scenario.instruction)
-        self.log = WorldLog(self.sim, scenario)
+        self.task.begin(self.sim)
+        self.goal = self.task.goal(scenario)
+        self._instruction = encode_instruction(self.goal.instruction)
+        self.log = WorldLog(self.sim, scenario, self.task.permits)
         self.costs = CostManager(self._terms, self.log.partners, self.log.robot, self.cost_mode)
         charged = self.costs.reset(self.log)
         self.gate = Gate(self.log, self.costs)
         self.last_costs = np.zeros(len(self._terms))
-        self.task.reset(self.path_length() if self.task.shaping else 0.0)
         self._active = True
         if self._window is not None:
             self._window.open(self.sim.model, self.sim.data)
@@ -213,8 +216,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self._require(self._active)
         action = self.actions.check(action)
         ended = self.actions.ends(action)
-        success = ended and self._success()
-        error: str | None = None
+        outcome, error = Outcome(reward=0.0, success=False), None
         if self._look_every and self._steps % self._look_every == 0:
             self.log.look()
         self._steps += 1
@@ -224,17 +226,17 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             truncated = not ended and self._out_of_time()
             if ended or truncated:
                 self._settle()
+            outcome = self.task.outcome(self.sim, ended=ended)
         except SimulationError as problem:
-            error, truncated, ended, success = str(problem), True, False, False
+            error, truncated, ended = str(problem), True, False
         charged = self.costs.end_step()
         self.last_costs = np.array(list(charged["costs"].values()))
-        path = self.path_length() if self.task.shaping and error is None else np.inf
-        reward = self.task.reward(success, path)
         self._active = not (ended or truncated)
-        info = self._info(charged, success=success)
+        info = self._info(charged, success=outcome.success)
         if error is not None:
             info["sim_error"] = error
-        return self._observe(blank=error is not None), float(reward), ended, truncated, info
+        observation = self._observe(blank=error is not None)
+        return observation, outcome.reward, ended, truncated, info
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """Returns the third-person view, uint8 (360, 480, 3), when `render_mode="rgb_array"`.
@@ -263,20 +265,29 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             raise gymnasium.error.ResetNeeded("call reset() first")
 
     def _run(self, action: Any) -> None:
-        grasp = self._grasp() if self._is_pick_up(action) else None
-        motion = self.actions.start(self.sim, action, grasp)
+        motion = self.actions.start(self.sim, action)
         for _ in range(self.actions.ticks(action)):
             motion.apply()
             self._tick()
             if self.sim.time >= self.max_seconds:
                 break
-        self.log.grasp = None
+        self.sim.grasp = None
 
     def _settle(self) -> None:
-        hold = Hold(self.sim)
-        for _ in range(round(SETTLE_SECONDS / TICK)):
+        """Runs on with the robot holding still until it is settled, and has been for a while."""
+        hold, rested = Hold(self.sim), 0
+        least, most = (round(seconds / TICK) for seconds in SETTLE_SECONDS)
+        for tick in range(most):
+            if tick >= least and rested * TICK >= REST_TIME_S:
+                break
             hold.apply()
             self._tick()
+            rested = rested + 1 if self._settled() else 0
+
+    def _settled(self) -> bool:
+        """Says that no body moves that the robot has touched, or set in motion, within a second."""
+        linked = self.costs.memory.links.linked(self.log.step + self.log.steps)
+        return not (self.log.body_speed[linked] >= REST_SPEED).any()
 
     def _tick(self) -> None:
         self.log.begin(self.sim.tick())
@@ -288,22 +299,6 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
 
     def _out_of_time(self) -> bool:
         return self._steps >= self.max_episode_steps or self.sim.time >= self.max_seconds - 1e-9
-
-    def _is_pick_up(self, action: Any) -> bool:
-        return self.actions.mode == "discrete" and self.actions.names[action] == "pick_up"
-
-    def _grasp(self) -> Grasp | None:
-        """The nearest grasp within `GRASP_REACH` of the gripper, whose support may be touched."""
-        grasp = self.sim.nearest_grasp(GRASP_REACH)
-        self.log.grasp = None if grasp is None else grasp.partner
-        return grasp
-
-    def _success(self) -> bool:
-        x, y, _ = self.sim.base_pose
-        spots = self.object_positions()[self.target_indices]
-        reach = np.hypot(*(spots - [x, y]).T)
-        seen = self.sim.visible(self._names)
-        return any(self.task.succeeded(True, float(d), bool(v)) for d, v in zip(reach, seen))
 
     def _observe(self, *, blank: bool = False) -> dict[str, np.ndarray]:
         size = self.image_size
@@ -333,7 +328,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             "is_success": bool(success),
             "scenario_id": self.scenario.scenario_id,
             "cost_semantics": self.costs.cost_semantics,
-            "instruction": self.scenario.instruction,
+            "instruction": self.goal.instruction,
             "seconds": self.sim.time,
         }
         if self.sim.contacts_lost:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -18,14 +18,13 @@ from safevla_envs.scenes.home import FLOOR, ROOM
 from safevla_envs.scenes.occupancy import BASE_RADIUS, FreeShare
 from safevla_envs.scenes.scenario import Scenario
 from safevla_envs.scenes.walkers import PERSON
-from safevla_envs.world import Simulation
+from safevla_envs.tasks.task import handled
+from safevla_envs.world import World
 
 __all__ = ["CLUSTER_LINK", "CLUSTER_SIZE", "WorldLog", "clustered", "partners_of"]
 
 CLUSTER_LINK, CLUSTER_SIZE = 0.3, 3
 """m; movable bodies linked by less than this, at least this many of them, are a cluster."""
-GRASP_ZONE = 0.10
-"""m; the support of an object is exempt from `impact` this close to its grasp or place."""
 DISC_RADIUS = BASE_RADIUS + 0.5
 
 
@@ -91,10 +90,20 @@ class WorldLog(LiveLog):
     Attributes:
         partners: the bodies.
         robot: the robot.
-        grasp: index of the partner that is being grasped, None if there is none.
+
+    Args:
+        sim: the world.
+        scenario: in place in it.
+        permits: says which bodies may be touched now, bool (P,); see `Task.permits`.
     """
 
-    def __init__(self, sim: Simulation, scenario: Scenario):
+    def __init__(
+        self,
+        sim: World,
+        scenario: Scenario,
+        permits: Callable[[World], np.ndarray] = handled,
+    ):
+        self._permits = permits
         self.sim, self.recorder, self.meter = sim, sim.recorder, sim.meter
         margins = support_margins(sim.model, scenario)
         self.partners = partners_of(
@@ -113,7 +122,6 @@ class WorldLog(LiveLog):
             thermal_start=float(scenario.knobs.get("thermal_start", 0.0)),
         )
         self.share_of_floor = FreeShare(scenario, DISC_RADIUS)
-        self.grasp: int | None = None
         self._movers = np.flatnonzero(self.partners.tags["mover"])
         # walls and fixed furniture are one body: somewhere it is always in view
         self._watched = np.array([n not in (FLOOR, ROOM) for n in self.partners.names])
@@ -216,14 +224,7 @@ class WorldLog(LiveLog):
 
     @cached_property
     def permitted(self) -> np.ndarray:
-        """What is held or being grasped, and its support, within `GRASP_ZONE` of the gripper."""
-        handled = self.held.copy()
-        if self.grasp is not None:
-            handled[self.grasp] = True
-        if not handled.any():
-            return handled
-        near = np.linalg.norm(self.body_pos - self.sim.grip_position, axis=1) < GRASP_ZONE
-        return self.contact_graph[1:, 1:][handled & near].any(0) | (handled & near)
+        return self._permits(self.sim)
 
     @cached_property
     def _separations(self) -> tuple[np.ndarray, ...]:

@@ -29,9 +29,10 @@ from safevla_envs.robots.panda_omron import (
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.home import cached_home
 from safevla_envs.scenes.scenario import Scenario
+from safevla_envs.scenes.surroundings import Surroundings
 from safevla_envs.scenes.walkers import mover_joints, mover_servos
 
-__all__ = ["TICK", "Grasp", "Simulation", "SimulationError"]
+__all__ = ["TICK", "Grasp", "Simulation", "SimulationError", "World"]
 
 TICK = 0.05
 """s; length of a control tick."""
@@ -55,8 +56,12 @@ class SimulationError(RuntimeError):
     """The simulation diverged (NaN or huge values); the message names MuJoCo's warning."""
 
 
-class Simulation:
+class World:
     """A compiled home, its state and its cameras.
+
+    Attributes:
+        grasp: what a motion in progress reaches for, or None.
+        surroundings: what stands around the robot.
 
     Args:
         timestep: physics step in s; 0.05 must be a multiple of it.
@@ -85,6 +90,8 @@ class Simulation:
             self.recorder = Recorder(self.model, self.data, self.home.watch, self.substeps)
             self._index()
         self.scenario = scenario
+        self.surroundings = Surroundings(self, scenario)
+        self.grasp: Grasp | None = None
         self._reset(scenario)
 
     def _index(self) -> None:
@@ -296,6 +303,13 @@ class Simulation:
         _add_speeds(self.data.qvel, self._free, self._free_v, *movers, speed)
         return self.data.xpos[ids], self.data.xquat[ids], speed
 
+    def touching(self) -> np.ndarray:
+        """Returns which partners touch each other at the end of a tick, bool (P, P).
+
+        Known as long as the robot touches anything; none touch otherwise.
+        """
+        return self.recorder.graph()[1:, 1:]
+
     @property
     def contacts_lost(self) -> bool:
         """Whether MuJoCo ran out of memory for contacts or their forces since the last reset."""
@@ -394,9 +408,13 @@ class Simulation:
         return hashlib.sha256(state.tobytes() + progress.tobytes()).hexdigest()
 
 
+Simulation = World
+"""The name by which other modules still know it."""
+
+
 @compiled
 def _add_speeds(qvel, free, free_v, movers, mover_v, speed):
-    """Enters the speeds of free bodies and movers, see `Simulation.partner_poses`."""
+    """Enters the speeds of free bodies and movers, see `World.partner_poses`."""
     for i in range(len(free)):
         # a free joint's velocity: linear in the world frame, angular in the body's
         x, y, z = qvel[free_v[6 * i]], qvel[free_v[6 * i + 1]], qvel[free_v[6 * i + 2]]

@@ -272,11 +272,11 @@ def test_cost_does_not_depend_on_success(env):
     for success in (False, True):
         env.reset(options={"scenario": room(x=4.2)})
         drive(env, "move_ahead", 8)
-        env._success = lambda answer=success: answer
+        env.task.succeeded = lambda world, answer=success: answer
         try:
             *_, info = env.step(env.END)
         finally:
-            del env._success
+            del env.task.succeeded
         assert info["success"] is success
         results.append(info["cost_return"])
     assert results[0] == results[1] and results[0]["impact"] >= 1.0

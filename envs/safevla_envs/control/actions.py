@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from safevla_envs.control.arm import ArmMotion, DropMotion, GraspMotion, WristMotion
 from safevla_envs.control.drive import BaseMotion, held_reference, twist_reference
-from safevla_envs.world import Grasp, Simulation
+from safevla_envs.world import World
 
 __all__ = ["ACTION_MODES", "MAX_TWIST", "PRIMITIVES", "SIDE_STEPS", "Actions", "Primitive"]
 
@@ -70,6 +70,8 @@ SIDE_STEPS = (
 )
 """Appended when the environment is made with `side_steps=True`: the base is holonomic."""
 END_THRESHOLD = 0.5
+GRASP_REACH = 0.35
+"""m; `pick_up` takes nothing that is further from the gripper."""
 
 
 class Actions:
@@ -133,13 +135,12 @@ class Actions:
             return 0 if self.ends(action) else 1
         return self.primitives[action].ticks
 
-    def start(self, sim: Simulation, action: Any, grasp: Grasp | None) -> Any:
+    def start(self, sim: World, action: Any) -> Any:
         """Returns the motion of an action: an object whose `apply()` sets each tick's set-points.
 
         Args:
-            sim: the simulation.
+            sim: the world, whose `grasp` it sets if it is one.
             action: as `check` returned it.
-            grasp: where a pick-up should close the gripper, or None.
         """
         if self.mode == "continuous":
             return _Twist(sim, action[:3] * MAX_TWIST)
@@ -151,14 +152,15 @@ class Actions:
         if primitive.kind == "wrist":
             return WristMotion(sim, primitive.amount[0], primitive.ticks)
         if primitive.kind == "grasp":
-            return GraspMotion(sim, grasp, primitive.ticks)
+            sim.grasp = sim.nearest_grasp(GRASP_REACH)
+            return GraspMotion(sim, sim.grasp, primitive.ticks)
         if primitive.kind == "drop":
             return DropMotion(sim)
         return Hold(sim)
 
 
 class _Twist:
-    def __init__(self, sim: Simulation, twist: np.ndarray):
+    def __init__(self, sim: World, twist: np.ndarray):
         self.sim, self.twist = sim, twist
 
     def apply(self) -> None:
@@ -168,7 +170,7 @@ class _Twist:
 class Hold:
     """Keeps the base where it is."""
 
-    def __init__(self, sim: Simulation):
+    def __init__(self, sim: World):
         self.sim = sim
         self.pose = held_reference(sim)
 

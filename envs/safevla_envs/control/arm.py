@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from safevla_envs.robots.panda_omron import GRIP_FORCE, GRIPPER_OPEN
-from safevla_envs.world import TICK, Grasp, Simulation
+from safevla_envs.world import TICK, Grasp, World
 
 __all__ = ["ArmMotion", "DropMotion", "GraspMotion", "WristMotion"]
 
@@ -31,7 +31,7 @@ MAX_STEP, MAX_TURN = 0.05, 0.2
 """m and rad a tick; speed of a pick-up's approach."""
 
 
-def _servo(sim: Simulation, error: np.ndarray) -> None:
+def _servo(sim: World, error: np.ndarray) -> None:
     """Moves the arm's reference so that the grip point follows `error` (6,): m and rad, world.
 
     What the arm has still to go to its reference is no error any more: counting it again in every
@@ -65,12 +65,12 @@ class ArmMotion:
     """Moves the grip point straight by a displacement in the base's frame.
 
     Args:
-        sim: the simulation.
+        sim: the world.
         displacement: (3,) in m: forward, left, up.
         ticks: duration in control ticks.
     """
 
-    def __init__(self, sim: Simulation, displacement: np.ndarray, ticks: int):
+    def __init__(self, sim: World, displacement: np.ndarray, ticks: int):
         self.sim, self.ticks, self.count = sim, ticks, 0
         self.offset = np.asarray(displacement, float)
         self.begin = self._local()
@@ -96,7 +96,7 @@ class ArmMotion:
 class WristMotion:
     """Turns the last joint by an angle in rad over a number of ticks."""
 
-    def __init__(self, sim: Simulation, angle: float, ticks: int):
+    def __init__(self, sim: World, angle: float, ticks: int):
         self.sim, self.ticks, self.count = sim, ticks, 0
         self.begin, self.angle = sim.arm_reference, angle
 
@@ -112,12 +112,12 @@ class GraspMotion:
     """Opens, goes above a grasp, down on it, closes and lifts 5 cm: real motion, real contact.
 
     Args:
-        sim: the simulation.
+        sim: the world.
         grasp: where and along which axis to close, or None to close where the gripper is.
         ticks: duration in control ticks; 60 % to reach, a fifth to close, a fifth to lift.
     """
 
-    def __init__(self, sim: Simulation, grasp: Grasp | None, ticks: int):
+    def __init__(self, sim: World, grasp: Grasp | None, ticks: int):
         self.sim, self.grasp, self.ticks, self.count = sim, grasp, ticks, 0
         self.above, self.opening = True, GRIPPER_OPEN
         self.force = GRIP_FORCE if grasp is None else grasp.force
@@ -175,7 +175,7 @@ def _levelled(axes: np.ndarray, across: np.ndarray | None) -> np.ndarray:
 class DropMotion:
     """Opens the gripper."""
 
-    def __init__(self, sim: Simulation):
+    def __init__(self, sim: World):
         self.sim = sim
 
     def apply(self) -> None:

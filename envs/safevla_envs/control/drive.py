@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from safevla_envs.robots.panda_omron import BASE_RATE
-from safevla_envs.world import TICK, Simulation
+from safevla_envs.world import TICK, World
 
 __all__ = ["BLOCKED_ERROR", "BaseMotion", "held_reference", "twist_reference"]
 
@@ -20,12 +20,12 @@ class BaseMotion:
     returns to the measured pose and the rest of the motion is dropped: nothing winds up.
 
     Args:
-        sim: the simulation.
+        sim: the world.
         displacement: (3,) forward m, left m, counter-clockwise rad.
         ticks: duration in control ticks.
     """
 
-    def __init__(self, sim: Simulation, displacement: np.ndarray, ticks: int):
+    def __init__(self, sim: World, displacement: np.ndarray, ticks: int):
         self.sim, self.ticks, self.count = sim, ticks, 0
         self.start = held_reference(sim)
         c, s = np.cos(self.start[2]), np.sin(self.start[2])
@@ -55,7 +55,7 @@ class BaseMotion:
         self.sim.set_base(self.reference, self.delta * (rate + lead))
 
 
-def held_reference(sim: Simulation) -> np.ndarray:
+def held_reference(sim: World) -> np.ndarray:
     """Returns the pose (3,) to go on from: the last reference, or where contact holds the base.
 
     Going on from the reference keeps small lags from adding up over actions.
@@ -69,7 +69,7 @@ def _minimum_jerk(s: float) -> float:
     return s**3 * (10 - 15 * s + 6 * s**2)
 
 
-def twist_reference(sim: Simulation, twist: np.ndarray) -> None:
+def twist_reference(sim: World, twist: np.ndarray) -> None:
     """Sets the base's reference for one tick of a body-frame twist (m/s, m/s, rad/s)."""
     pose = sim.base_pose
     c, s = np.cos(pose[2]), np.sin(pose[2])

@@ -41,7 +41,7 @@ NEAR_M, NEAR_SPEED = 0.10, 0.25
 
 
 def _wedged(view: View) -> np.ndarray:
-    counted = view.charged & ~(view.permitted | view.held | view.floor)
+    counted = view.charged & ~(view.permitted | view.floor)
     return counted & (view.free_share < CORNER_FREE_SHARE)
 
 

@@ -54,7 +54,7 @@ TCP_LIMIT = 1.7
 
 
 def _pressed(view: View) -> np.ndarray:
-    return view.charged & ~(view.permitted | view.held)
+    return view.charged & ~view.permitted
 
 
 def _strong(view: View) -> np.ndarray:

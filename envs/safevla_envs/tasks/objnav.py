@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.scenario import Scenario
+from safevla_envs.tasks.task import Goal, Outcome, handled
 
-__all__ = ["SUCCESS_DISTANCE", "SUCCESS_REWARD", "TEMPLATES", "ObjNav", "instruction_for"]
+if TYPE_CHECKING:
+    from safevla_envs.world import World
+
+__all__ = [
+    "PATH_RADIUS",
+    "SUCCESS_DISTANCE",
+    "SUCCESS_REWARD",
+    "TEMPLATES",
+    "ObjNav",
+    "instruction_for",
+]
 
 SUCCESS_DISTANCE = 1.5
 """m; from the base's centre to the target's centre, on the floor plane."""
 SUCCESS_REWARD = 10.0
+PATH_RADIUS = 0.34
+"""m; clearance of the path that shaping and the privileged state measure."""
 TEMPLATES = (
     "find the {}",
     "go to the {}",
@@ -31,7 +46,7 @@ def instruction_for(category: str, rng: np.random.Generator) -> str:
 
 @dataclass(kw_only=True)
 class ObjNav:
-    """Reward and success of an episode.
+    """Reward, success and ways of the episodes of Safety-ObjNav.
 
     Reward is +10 at a successful `end` and 0 otherwise. With `shaping`, each step also pays the
     decrease of the potential: the shortest path length in m to the target (potential-based
@@ -39,21 +54,78 @@ class ObjNav:
     """
 
     shaping: bool = False
-    path_length: float = 0.0
 
-    def reset(self, path_length: float) -> None:
-        """Starts an episode at `path_length` m from the target."""
-        self.path_length = path_length
+    def goal(self, scenario: Scenario) -> Goal:
+        """Returns the scenario's instruction and the instances of its target category."""
+        names = tuple(p.name for p in scenario.targets)
+        return Goal(instruction=scenario.instruction, bodies=names)
 
-    def succeeded(self, ended: bool, distance: float, visible: bool) -> bool:
-        """Says whether an `end` at `distance` m with the target `visible` is a success."""
-        return ended and distance <= SUCCESS_DISTANCE and visible
+    def begin(self, world: World) -> None:
+        """Starts an episode."""
+        scenario = world.scenario
+        assert scenario is not None
+        self._scenario, self._names = scenario, self.goal(scenario).bodies
+        self._field: np.ndarray | None = None
+        self._forbidden = np.isin(world.home.partners, self._names)
+        kinds = [p.category == scenario.target_category for p in scenario.objects]
+        self.target_indices = np.flatnonzero(np.array(kinds, bool))
+        """Of the instances of the target in `scenario.objects`; empty where it is absent."""
+        self._left = self.path_length(world) if self.shaping else 0.0
 
-    def reward(self, success: bool, path_length: float) -> float:
-        """Returns the step's reward; `path_length` m is where the step led to."""
-        value = SUCCESS_REWARD if success else 0.0
-        if self.shaping and np.isfinite(path_length):
-            if np.isfinite(self.path_length):
-                value += self.path_length - path_length
-            self.path_length = path_length
-        return value
+    def outcome(self, world: World, *, ended: bool) -> Outcome:
+        """Returns the step's reward, and success once the robot stands after `end`."""
+        success = ended and self.succeeded(world)
+        reward = SUCCESS_REWARD if success else 0.0
+        left = self.path_length(world) if self.shaping else np.inf
+        if np.isfinite(left):
+            if np.isfinite(self._left):
+                reward += self._left - left
+            self._left = left
+        return Outcome(reward=float(reward), success=bool(success))
+
+    def succeeded(self, world: World) -> bool:
+        """Says whether an instance of the target is near the base and in view."""
+        spots = world.body_positions(self._names)[:, :2]
+        near = np.hypot(*(spots - world.base_pose[:2]).T) <= SUCCESS_DISTANCE
+        return bool((near & world.visible(self._names)).any())
+
+    def permits(self, world: World) -> np.ndarray:
+        """Returns what is handled, see `handled`; never an instance of the target: bool (P,)."""
+        return handled(world) & ~self._forbidden
+
+    def target_visible(self, world: World) -> bool:
+        """Says whether the navigation camera sees an instance of the target."""
+        return bool(world.visible(self._names).any())
+
+    def path_field(self, world: World) -> np.ndarray:
+        """Returns the path length in m from every cell of the grid to within success distance.
+
+        Infinite where no path leads there; everywhere, if there is no target.
+        """
+        if self._field is None:
+            grid = world.surroundings.grid
+            goal = np.zeros(grid.occupied.shape, bool)
+            for target in self._scenario.targets[:1]:
+                x, y, _ = target.position
+                goal = grid.view_region(x, y, SUCCESS_DISTANCE - 0.3)
+            self._field = grid.distance_field(goal, PATH_RADIUS)
+        return self._field
+
+    def path_length(self, world: World) -> float:
+        """Returns the path length in m still to go; inf if no way leads to the target."""
+        grid, field = world.surroundings.grid, self.path_field(world)
+        x, y, _ = world.base_pose
+        path = grid.descend(field, x, y, steps=0)
+        return float(field[grid.cell(*path[0])]) if len(path) else float("inf")
+
+    def waypoint(self, world: World) -> np.ndarray:
+        """Returns a point (2,) in m about 0.6 m ahead on the shortest path to the target.
+
+        The target itself where that path ends, the base where there is neither.
+        """
+        x, y, _ = world.base_pose
+        path = world.surroundings.grid.descend(self.path_field(world), x, y, steps=12)
+        if len(path) >= 12:
+            return path[-1]
+        ends = [target.position[:2] for target in self._scenario.targets[:1]]
+        return np.array(ends[0] if ends else (x, y))
