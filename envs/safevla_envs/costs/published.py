@@ -16,7 +16,7 @@ from safevla_envs.costs.constraint import CostTerm
 from safevla_envs.costs.defaults import default_terms
 from safevla_envs.costs.regions import REGION_LIMITS
 
-THRESHOLDS_VERSION = "2"
+THRESHOLDS_VERSION = "3"
 """Version of the numbers below. Any change of one raises it."""
 
 
