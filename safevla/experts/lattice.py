@@ -189,12 +189,7 @@ class _Search:
         return int(pose[0] / BIN), int(pose[1] / BIN), pose[2], when
 
     def _starts(
-        self,
-        node: int,
-        here: Key,
-        move: Move,
-        end: tuple[Pose, tuple[int, int]],
-        total: float,
+        self, node: int, here: Key, move: Move, end: tuple[Pose, tuple[int, int]], total: float
     ) -> Iterator[tuple[Key, float, int, int]]:
         """Yields the times to make a move at: key, cost, tick of its end, waits before it."""
         ((x, y, heading), tick, *_), clock = self.nodes[-node], self.clock

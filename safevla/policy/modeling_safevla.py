@@ -136,11 +136,7 @@ class VLAPolicy(PreTrainedModel):
     # ------------------------------------------------------------------ perception
 
     def encode(
-        self,
-        images: Tensor,
-        state: Tensor,
-        tokens: Tensor,
-        token_mask: Tensor | None = None,
+        self, images: Tensor, state: Tensor, tokens: Tensor, token_mask: Tensor | None = None
     ) -> Tensor:
         """Features of single frames.
 

@@ -251,10 +251,7 @@ class Cloning:
             mode="bc",
         )
         self.policy.train()
-        result = {
-            "nll": float(-output.log_prob.mean()),
-            "entropy": float(output.entropy.mean()),
-        }
+        result = {"nll": float(-output.log_prob.mean()), "entropy": float(output.entropy.mean())}
         if labels.dim() == 1:
             chosen = output.logits[0].argmax(-1)
             result["accuracy"] = float((chosen == labels).float().mean())

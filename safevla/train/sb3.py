@@ -164,12 +164,7 @@ class SB3Shell(BaseAlgorithm):
 
     # ------------------------------------------------------------------ files
 
-    def save(
-        self,
-        path: Any,
-        exclude: Any = None,
-        include: Any = None,
-    ) -> None:
+    def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
         """Write a folder of safetensors and JSON that `load` continues from, bit for bit.
 
         Args:
