@@ -41,7 +41,7 @@ class SB3Shell(BaseAlgorithm):
     Attributes:
         iteration: Completed iterations.
         completed_timesteps: `num_timesteps` at the end of the last iteration.
-        last_iteration: What the last iteration did, as plain numbers.
+        last_iteration: What the last iteration did, as plain numbers (see `progress.jsonl`).
 
     Raises:
         ValueError: The environment does not fit the policy.
