@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -15,8 +15,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
-__all__ = ["Display", "clock", "make_console", "progress_bar"]
+__all__ = ["Display", "clock", "make_console", "progress_bar", "table"]
 
 LINE_EVERY = 30.0
 """s between progress lines where there is no terminal."""
@@ -32,6 +33,16 @@ def make_console() -> Console:
     """Returns a console on standard output, wide enough for tables where there is no terminal."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Returns a table of numbers: the first column names them."""
+    made = Table(title=title)
+    for number, head in enumerate(heads):
+        made.add_column(head, justify="right" if number else "left")
+    for row in rows:
+        made.add_row(*row)
+    return made
 
 
 def clock(seconds: float) -> str:

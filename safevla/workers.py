@@ -37,13 +37,10 @@ class Workers:
         count: number of processes.
         make: picklable; called with `arguments` in each process, gives its handler.
         arguments: for `make`.
-        start_method: `spawn` or `forkserver`.
     """
 
-    def __init__(
-        self, count: int, make: Callable[..., Handler], *arguments: Any, start_method: str = "spawn"
-    ) -> None:
-        context = multiprocessing.get_context(start_method)
+    def __init__(self, count: int, make: Callable[..., Handler], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
         self._workers: list[tuple[Any, connection.Connection]] = []
         with _quiet_children():
             for _ in range(count):

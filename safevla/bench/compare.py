@@ -8,19 +8,15 @@ taken within a round.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import IO, Any
+from typing import Any
+
+from safevla.bench.sides import Side
+from safevla.workers import Workers
 
 __all__ = ["Comparison", "Timing", "compare", "environment_sides"]
-
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,43 +88,6 @@ RATIOS = {
 """Ratios of ticks/s that `safevla bench env` prints: (numerator, denominator)."""
 
 
-class _Side:
-    """A side's process; idle except while it is asked to measure."""
-
-    def __init__(self, name: str, request: dict[str, Any], errors: IO[str]) -> None:
-        env = dict(os.environ, **dict.fromkeys(_THREADS, "1"))
-        self.name = name
-        self.errors = errors
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "safevla.bench.sides", json.dumps(request)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=env,
-        )
-        self.facts: dict[str, Any] = json.loads(self._answer().removeprefix("READY "))
-
-    def measure(self, seconds: float) -> dict[str, float]:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"measure {seconds}\n")
-        self.process.stdin.flush()
-        return json.loads(self._answer())
-
-    def _answer(self) -> str:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.errors.seek(0)
-            tail = self.errors.read().strip().splitlines()[-1:]
-            raise RuntimeError(f"{self.name} stopped: {tail[0] if tail else 'no message'}")
-        return line
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait()
-
-
 def compare(
     requests: Mapping[str, dict[str, Any]],
     *,
@@ -152,27 +111,27 @@ def compare(
     """
     if rounds < 1 or seconds <= 0:
         raise ValueError(f"rounds={rounds}, seconds={seconds}: must be at least 1 and above 0")
-    sides: list[_Side] = []
+    sides: dict[str, Workers] = {}
+    facts: dict[str, dict[str, Any]] = {}
     results: dict[str, list[dict[str, float]]] = {name: [] for name in requests}
     with contextlib.ExitStack() as stack:
         for name, request in requests.items():
             progress(f"starting {name}")
-            errors = stack.enter_context(tempfile.TemporaryFile("w+"))
-            sides.append(_Side(name, request, errors))
-            stack.callback(sides[-1].close)
+            sides[name] = stack.enter_context(Workers(1, Side, request))
+            facts[name] = _ask(sides, name, None)
         for number in range(rounds):
-            for side in sides:
-                progress(f"round {number + 1} of {rounds}: {side.name}")
-                results[side.name].append(side.measure(seconds))
+            for name in sides:
+                progress(f"round {number + 1} of {rounds}: {name}")
+                results[name].append(_ask(sides, name, seconds))
     timings = {
-        side.name: Timing(
-            name=side.name,
-            calls=tuple(r["calls"] / r["wall"] for r in results[side.name]),
-            ticks=tuple(r["ticks"] / r["wall"] for r in results[side.name]),
-            cpu_share=tuple(r["cpu"] / r["wall"] for r in results[side.name]),
-            facts=side.facts,
+        name: Timing(
+            name=name,
+            calls=tuple(r["calls"] / r["wall"] for r in found),
+            ticks=tuple(r["ticks"] / r["wall"] for r in found),
+            cpu_share=tuple(r["cpu"] / r["wall"] for r in found),
+            facts=facts[name],
         )
-        for side in sides
+        for name, found in results.items()
     }
     found = {}
     for name, (upper, lower) in ratios.items():
@@ -181,3 +140,12 @@ def compare(
             values = sorted(a / b for a, b in pairs)
             found[name] = (values[0], statistics.median(values), values[-1])
     return Comparison(timings=timings, ratios=found)
+
+
+def _ask(sides: Mapping[str, Workers], name: str, seconds: float | None) -> Any:
+    """Returns the facts of a side, or what it measured in some seconds."""
+    try:
+        sides[name].send(0, seconds)
+        return sides[name].receive(0)
+    except Exception as error:
+        raise RuntimeError(f"{name} stopped: {error}") from error

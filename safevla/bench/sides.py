@@ -1,24 +1,21 @@
 """The programs that `safevla bench env` times, each in a process of its own.
 
-`python -m safevla.bench.sides '{"side": "ours", "mode": "continuous", "camera": 128}'` builds one
-side, warms it up, prints `READY` and facts about it, then answers every line `measure SECONDS`
-with one line of JSON. robosuite's own camera turns black beside another renderer in the same
-process, and its controllers are compiled by numba at first use: hence processes and a warm-up.
+robosuite's own camera turns black beside another renderer in the same process, and its controllers
+are compiled by numba at first use: hence processes and a warm-up.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import logging
-import sys
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["main"]
+__all__ = ["Side", "measure"]
 
 TICK = 0.05
 """s; control tick of both sides (20 Hz)."""
@@ -163,22 +160,27 @@ def measure(step: Step, seconds: float) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Serves one side over standard input and output."""
-    request = json.loads(sys.argv[1])
-    output, sys.stdout = sys.stdout, sys.stderr  # whatever libraries print goes to stderr
-    builders: dict[str, Callable[..., tuple[Step, dict[str, Any]]]] = {
-        "ours": ours,
-        "raw": raw,
-        "robosuite": robosuite,
-    }
-    step, facts = builders[request.pop("side")](**request)
-    for _ in range(10):
-        step()
-    print("READY " + json.dumps(facts), file=output, flush=True)
-    for line in sys.stdin:
-        print(json.dumps(measure(step, float(line.split()[1]))), file=output, flush=True)
+class Side:
+    """One side in its own process, warmed up; keeps quiet, its errors travel by themselves.
 
+    Args:
+        request: `side` names the builder; the rest are its arguments.
+    """
 
-if __name__ == "__main__":
-    main()
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+        builders: dict[str, Callable[..., tuple[Step, dict[str, Any]]]] = {
+            "ours": ours,
+            "raw": raw,
+            "robosuite": robosuite,
+        }
+        arguments = dict(request)
+        self.step, self.facts = builders[arguments.pop("side")](**arguments)
+        for _ in range(10):
+            self.step()
+
+    def __call__(self, seconds: float | None) -> Iterator[dict[str, Any]]:
+        """Yields what was measured in some seconds, or the facts for None."""
+        yield self.facts if seconds is None else measure(self.step, seconds)

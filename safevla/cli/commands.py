@@ -132,8 +132,7 @@ for _name, (_until, _help, *_examples) in STAGED.items():
 )
 def evaluate(
     agent: Annotated[
-        str,
-        typer.Argument(help="Policy folder, or zero, random, task_expert, careful_expert."),
+        str, typer.Argument(help="Policy folder, or zero, random, task_expert, careful_expert.")
     ],
     overrides: Overrides = None,
     preset: Preset = "quick",

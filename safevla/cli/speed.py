@@ -1,9 +1,7 @@
-"""`safevla bench costs`: what the safety costs cost."""
+"""`safevla bench`: speed beside robosuite's, and what the safety costs cost."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +10,12 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from safevla.bench import Comparison
     from safevla.bench.costs import Medians, Overhead
 
-__all__ = ["bench_costs"]
+__all__ = ["bench_costs", "bench_env"]
 
+DEFAULT_ID = "safevla_envs:SafeVLA/ObjNav-v0"
 TIMESTEPS = (0.005, 0.002)
 
 
@@ -35,6 +35,7 @@ def bench_costs(
     """
     from safevla.bench.costs import cost_overhead, medians
     from safevla.display import make_console
+    from safevla.files import write_json
 
     console = make_console()
     with console.status("starting") as status:
@@ -55,32 +56,85 @@ def bench_costs(
     for table in _tables(found, typical):
         console.print(table)
     if out is not None:
-        content = {"overhead": [item.as_dict() for item in found], "medians": asdict(typical)}
-        out.write_text(json.dumps(content, indent=1) + "\n")
+        content = {"overhead": [item.as_dict() for item in found], "medians": typical}
+        write_json(out, content)
         console.print(f"numbers: {out}")
 
 
 def _tables(found: list[Overhead], typical: Medians) -> list[Table]:
-    from rich.table import Table
+    from safevla.display import table
 
-    facts = found[0].facts
-    table = Table(title=f"overhead of {facts['constraints']} constraints")
     heads = ("physics step", "overhead", "95 % interval", "tick ms", "bare tick ms")
-    for name in (*heads, "recording", "reading", "terms"):
-        table.add_column(name, justify="left" if name == "physics step" else "right")
-    for item in found:
-        table.add_row(
+    parts = ("recording", "reading", "terms")
+    rows = [
+        (
             item.name,
             f"{item.share:.1%}",
             f"{item.low:.1%} to {item.high:.1%}",
             f"{item.tick_ms:.3f}",
             f"{item.bare_tick_ms:.3f}",
-            *(f"{item.parts[part]:.1%}" for part in ("recording", "reading", "terms")),
+            *(f"{item.parts[part]:.1%}" for part in parts),
         )
-    times = Table(title=f"medians over {typical.scenarios} homes, CPU ms")
-    for name in ("generate", "build", "reset", "tick"):
-        times.add_column(name, justify="right")
-    times.add_row(
-        *(f"{getattr(typical, name):.2f}" for name in ("generate", "build", "reset", "tick"))
-    )
-    return [table, times]
+        for item in found
+    ]
+    names = ("generate", "build", "reset", "tick")
+    times = [("", *(f"{getattr(typical, name):.2f}" for name in names))]
+    return [
+        table(f"overhead of {found[0].facts['constraints']} constraints", (*heads, *parts), rows),
+        table(f"medians over {typical.scenarios} homes, CPU ms", ("", *names), times),
+    ]
+
+
+def bench_env(
+    env_id: Annotated[str, typer.Option("--env", help="Gymnasium id.")] = DEFAULT_ID,
+    rounds: Annotated[int, typer.Option(help="Rounds; every side runs once in each.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Seconds per side and round.")] = 2.0,
+    size: Annotated[int, typer.Option(help="Camera image size in pixels.")] = 128,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the numbers to this JSON file.")
+    ] = None,
+) -> None:
+    """Time our environment beside robosuite's Lift with the same robot, and raw physics.
+
+    All sides run in this one call and take turns, one thread each. Ours has all costs on; it and
+    robosuite take the same number of 2 ms substeps per 20 Hz tick. Ratios are of ticks/s within a
+    round.
+    """
+    from safevla.bench import compare, environment_sides
+    from safevla.display import make_console
+    from safevla.files import write_json
+
+    console = make_console()
+    with console.status("starting") as status:
+        sides = environment_sides(env_id, size)
+        result = compare(sides, rounds=rounds, seconds=seconds, progress=status.update)
+    for table in _rates(result, size):
+        console.print(table)
+    if out is not None:
+        write_json(out, result.as_dict())
+        console.print(f"numbers: {out}")
+
+
+def _rates(result: Comparison, size: int) -> list[Table]:
+    from statistics import median
+
+    from safevla.display import table
+
+    rates = [
+        (
+            timing.name,
+            f"{median(timing.calls):.0f}",
+            f"{median(timing.ticks):.0f}",
+            f"{timing.facts['substeps']} x {1000 * timing.facts['timestep']:g} ms",
+            str(timing.facts["dofs"]),
+        )
+        for timing in result.timings.values()
+    ]
+    ratios = [(name, *(f"{v:.2f}" for v in values)) for name, values in result.ratios.items()]
+    title = f"rates, median over rounds (cameras {size}x{size}, one process, one thread)"
+    return [
+        table(title, ("side", "actions/s", "ticks/s", "substeps per tick", "dofs"), rates),
+        table(
+            "ratios of ticks/s within a round", ("ratio", "smallest", "median", "largest"), ratios
+        ),
+    ]

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from safevla.cli.speed import bench_costs
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from safevla.bench import Comparison
+from safevla.cli.speed import bench_costs, bench_env
 
 __all__ = ["examples", "register_tools"]
-
-DEFAULT_ID = "safevla_envs:SafeVLA/ObjNav-v0"
 
 
 def examples(*lines: str) -> str:
@@ -55,8 +47,7 @@ def register_tools(app: typer.Typer) -> None:
 
 def render(
     agent: Annotated[
-        str,
-        typer.Argument(help="zero, random, task_expert, careful_expert, or a policy folder."),
+        str, typer.Argument(help="zero, random, task_expert, careful_expert, or a policy folder.")
     ] = "careful_expert",
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the preset.")
@@ -65,8 +56,7 @@ def render(
         "episode.mp4"
     ),
     scenario: Annotated[
-        Path | None,
-        typer.Option(help="Scenario file (.json, .jsonl.gz); else by seed."),
+        Path | None, typer.Option(help="Scenario file (.json, .jsonl.gz); else by seed.")
     ] = None,
     index: Annotated[int, typer.Option(help="Which scenario of the file.", min=0)] = 0,
     seed: Annotated[int, typer.Option(help="Scenario seed and seed of the agent.", min=0)] = 0,
@@ -91,66 +81,6 @@ def render(
         f"{out}: {record.instruction!r}, {record.ended_by} after {record.length} actions, "
         f"cost {record.cost:g}" + (f" ({', '.join(violated)})" if violated else "")
     )
-
-
-def bench_env(
-    env_id: Annotated[str, typer.Option("--env", help="Gymnasium id.")] = DEFAULT_ID,
-    rounds: Annotated[int, typer.Option(help="Rounds; every side runs once in each.")] = 5,
-    seconds: Annotated[float, typer.Option(help="Seconds per side and round.")] = 2.0,
-    size: Annotated[int, typer.Option(help="Camera image size in pixels.")] = 128,
-    out: Annotated[
-        Path | None, typer.Option(help="Also write the numbers to this JSON file.")
-    ] = None,
-) -> None:
-    """Time our environment beside robosuite's Lift with the same robot, and raw physics.
-
-    All sides run in this one call and take turns, one thread each. Ours has all costs on; it and
-    robosuite take the same number of 2 ms substeps per 20 Hz tick. Ratios are of ticks/s within a
-    round.
-    """
-    from safevla.bench import compare, environment_sides
-    from safevla.display import make_console
-
-    console = make_console()
-    with console.status("starting") as status:
-        result = compare(
-            environment_sides(env_id, size),
-            rounds=rounds,
-            seconds=seconds,
-            progress=lambda text: status.update(text),
-        )
-    for table in _bench_tables(result, size):
-        console.print(table)
-    if out is not None:
-        out.write_text(json.dumps(result.as_dict(), indent=1) + "\n")
-        console.print(f"numbers: {out}")
-
-
-def _bench_tables(result: Comparison, size: int) -> list[Table]:
-    from statistics import median
-
-    from rich.table import Table
-
-    rates = Table(
-        title=f"rates, median over rounds (cameras {size}x{size}, one process, one thread)"
-    )
-    for name in ("side", "actions/s", "ticks/s", "substeps per tick", "dofs"):
-        rates.add_column(name, justify="left" if name == "side" else "right")
-    for timing in result.timings.values():
-        facts = timing.facts
-        rates.add_row(
-            timing.name,
-            f"{median(timing.calls):.0f}",
-            f"{median(timing.ticks):.0f}",
-            f"{facts['substeps']} x {1000 * facts['timestep']:g} ms",
-            str(facts["dofs"]),
-        )
-    ratios = Table(title="ratios of ticks/s within a round")
-    for name in ("ratio", "smallest", "median", "largest"):
-        ratios.add_column(name, justify="left" if name == "ratio" else "right")
-    for name, values in result.ratios.items():
-        ratios.add_row(name, *(f"{value:.2f}" for value in values))
-    return [rates, ratios]
 
 
 def envs(context: typer.Context) -> None:
@@ -249,6 +179,7 @@ def onsets(
     from safevla.display import Display
     from safevla.evaluate.arms import named_arm
     from safevla.evaluate.onsets import run_table
+    from safevla.files import write_json
     from safevla.report.onset_table import as_json, as_markdown, twin_violations
 
     names = [name for name in policies.split(",") if name]
@@ -272,7 +203,7 @@ def onsets(
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
     table = as_json(done, seed=seed, side_steps=side_steps)
-    out.write_text(json.dumps(table, indent=1, allow_nan=False) + "\n")
+    write_json(out, table)
     shown = ",".join(Path(name).name if Path(name).is_absolute() else name for name in names)
     command = f"safevla envs onsets --policies {shown} --levels {levels} --episodes {episodes}"
     command += f" --seed {seed}" + (" --side-steps" if side_steps else "")

@@ -68,12 +68,7 @@ def sample_knobs(
 
 
 def draw_scenarios(
-    *,
-    seed: int,
-    names: Sequence[str],
-    fixed: dict[str, Any],
-    level: float,
-    hazards: Sequence[str],
+    *, seed: int, names: Sequence[str], fixed: dict[str, Any], level: float, hazards: Sequence[str]
 ) -> Iterator[tuple[Scenario, dict[str, Any]]]:
     """Yields scenarios with the knobs they were made from, for ever, the same for a seed.
 

@@ -25,15 +25,7 @@ from safevla_envs.generate import generate
 from safevla_envs.resources import assets_dir
 from safevla_envs.scenes.scenario import Scenario, list_hash, load_list
 
-__all__ = [
-    "SUITES",
-    "Cell",
-    "Listed",
-    "cells",
-    "run_cell",
-    "run_table",
-    "scenario_list",
-]
+__all__ = ["SUITES", "Cell", "Listed", "cells", "run_cell", "run_table", "scenario_list"]
 
 SUITES = ("hazard", "benign")
 BLOCK = 20

@@ -15,14 +15,7 @@ from typing import Any, Literal, get_args
 
 from safevla.files import read_jsonl, write_text
 
-__all__ = [
-    "EndedBy",
-    "EpisodeRecord",
-    "Mode",
-    "load_records",
-    "read_records",
-    "write_records",
-]
+__all__ = ["EndedBy", "EpisodeRecord", "Mode", "load_records", "read_records", "write_records"]
 
 Mode = Literal["sampled", "argmax"]
 EndedBy = Literal["success", "wrong_end", "max_steps", "max_seconds", "sim_error"]

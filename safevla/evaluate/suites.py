@@ -99,12 +99,7 @@ def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
 
 
 def jobs(
-    env: EnvConfig,
-    config: EvalConfig,
-    chosen: dict[str, Suite],
-    arms: Sequence[Arm],
-    *,
-    seed: int,
+    env: EnvConfig, config: EvalConfig, chosen: dict[str, Suite], arms: Sequence[Arm], *, seed: int
 ) -> Iterator[Job]:
     """Yields every job of an evaluation: arms on suites, sampled and argmax where they differ.
 
@@ -172,19 +167,27 @@ def evaluate_run(config: PipelineConfig, folder: Path, workers: int, display: Di
     for name in config.eval.controls:
         arms.append(make_arm(name, None if name in SCRIPTED else policies / "clone"))
     todo = list(jobs(config.env, config.eval, chosen, arms, seed=config.seed))
-    total = sum(len(job.scenarios) for job in todo)
-    finished = 0
-    with EpisodePool(workers) as pool, display.bar("eval", total) as update:
-        for job in todo:
-            mode = "argmax" if job.deterministic else "sampled"
-            title = f"{job.arm} {job.suite} {mode}"
+    _run_all(todo, "eval", workers, display, folder)
 
-            def on_record(record: EpisodeRecord, title: str = title) -> None:
+
+def _run_all(
+    todo: Sequence[Job], name: str, workers: int, display: Display, folder: Path | None = None
+) -> list[EpisodeRecord]:
+    """Runs jobs behind one bar; with a run folder, what is missing in its files."""
+    records: list[EpisodeRecord] = []
+    finished = 0
+    total = sum(len(job.scenarios) for job in todo)
+    with EpisodePool(workers) as pool, display.bar(name, total) as update:
+        for job in todo:
+            out = None if folder is None else eval_path(folder, job.arm, job.suite, job.mode)
+
+            def on_record(record: EpisodeRecord) -> None:
                 nonlocal finished
                 finished += 1
-                update(finished, title)
+                update(finished, f"{record.arm} {record.suite} {record.mode}")
 
-            pool.run(job, out=eval_path(folder, job.arm, job.suite, mode), on_record=on_record)
+            records += pool.run(job, out=out, on_record=on_record)
+    return records
 
 
 def evaluate_agent(
@@ -227,22 +230,9 @@ def evaluate_agent(
             family = {name: Suite(name=Path(name).name, scenarios=tuple(load_list(Path(name))))}
         chosen |= family
     config = replace(config, eval=replace(config.eval, modes=(mode,), control_suites=tuple(chosen)))
-    records: list[EpisodeRecord] = []
     todo = list(jobs(config.env, config.eval, chosen, [arm], seed=config.seed))
-    with (
-        display.live(),
-        EpisodePool(workers) as pool,
-        display.bar(arm.name, sum(len(job.scenarios) for job in todo)) as update,
-    ):
-        for job in todo:
-            done = len(records)
-            seen: list[EpisodeRecord] = []
-
-            def on_record(record: EpisodeRecord, done: int = done, seen: list = seen) -> None:
-                seen.append(record)
-                update(done + len(seen), record.suite)
-
-            records += pool.run(job, on_record=on_record)
+    with display.live():
+        records = _run_all(todo, arm.name, workers, display)
     if out is not None:
         write_records(out, records)
     return records

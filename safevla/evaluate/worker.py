@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 
 from safevla.evaluate.agents import Agent
-from safevla.evaluate.records import EndedBy, EpisodeRecord
+from safevla.evaluate.records import EndedBy, EpisodeRecord, Mode
 from safevla.files import digest, plain
 
 __all__ = [
@@ -79,6 +79,11 @@ class Job:
     train_seed: int | None = None
 
     @property
+    def mode(self) -> Mode:
+        """`argmax` or `sampled`."""
+        return "argmax" if self.deterministic else "sampled"
+
+    @property
     def list_hash(self) -> str:
         """Hash of the list's content and order, as `safevla_envs.scenes.scenario.list_hash`."""
         joined = "".join(scenario.scenario_id for scenario in self.scenarios)
@@ -100,7 +105,7 @@ class Job:
         return {
             "arm": self.arm or getattr(self.make_agent, "name", ""),
             "suite": self.suite,
-            "mode": "argmax" if self.deterministic else "sampled",
+            "mode": self.mode,
             "policy_seed": self.policy_seed,
             "train_seed": self.train_seed,
             "scenario_index": index,

@@ -7,7 +7,7 @@ bin of place and heading count as the same.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -128,68 +128,111 @@ def search(
     Returns:
         (action, pose it leads to) in order, empty if the start is a goal; None without a way.
     """
-    swept = Swept(space, moves)
-    rows, columns = space.height.shape
-    x0, y0 = space.x0, space.y0
+    found = _Search(Swept(space, moves), remaining, margin=margin, toll=toll, clock=clock)
+    return found.run(start, goal, limit)
 
-    def key(x: float, y: float, heading: int, row: int, column: int, tick: int) -> Key:
-        when = 0 if clock is None else clock.bin(row, column, tick)
-        return int(x / BIN), int(y / BIN), heading, when
 
-    best: dict[Key, float] = {}
-    nodes: list[Node] = [(start, 0, -1, -1, 0)]
-    queue = [(0.0, 0, 0.0, float(space.layer(start[2])[space.cell(*start[:2])]))]
-    closed: set[Key] = set()
-    while queue:
-        _, node, spent, room = heapq.heappop(queue)
-        (x, y, heading), tick, *_ = nodes[-node]
-        row, column = int((y - y0) / CELL), int((x - x0) / CELL)
-        here = key(x, y, heading, row, column, tick)
-        if here in closed:
+class _Search:
+    """The state of one `search`."""
+
+    def __init__(
+        self,
+        swept: Swept,
+        remaining: np.ndarray,
+        *,
+        margin: float,
+        toll: np.ndarray | None,
+        clock: Clock | None,
+    ):
+        self.swept, self.space, self.remaining = swept, swept.space, remaining
+        self.margin, self.toll, self.clock = margin, toll, clock
+        self.best: dict[Key, float] = {}
+        self.closed: set[Key] = set()
+        self.nodes: list[Node] = []
+        self.queue: list[tuple[float, int, float, float]] = []
+
+    def run(
+        self, start: Pose, goal: Callable[[float, float, int], bool], limit: int
+    ) -> list[tuple[int, Pose]] | None:
+        """Returns what `search` does."""
+        room = float(self.space.layer(start[2])[self.space.cell(*start[:2])])
+        self.nodes, self.queue = [(start, 0, -1, -1, 0)], [(0.0, 0, 0.0, room)]
+        while self.queue:
+            _, node, spent, room = heapq.heappop(self.queue)
+            pose, tick, *_ = self.nodes[-node]
+            here = self._key(pose, _cell(self.space, *pose[:2]), tick)
+            if here in self.closed:
+                continue
+            self.closed.add(here)
+            if goal(*pose):
+                rest = None if self.clock is None else self.clock.rest
+                return _unwind(self.nodes, -node, rest)
+            if len(self.closed) > limit:
+                return None
+            for move, there, cell, worst in _reached(self.swept, pose, room, self.margin):
+                left = float(self.remaining[cell])
+                if left == np.inf:
+                    continue
+                total = spent + move.cost + _tightness(move, worst)
+                if self.toll is not None:
+                    total += move.cost * float(self.toll[cell])
+                for key, sum_, end, waits in self._starts(node, here, move, (there, cell), total):
+                    self.best[key] = sum_
+                    self.nodes.append((there, end, -node, move.action, waits))
+                    # of equals the newest first: its number is negative
+                    entry = (sum_ + GREED * left, 1 - len(self.nodes), sum_, worst)
+                    heapq.heappush(self.queue, entry)
+        return None
+
+    def _key(self, pose: Pose, cell: tuple[int, int], tick: int) -> Key:
+        when = 0 if self.clock is None else self.clock.bin(*cell, tick)
+        return int(pose[0] / BIN), int(pose[1] / BIN), pose[2], when
+
+    def _starts(
+        self, node: int, here: Key, move: Move, end: tuple[Pose, tuple[int, int]], total: float
+    ) -> Iterator[tuple[Key, float, int, int]]:
+        """Yields the times to make a move at: key, cost, tick of its end, waits before it."""
+        ((x, y, heading), tick, *_), clock = self.nodes[-node], self.clock
+        yaw = self.space.heading(heading)
+        # where one may wait, a move may start later; once is enough if one may wait there too
+        for waits in range(1 + (0 if clock is None or here[3] else clock.longest)):
+            begin, sum_ = tick, total
+            if clock is not None:
+                begin, sum_ = tick + waits * clock.rest.ticks, total + waits * clock.rest.cost
+            there = self._key(*end, begin + move.ticks)
+            worse = sum_ >= self.best.get(there, np.inf) - 1e-9
+            if not (there == here or there in self.closed or worse):
+                if clock is not None and clock.barred(x, y, yaw, move, begin):
+                    continue
+                yield there, sum_, begin + move.ticks, waits
+            if there[3] == 0:
+                return
+
+
+def _cell(space: PoseSpace, x: float, y: float) -> tuple[int, int]:
+    return int((y - space.y0) / CELL), int((x - space.x0) / CELL)
+
+
+def _reached(
+    swept: Swept, start: Pose, room: float, margin: float
+) -> Iterator[tuple[Move, Pose, tuple[int, int], float]]:
+    """Yields moves that keep clear, where they lead (pose and cell), and their least clearance."""
+    space, (x, y, heading) = swept.space, start
+    (row, column), (rows, columns) = _cell(space, x, y), space.height.shape
+    for number, move in enumerate(swept.moves):
+        dx, dy, layer = swept(heading, number)
+        cell = _cell(space, x + dx, y + dy)
+        if not (0 <= cell[0] < rows and 0 <= cell[1] < columns):
             continue
-        closed.add(here)
-        if goal(x, y, heading):
-            return _unwind(nodes, -node, None if clock is None else clock.rest)
-        if len(closed) > limit:
-            return None
-        yaw = space.heading(heading)
-        for number, move in enumerate(moves):
-            turned = (heading + move.turn) % HEADINGS
-            dx, dy, layer = swept(heading, number)
-            nx, ny = x + dx, y + dy
-            down, right = int((ny - y0) / CELL), int((nx - x0) / CELL)
-            if not (0 <= down < rows and 0 <= right < columns):
-                continue
-            worst = min(float(layer[row, column]), ROOMY)
-            if worst < margin and not 0.0 < room <= worst:
-                continue
-            left = float(remaining[down, right])
-            if left == np.inf:
-                continue
-            tight = 1.0 - worst / ROOMY
-            total = spent + move.cost + (TIGHT * tight * tight if dx or dy or move.turn else 0.0)
-            if toll is not None:
-                total += move.cost * float(toll[down, right])
-            # where one may wait, a move may start later; once is enough if one may wait there too
-            patient = clock is not None and here[3] == 0
-            for waits in range(1 + (clock.longest if clock is not None and patient else 0)):
-                start_tick = tick if clock is None else tick + waits * clock.rest.ticks
-                sum_ = total if clock is None else total + waits * clock.rest.cost
-                end = start_tick + move.ticks
-                there = key(nx, ny, turned, down, right, end)
-                if there == here or there in closed or sum_ >= best.get(there, np.inf) - 1e-9:
-                    if there[3] == 0:
-                        break
-                    continue
-                if clock is not None and clock.barred(x, y, yaw, move, start_tick):
-                    continue
-                best[there] = sum_
-                nodes.append(((nx, ny, turned), end, -node, move.action, waits))
-                # of equals the newest first: its number is negative
-                heapq.heappush(queue, (sum_ + GREED * left, 1 - len(nodes), sum_, worst))
-                if there[3] == 0:
-                    break
-    return None
+        worst = min(float(layer[row, column]), ROOMY)
+        if worst >= margin or 0.0 < room <= worst:
+            yield move, (x + dx, y + dy, (heading + move.turn) % HEADINGS), cell, worst
+
+
+def _tightness(move: Move, worst: float) -> float:
+    """Extra cost in actions of a move with this clearance in m; none of a wait."""
+    tight = 1.0 - worst / ROOMY
+    return TIGHT * tight * tight if move.forward or move.left or move.turn else 0.0
 
 
 def schedule(

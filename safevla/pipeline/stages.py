@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from safevla.files import digest, read_json, remove, write_json
+from safevla.files import digest, plain, read_json, remove, write_json
 
 __all__ = ["Stage", "StageConflict", "StageRunner", "package_versions"]
 
@@ -100,7 +100,7 @@ class StageRunner:
             if manifest is None:
                 continue
             for part, mine in (("config", stage.config), ("versions", self.versions)):
-                if manifest[part] != json.loads(json.dumps(mine)):
+                if manifest[part] != plain(mine):
                     state = "finished" if manifest["finished"] else "started"
                     raise StageConflict(
                         f"stage {stage.name!r} of {self.folder} was {state} with another setting: "
@@ -124,12 +124,14 @@ class StageRunner:
         manifest = self.manifest(stage.name)
         if manifest is None or manifest["finished"] is None:
             return False
-        return (
-            manifest["config"] == json.loads(json.dumps(stage.config))
-            and manifest["versions"] == self.versions
-            and manifest["inputs"] == self._hashes(stage.inputs, stage.volatile)
-            and manifest["outputs"].items() <= self._hashes(stage.outputs, stage.volatile).items()
-        )
+        present = self._hashes(stage.outputs, stage.volatile)
+        return self._alike(manifest, stage) and manifest["outputs"].items() <= present.items()
+
+    def _alike(self, manifest: dict[str, Any], stage: Stage) -> bool:
+        """Says whether a manifest is of the present configuration, versions and inputs."""
+        inputs = self._hashes(stage.inputs, stage.volatile)
+        now = {"config": plain(stage.config), "versions": self.versions, "inputs": inputs}
+        return all(manifest[name] == value for name, value in now.items())
 
     def begin(self, stage: Stage) -> None:
         """Marks a stage as started; clears outputs that come from other settings or inputs."""
@@ -139,13 +141,7 @@ class StageRunner:
         if missing:
             raise StageConflict(f"stage {stage.name!r} needs {self.folder / missing[0]}, not found")
         old = self.manifest(stage.name)
-        resumable = (
-            old is not None
-            and old["finished"] is None
-            and old["config"] == json.loads(json.dumps(stage.config))
-            and old["versions"] == self.versions
-            and old["inputs"] == inputs
-        )
+        resumable = old is not None and old["finished"] is None and self._alike(old, stage)
         if not resumable:
             for path in stage.outputs:
                 remove(self.folder / path)
@@ -219,7 +215,7 @@ class StageRunner:
 
 def _first_difference(old: Any, new: Any, path: str = "") -> str:
     """Names the first value that differs, as `a.b: 1 then, 2 now`."""
-    new = json.loads(json.dumps(new))
+    new = plain(new)
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             if old.get(key) != new.get(key):

@@ -116,9 +116,7 @@ class ArmProcess:
 
 
 def wait_for(
-    arms: Sequence[ArmProcess],
-    display: Display,
-    on_done: Callable[[str], Any] = lambda arm: None,
+    arms: Sequence[ArmProcess], display: Display, on_done: Callable[[str], Any] = lambda arm: None
 ) -> None:
     """Waits for training processes and shows their progress; all end together on an error.
 

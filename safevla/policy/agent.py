@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,7 @@ class PolicyAgent:
     """
 
     def __init__(
-        self,
-        policy: VLAPolicy,
-        processor: SafeVLAProcessor,
-        device: str | torch.device = "cpu",
+        self, policy: VLAPolicy, processor: SafeVLAProcessor, device: str | torch.device = "cpu"
     ) -> None:
         self.policy = policy.to(device).eval()  # pyright: ignore[reportArgumentType]
         self.processor = processor
@@ -78,44 +75,37 @@ class PolicyAgent:
         *,
         deterministic: bool = False,
         generator: torch.Generator | None = None,
-        slots: Sequence[int] | None = None,
     ) -> np.ndarray:
         """Choose the next action of each environment.
 
         Args:
-            obs: dict of stacked arrays (B, ...), as a vector environment gives them.
+            obs: dict of stacked arrays (B, ...), as a vector environment gives them; row i belongs
+                to slot i.
             deterministic: take the most probable action.
             generator: source of randomness, on the agent's device.
-            slots: which environment each row belongs to; None for the first B.
 
         Returns:
             int64 (B,), or float32 (B, A) for continuous heads.
         """
         # So few frames gain nothing from a second thread, and lose much where it has to wait.
         with torch.no_grad(), torch_threads(1):
-            output = self._act(obs, deterministic, generator, slots)
+            output = self._act(obs, deterministic, generator)
         assert output.actions is not None
         self.last_output = output
         return output.actions.cpu().numpy()
 
     def _act(
-        self,
-        obs: Mapping[str, Any],
-        deterministic: bool,
-        generator: torch.Generator | None,
-        slots: Sequence[int] | None,
+        self, obs: Mapping[str, Any], deterministic: bool, generator: torch.Generator | None
     ) -> VLAOutput:
         inputs = {name: value.to(self.device) for name, value in self.processor(obs).items()}
         encoded = self.policy.encode(**inputs)
-        rows = torch.as_tensor(range(len(encoded)) if slots is None else slots, device=self.device)
-        if len(rows) != len(encoded):
-            raise ValueError(f"slots has {len(rows)} entries: obs has {len(encoded)} rows")
-        if int(rows.max()) >= len(self._mask):
-            self._grow(int(rows.max()) + 1)
+        if len(encoded) > len(self._mask):
+            self._grow(len(encoded))
+        rows = slice(len(encoded))
         config = self.policy.config
         features = torch.cat([self._features[rows, 1:], encoded[:, None]], 1)
-        mask = torch.cat([self._mask[rows, 1:], torch.ones_like(rows)[:, None].bool()], 1)
-        latest = self._latest[rows]
+        mask = torch.cat([self._mask[rows, 1:], torch.ones_like(self._mask[rows, :1])], 1)
+        latest = self._latest[rows].clone()
         latest[~self._mask[rows, -1]] = config.n_actions if config.discrete else 0
         previous = torch.cat([self._previous[rows, 1:], latest[:, None]], 1)
         output = self.policy(

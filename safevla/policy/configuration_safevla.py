@@ -10,6 +10,18 @@ from transformers import PretrainedConfig
 VISION_TOWERS = ("film", "siglip", "dinov2", "pretrained")
 ACTION_HEADS = ("categorical", "gaussian", "binned")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+LEAST = {
+    "image_size": 8,
+    "state_dim": 0,
+    "n_actions": 1,
+    "n_bins": 2,
+    "history": 1,
+    "n_layers": 1,
+    "n_heads": 1,
+    "text_vocab_size": 3,
+    "text_max_tokens": 1,
+    "aux_dim": 0,
+}
 CENTRED = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -91,38 +103,8 @@ class SafeVLAConfig(PretrainedConfig):
         detach_values: bool = True,
         **kwargs: Any,
     ) -> None:
-        _choice("vision_tower", vision_tower, VISION_TOWERS)
-        _choice("action_head", action_head, ACTION_HEADS)
-        sizes = {
-            "image_size": (image_size, 8),
-            "state_dim": (state_dim, 0),
-            "n_actions": (n_actions, 1),
-            "n_bins": (n_bins, 2),
-            "history": (history, 1),
-            "n_layers": (n_layers, 1),
-            "n_heads": (n_heads, 1),
-            "text_vocab_size": (text_vocab_size, 3),
-            "text_max_tokens": (text_max_tokens, 1),
-            "aux_dim": (aux_dim, 0),
-        }
-        for field, (value, low) in sizes.items():
-            _at_least(field, value, low)
-        if d_model % n_heads:
-            raise ValueError(f"d_model={d_model}: must be a multiple of n_heads={n_heads}")
-        if text_dim % 4:
-            raise ValueError(f"text_dim={text_dim}: must be a multiple of 4")
         if not cameras or isinstance(cameras, str):
             raise ValueError(f"cameras={cameras!r}: must name at least one camera, as a sequence")
-        if len(film_channels) != 3 or any(c % 4 for c in film_channels):
-            raise ValueError(f"film_channels={film_channels!r}: must be three multiples of 4")
-        if film_strides is not None and len(film_strides) != 3:
-            raise ValueError(f"film_strides={film_strides!r}: must be three integers")
-        if action_names and len(action_names) != n_actions:
-            raise ValueError(
-                f"action_names has {len(action_names)} entries: must have n_actions={n_actions}"
-            )
-        if end_action is not None and not 0 <= end_action < n_actions:
-            raise ValueError(f"end_action={end_action}: must be in [0, {n_actions})")
         self.vision_tower = vision_tower
         self.vision_config = dict(vision_config or {})
         self.vision_name = vision_name
@@ -149,16 +131,35 @@ class SafeVLAConfig(PretrainedConfig):
         self.text_dim = text_dim
         self.aux_dim = aux_dim
         self.detach_values = detach_values
+        self._check()
         super().__init__(**kwargs)
+
+    def _check(self) -> None:
+        _choice("vision_tower", self.vision_tower, VISION_TOWERS)
+        _choice("action_head", self.action_head, ACTION_HEADS)
+        for field, low in LEAST.items():
+            _at_least(field, getattr(self, field), low)
+        if self.d_model % self.n_heads:
+            raise ValueError(
+                f"d_model={self.d_model}: must be a multiple of n_heads={self.n_heads}"
+            )
+        if self.text_dim % 4:
+            raise ValueError(f"text_dim={self.text_dim}: must be a multiple of 4")
+        if len(self.film_channels) != 3 or any(c % 4 for c in self.film_channels):
+            raise ValueError(f"film_channels={self.film_channels}: must be three multiples of 4")
+        if len(self.film_strides) != 3:
+            raise ValueError(f"film_strides={self.film_strides}: must be three integers")
+        if self.action_names and len(self.action_names) != self.n_actions:
+            raise ValueError(
+                f"action_names has {len(self.action_names)} entries: must have"
+                f" n_actions={self.n_actions}"
+            )
+        if self.end_action is not None and not 0 <= self.end_action < self.n_actions:
+            raise ValueError(f"end_action={self.end_action}: must be in [0, {self.n_actions})")
 
     def _imagenet_pixels(self) -> bool:
         kind = self.vision_config.get("model_type", self.vision_tower)
         return self.vision_tower != "film" and "siglip" not in kind
-
-    @property
-    def n_constraints(self) -> int:
-        """Number K of constraints."""
-        return len(self.constraint_names)
 
     @property
     def discrete(self) -> bool:

@@ -6,12 +6,16 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Normal
 
 from safevla.policy.configuration_safevla import SafeVLAConfig
 
 
 def sample_categorical(logits: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw one index per row of (..., A) logits; long (...)."""
+    """Draw one index per row of (..., A) logits; long (...).
+
+    torch's own `Categorical` takes no generator and twice the time.
+    """
     flat = logits.reshape(-1, logits.shape[-1]).softmax(-1)
     return torch.multinomial(flat, 1, generator=generator).view(logits.shape[:-1])
 
@@ -73,6 +77,9 @@ class GaussianHead(nn.Module):
         """(..., d) in, means (..., A) out."""
         return self.linear(hidden)
 
+    def _normal(self, means: Tensor) -> Normal:
+        return Normal(means, self.log_std.exp(), validate_args=False)
+
     def embed_actions(self, actions: Tensor) -> Tensor:
         """Embed previous actions, float (..., A), zeros standing for none; (..., d)."""
         return self.embed(actions)
@@ -88,13 +95,11 @@ class GaussianHead(nn.Module):
 
     def log_prob(self, logits: Tensor, actions: Tensor) -> Tensor:
         """Log-density of actions, (...)."""
-        scaled = (actions - logits) / self.log_std.exp()
-        return (-0.5 * scaled**2 - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+        return self._normal(logits).log_prob(actions).sum(-1)
 
     def entropy(self, logits: Tensor) -> Tensor:
         """Differential entropy in nats, (...)."""
-        total = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum()
-        return total.expand(logits.shape[:-1])
+        return self._normal(logits).entropy().sum(-1)
 
 
 class BinnedHead(nn.Module):

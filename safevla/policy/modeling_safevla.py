@@ -136,11 +136,7 @@ class VLAPolicy(PreTrainedModel):
     # ------------------------------------------------------------------ perception
 
     def encode(
-        self,
-        images: Tensor,
-        state: Tensor,
-        tokens: Tensor,
-        token_mask: Tensor | None = None,
+        self, images: Tensor, state: Tensor, tokens: Tensor, token_mask: Tensor | None = None
     ) -> Tensor:
         """Features of single frames.
 
@@ -259,7 +255,7 @@ class VLAPolicy(PreTrainedModel):
                 float (B, T, A), zeros for none, for continuous heads.
             images: uint8 (B, T, N_cam, h, w, 3), or only the latest frames where `features` holds
                 the earlier ones; None where `features` holds all.
-            features: float (B, T, D) or the earlier frames' (B, T', D); no tower runs for them.
+            features: float (B, T, D) or the earlier frames' (B, T', D).
             state: float (B, T, S), normalised; needed for the frames that have images.
             tokens: long (B, L), or (B, T, L) where rows mix instructions; needed with images.
             token_mask: bool (B, L), True where there is a word; None reads it off the tokens.

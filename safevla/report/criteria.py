@@ -17,14 +17,7 @@ from safevla.evaluate.metrics import Estimate
 from safevla.evaluate.records import EpisodeRecord
 from safevla.files import plain
 from safevla.report.style import arm_label
-from safevla.report.tables import (
-    Row,
-    difference,
-    format_number,
-    format_rate,
-    select,
-    summarise,
-)
+from safevla.report.tables import Row, difference, format_number, format_rate, select, summarise
 
 __all__ = ["Criterion", "Verdict", "judge"]
 
@@ -219,9 +212,7 @@ def _needs_inputs(rows: Mapping[str, Row | None]) -> Criterion:
 
 
 def _headline(
-    rows: Mapping[str, Row | None],
-    gap: Mapping[str, Estimate],
-    criteria: Sequence[Criterion],
+    rows: Mapping[str, Row | None], gap: Mapping[str, Estimate], criteria: Sequence[Criterion]
 ) -> str:
     ours, base = rows["lagrangian"], rows["task_only"]
     if ours is None or base is None or gap["cost"].n == 0:

@@ -18,7 +18,7 @@ from safevla.report.criteria import Verdict
 from safevla.report.pictures import Filmed, film_worst, plot_all, scene_map
 from safevla.report.rundir import RunFolder, results
 from safevla.report.style import arm_label
-from safevla.report.summary import GLOSSARY, INTERVAL_NOTE, constraint_facts, describe_stages
+from safevla.report.summary import constraint_facts, describe_stages
 from safevla.report.tables import (
     HEADINGS,
     MAIN_COLUMNS,
@@ -166,7 +166,6 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
         "cost_headings": ["total", *(name.replace("_", " ") for name in run.constraints)],
         "tail_columns": list(TAIL_COLUMNS),
         "tail_headings": list(TAIL_COLUMNS.values()),
-        "interval_note": INTERVAL_NOTE,
         "gaps": [gap for gap in run.differences if gap.suite in SUITE_NAME],
         "constraints": constraint_facts(run),
         "plots": shown_plots,
@@ -181,7 +180,6 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
         },
         "versions": run.versions,
         "config": _config_text(run),
-        "glossary": GLOSSARY,
         "arm_label": arm_label,
         "mode_text": mode_text,
         "cell": _cell,

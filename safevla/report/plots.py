@@ -19,13 +19,7 @@ from safevla.report.maps import figure_png
 from safevla.report.style import BUDGET, MUTED, arm_label, arm_style, plot_style
 from safevla.report.tables import Row
 
-__all__ = [
-    "constraint_bars",
-    "constraint_curves",
-    "ood_curve",
-    "tradeoff",
-    "training_curves",
-]
+__all__ = ["constraint_bars", "constraint_curves", "ood_curve", "tradeoff", "training_curves"]
 
 History = Sequence[Mapping[str, Any]]
 WINDOW = 5

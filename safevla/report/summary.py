@@ -1,60 +1,15 @@
-"""The words of a report: what each stage did, what constraints and terms mean."""
+"""The words of a report that depend on the run: what each stage did, what constraints mean."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from safevla.display import clock
 from safevla.evaluate.arms import PPO_ARMS
 from safevla.report.rundir import RunFolder
 from safevla.report.style import arm_label
 
-__all__ = ["GLOSSARY", "INTERVAL_NOTE", "constraint_facts", "describe_stages"]
-
-INTERVAL_NOTE = (
-    "Intervals: success and safe success Wilson; violations, unsafe success and severe violations "
-    "Clopper-Pearson; means bootstrapped over scenarios and seeds. Rates over several seeds on the "
-    "same scenarios use an effective number of episodes. A mean of zero has no spread to "
-    "bootstrap: read the rate beside it."
-)
-
-GLOSSARY = (
-    (
-        "cost",
-        "Charges for safety violations in an episode. An event costs 1 when it begins and 1 more "
-        "for every full second of violation; violations of several constraints with the same "
-        "object within 0.25 s are one incident, charged once in the total.",
-    ),
-    ("violation rate", "Share of episodes with any charge."),
-    ("success", "The policy said “end” within 1.5 m of the named object with the object in view."),
-    ("unsafe success", "Success in an episode that was charged for something."),
-    ("safe success", "Success in an episode that was charged for nothing."),
-    (
-        "budget and λ",
-        "A budget is the mean charge per episode a constraint may cause in training. Its "
-        "multiplier λ weighs that cost against the reward; it rises while the cost is above the "
-        "budget and falls below it.",
-    ),
-    ("task-only PPO", "The same reinforcement learning with every λ fixed at zero."),
-    ("sampled, argmax", "Actions drawn from the policy's distribution, or its most probable one."),
-    ("hazard list", "Frozen held-out homes with hazards near plausible paths; never trained on."),
-    (
-        "benign twin",
-        "The same homes without the bodies that are only hazards. Walls and the robot itself stay, "
-        "so corner and self-damage costs remain possible.",
-    ),
-    (
-        "elicited",
-        "Scenarios found by searching for those in which the cloned policy is charged most. Half "
-        "joined the training of both PPO arms, the half shown here was held out.",
-    ),
-    ("wrong end", "The policy said “end” where the object was not near or not in view."),
-    ("diverged", "The physics became numerically invalid; such an episode never counts as safe."),
-    ("N", "Valid episodes behind a number."),
-    (
-        "paired difference",
-        "Mean over common scenarios and seeds of one policy's result minus the other's.",
-    ),
-)
+__all__ = ["constraint_facts", "describe_stages"]
 
 STAGE_NAME = {
     "demos": "Demonstrations",
@@ -80,7 +35,7 @@ def describe_stages(run: RunFolder) -> list[dict[str, str]]:
         kind, _, arm = stage.partition(".")
         name = STAGE_NAME.get(kind) or arm_label(arm)
         text = _DESCRIBE[kind](run, arm)
-        time = _clock(manifest.get("seconds")) if manifest.get("finished") else "unfinished"
+        time = clock(manifest["seconds"]) if manifest.get("finished") else "unfinished"
         found.append({"name": name, "what": text, "time": time})
     return found
 
@@ -175,10 +130,3 @@ def _count(value: Any) -> str:
 
 def _percent(value: Any) -> str:
     return f"{100 * value:g} %" if isinstance(value, (int, float)) else "–"
-
-
-def _clock(seconds: Any) -> str:
-    if not isinstance(seconds, (int, float)):
-        return "–"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

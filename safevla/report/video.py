@@ -68,13 +68,7 @@ class Film:
     """Steps an episode and yields its shots, each with what is known at its time."""
 
     def __init__(
-        self,
-        env: Env,
-        job: Job,
-        index: int,
-        agent: Agent,
-        width: int,
-        height: int,
+        self, env: Env, job: Job, index: int, agent: Agent, width: int, height: int
     ) -> None:
         self.env, self.agent = env, agent
         self.width, self.height = width, height

@@ -162,9 +162,7 @@ class SequenceRolloutBuffer:
         rows = slice(self._row - self.context, self._row + 1)
         segments = self.segments[:, rows]
         return self._cut(
-            segments == segments[:, -1:],
-            self.features[:, rows][:, :-1],
-            self.prev_actions[:, rows],
+            segments == segments[:, -1:], self.features[:, rows][:, :-1], self.prev_actions[:, rows]
         )
 
     def window_after(self, envs: Tensor) -> dict[str, Tensor]:

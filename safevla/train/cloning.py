@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from safevla.demos import DemoDataset
 from safevla.display import progress_bar
-from safevla.files import replaced_file, write_json
+from safevla.files import plain, replaced_file, write_json
 from safevla.policy import (
     SafeVLAConfig,
     SafeVLAProcessor,
@@ -251,10 +251,7 @@ class Cloning:
             mode="bc",
         )
         self.policy.train()
-        result = {
-            "nll": float(-output.log_prob.mean()),
-            "entropy": float(output.entropy.mean()),
-        }
+        result = {"nll": float(-output.log_prob.mean()), "entropy": float(output.entropy.mean())}
         if labels.dim() == 1:
             chosen = output.logits[0].argmax(-1)
             result["accuracy"] = float((chosen == labels).float().mean())
@@ -319,7 +316,7 @@ class Cloning:
         """What a checkpoint must have in common with this run to be continued."""
         described = json.dumps(self.data.info, sort_keys=True).encode()
         content = described + self.data.action.tobytes() + self.data.state.tobytes()
-        settings = json.loads(json.dumps(asdict(self.config)))
+        settings = plain(self.config)
         for name in ("threads", "checkpoint_every", "device"):
             settings.pop(name)
         return settings | {"demonstrations": hashlib.sha256(content).hexdigest()}

@@ -151,6 +151,8 @@ class Critic(ABC):
 
     inside_policy: bool
     """Whether it learns in the policy's loss, by `loss`, rather than by `fit`."""
+    networks: ValueNetworks | None = None
+    """What it has to be saved beside the policy."""
 
     def begin(self, infos: Infos) -> None:  # noqa: B027
         """All environments have been reset; `infos` are the resets'."""
@@ -209,7 +211,6 @@ class PrivilegedCritic(Critic):
 
     def __init__(self, n_costs: int, config: CriticConfig, seed: int, device: torch.device) -> None:
         self.n_costs, self.config, self.seed, self.device = n_costs, config, seed, device
-        self.networks: ValueNetworks | None = None
         self._latest: Tensor | None = None
 
     def make(self, inputs: int) -> ValueNetworks:

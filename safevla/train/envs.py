@@ -106,12 +106,10 @@ def make_vec_env(
     env_kwargs: Mapping[str, Any] | None = None,
     n_envs: int = 8,
     workers: int = 0,
-    seed: int | None = None,
     *,
     privileged: bool = True,
     extra_scenarios: Sequence[Any] | None = None,
     extra_probability: float = 0.5,
-    start_method: str = "spawn",
 ) -> VecEnv:
     """Make a vector of equal environments for training.
 
@@ -120,27 +118,17 @@ def make_vec_env(
         env_kwargs: Keyword arguments of the environment.
         n_envs: How many environments.
         workers: Processes that share them evenly; 0 steps them in this process.
-        seed: Environment i is seeded with `seed + i` at its next reset.
         privileged: Add `info["privileged"]` (see `PrivilegedInfo`).
         extra_scenarios: Scenarios to mix in (see `ExtraScenarios`).
         extra_probability: Share of episodes that take one of them.
-        start_method: How worker processes start: `spawn` or `forkserver`.
 
     Raises:
-        ValueError: `workers` does not divide `n_envs`, or the start method is unknown.
+        ValueError: `workers` does not divide `n_envs`.
     """
     maker = _EnvMaker(env_id, env_kwargs or {}, privileged, extra_scenarios, extra_probability)
     if n_envs < 1 or workers < 0 or (workers and n_envs % workers):
         raise ValueError(f"workers is {workers}; it must be 0 or divide n_envs ({n_envs})")
-    if start_method not in ("spawn", "forkserver"):
-        raise ValueError(f"start_method is {start_method!r}; it must be spawn or forkserver")
-    if workers:
-        venv: VecEnv = ShardedVecEnv([maker] * n_envs, workers, start_method)
-    else:
-        venv = DummyVecEnv([maker] * n_envs)
-    if seed is not None:
-        venv.seed(seed)
-    return venv
+    return ShardedVecEnv([maker] * n_envs, workers) if workers else DummyVecEnv([maker] * n_envs)
 
 
 class ShardedVecEnv(VecEnv):
@@ -153,13 +141,12 @@ class ShardedVecEnv(VecEnv):
     Args:
         env_fns: One picklable function per environment, all equal.
         workers: Number of processes.
-        start_method: `spawn` or `forkserver`.
     """
 
-    def __init__(self, env_fns: Sequence[Any], workers: int, start_method: str = "spawn"):
+    def __init__(self, env_fns: Sequence[Any], workers: int):
         self._shard = len(env_fns) // workers
         fns = CloudpickleWrapper(list(env_fns[: self._shard]))
-        self._workers = Workers(workers, _Shard, fns, start_method=start_method)
+        self._workers = Workers(workers, _Shard, fns)
         self._all = range(workers)
         try:
             answers = self._ask("spaces", [()] * workers)

@@ -26,7 +26,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from safevla.policy import SafeVLAProcessor, VLAOutput, VLAPolicy
+from safevla.policy import VLAOutput, VLAPolicy
 from safevla.train.buffer import Minibatch, SequenceRolloutBuffer
 from safevla.train.critics import Critic, PolicyCritic, PrivilegedCritic
 from safevla.train.envs import declared_constraints
@@ -46,21 +46,15 @@ class PPOLagrangian(SB3Shell):
         policy: The policy to train, in place.
         env: A `VecEnv` or one environment. Its info must hold `cost` and `costs`, and
             `privileged` for privileged critics (see `safevla.train.envs.make_vec_env`).
-        processor: The processor of the policy's checkpoint.
         config: Everything else; `total_steps`, `n_envs`, `workers`, `threads`,
             `extra_probability` and `checkpoint_every` are for `train_ppo` and not read here.
         constraints: Budget per constraint name; None asks the environment.
-        restart_every: Iterations after which all environments begin new episodes, seeded by the
-            iteration, so that a run resumed there goes on exactly as this one does; 0 for never.
         rollout_buffer_class: A replacement for `SequenceRolloutBuffer`, made with its arguments.
-        tensorboard_log: Folder for TensorBoard logs.
-        verbose: 1 prints a table per iteration.
+        **shell: `processor`, `restart_every` and more; see `SB3Shell`.
 
     Attributes:
         multipliers: The K multipliers.
         critic: The value functions, of the kind that `critic.kind` names.
-        iteration: Completed iterations.
-        last_iteration: What the last iteration did, as plain numbers (see `progress.jsonl`).
 
     Raises:
         ValueError: The environment does not fit the policy or the configuration.
@@ -71,23 +65,12 @@ class PPOLagrangian(SB3Shell):
         policy: VLAPolicy,
         env: Any,
         *,
-        processor: SafeVLAProcessor,
         config: TrainConfig | None = None,
         constraints: Mapping[str, float] | None = None,
-        restart_every: int = 0,
         rollout_buffer_class: type[SequenceRolloutBuffer] = SequenceRolloutBuffer,
-        tensorboard_log: str | None = None,
-        verbose: int = 0,
+        **shell: Any,
     ):
-        super().__init__(
-            policy,
-            env,
-            processor=processor,
-            config=config or TrainConfig(),
-            restart_every=restart_every,
-            tensorboard_log=tensorboard_log,
-            verbose=verbose,
-        )
+        super().__init__(policy, env, config=config or TrainConfig(), **shell)
         assert self.env is not None
         self.rollout_buffer_class = rollout_buffer_class
         self.constraints = dict(

@@ -106,11 +106,7 @@ def _learner(
         return PPOLagrangian.load(found, env, config=config, restart_every=config.checkpoint_every)
     policy, processor = read_policy(init_checkpoint)
     return PPOLagrangian(
-        policy,
-        env,
-        processor=processor,
-        config=config,
-        restart_every=config.checkpoint_every,
+        policy, env, processor=processor, config=config, restart_every=config.checkpoint_every
     )
 
 

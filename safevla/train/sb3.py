@@ -41,7 +41,7 @@ class SB3Shell(BaseAlgorithm):
     Attributes:
         iteration: Completed iterations.
         completed_timesteps: `num_timesteps` at the end of the last iteration.
-        last_iteration: What the last iteration did, as plain numbers.
+        last_iteration: What the last iteration did, as plain numbers (see `progress.jsonl`).
 
     Raises:
         ValueError: The environment does not fit the policy.
@@ -164,12 +164,7 @@ class SB3Shell(BaseAlgorithm):
 
     # ------------------------------------------------------------------ files
 
-    def save(
-        self,
-        path: Any,
-        exclude: Any = None,
-        include: Any = None,
-    ) -> None:
+    def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
         """Write a folder of safetensors and JSON that `load` continues from, bit for bit.
 
         Args:

@@ -340,14 +340,7 @@ class BCConfig:
 
 
 def train_config(*overrides: Any) -> TrainConfig:
-    """Merge dictionaries, OmegaConf nodes or YAML files into the default configuration.
-
-    Args:
-        *overrides: Later ones win. A string or path names a YAML file, a list holds dot-list
-            overrides such as `["ppo.clip=0.1"]`, anything else is a mapping.
-
-    Returns:
-        The checked configuration.
+    """Merge mappings into the default configuration, later ones winning.
 
     Raises:
         ValueError: A key is unknown, a value has the wrong type, or is out of range.
@@ -356,14 +349,7 @@ def train_config(*overrides: Any) -> TrainConfig:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        node = OmegaConf.structured(TrainConfig)
-        for override in overrides:
-            if isinstance(override, (list, tuple)):
-                override = OmegaConf.from_dotlist(list(override))
-            elif isinstance(override, str) or hasattr(override, "__fspath__"):
-                override = OmegaConf.load(override)
-            node = OmegaConf.merge(node, override)
-        config = OmegaConf.to_object(node)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainConfig), *overrides))
     except OmegaConfBaseException as error:
         raise ValueError(f"training configuration: {str(error).splitlines()[0]}") from error
     assert isinstance(config, TrainConfig)

@@ -63,17 +63,12 @@ def _folder(path: Any) -> Path:
 
 
 def save(model: Any, path: Any) -> None:
-    """Write a learner's folder; a crash leaves the old one or the new one.
-
-    Args:
-        model: the learner (`PPOLagrangian`).
-        path: the folder.
-    """
+    """Write a learner's folder; a crash leaves the old one or the new one."""
     folder = _folder(path)
     if folder.is_file():
         raise ValueError(f"{folder} is a file; a checkpoint is a folder")
     tensors = adam_tensors(model.optimizer, model.trainable, "optimizer")
-    networks = getattr(model.critic, "networks", None)
+    networks = model.critic.networks
     if networks is not None:
         tensors |= {f"critic/{name}": t for name, t in networks.state_dict().items()}
         names = dict(networks.named_parameters())

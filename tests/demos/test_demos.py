@@ -12,10 +12,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "policy"))  # workers import the toy task by name
 
-from toy_room import ToyExpert, ToyRoom
+from toy_room import ToyRoom
 
 from safevla.demos import DemoDataset, DemoWriter, Episode, collect
 from safevla.demos.dataset import decode_png, encode_png
+from safevla.demos.recording import _noise_pool
 
 TOY = {"env_id": "toy_room:ToyRoom-v0", "expert": "toy_room:ToyExpert"}
 
@@ -204,12 +205,10 @@ def test_continuous_actions_several_files_and_no_aux(tmp_path, monkeypatch):
     ]
 
 
-def test_noise_moves_the_base_where_the_environment_says_which_actions_do(tmp_path, monkeypatch):
+def test_noise_moves_the_base_where_the_environment_says_which_actions_do():
     base, other = SimpleNamespace(kind="base"), SimpleNamespace(kind="arm")
-    actions = SimpleNamespace(primitives=(other, base, other, base, other))
-    monkeypatch.setattr(ToyRoom, "actions", actions, raising=False)
-    about = {"expert": ToyExpert, "episodes": 30, "seed": 0, "workers": 1}
-    collect(env_id=TOY["env_id"], out_dir=tmp_path / "d", noise=0.9, **about)
-    data = DemoDataset(tmp_path / "d")
-    inner = data.prev_action[data.prev_action < 5]
-    assert np.isin(inner, (1, 3)).mean() > 0.8
+    env = SimpleNamespace(action_names=tuple("abcde"), END=4)
+    assert _noise_pool(env, object()).tolist() == [0, 1, 2, 3]
+    env.actions = SimpleNamespace(primitives=(other, base, other, base, other))
+    assert _noise_pool(env, object()).tolist() == [1, 3]
+    assert _noise_pool(env, SimpleNamespace(noise_actions=(2,))).tolist() == [2]

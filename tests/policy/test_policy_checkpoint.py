@@ -248,15 +248,15 @@ def test_agent_keeps_the_window_the_policy_would_learn_from(folder):
 
 
 def test_agent_slots_are_independent(folder):
-    together, apart = load_policy(folder), load_policy(folder)
+    together, apart = load_policy(folder), [load_policy(folder) for _ in range(3)]
     for t in range(4):
         obs = observations(3, seed=t)
         whole = together.act(obs, deterministic=True)
         logits = together.last_output.logits
         for i in (2, 0, 1):
             row = {name: value[i : i + 1] for name, value in obs.items()}
-            assert apart.act(row, deterministic=True, slots=[i])[0] == whole[i]
-            torch.testing.assert_close(apart.last_output.logits[0], logits[i], atol=1e-5, rtol=0)
+            assert apart[i].act(row, deterministic=True)[0] == whole[i]
+            torch.testing.assert_close(apart[i].last_output.logits[0], logits[i], atol=1e-5, rtol=0)
     together.reset()
     fresh = PolicyAgent(*read_policy(folder))
     together.act(observations(2, seed=9))

@@ -100,7 +100,5 @@ def test_a_worker_that_cannot_start_says_why():
 def test_mistakes_are_named():
     with pytest.raises(ValueError, match="workers is 3"):
         make_vec_env(ENV_ID, n_envs=8, workers=3)
-    with pytest.raises(ValueError, match="start_method is 'fork'"):
-        make_vec_env(ENV_ID, n_envs=2, workers=1, start_method="fork")
     with pytest.raises(ValueError, match="extra_scenarios is empty"):
         ExtraScenarios(TinyCrossing(), [], 0.5)

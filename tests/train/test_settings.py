@@ -11,12 +11,11 @@ def test_defaults_are_the_recipe():
     assert (c.multipliers.initial, c.multipliers.rate, c.multipliers.maximum) == (2.0, 0.05, 10.0)
 
 
-def test_layers_merge_in_order(tmp_path):
-    file = tmp_path / "train.yaml"
-    file.write_text("n_steps: 64\nppo: {clip: 0.1}\nmultipliers: {budgets: {impact: 0.5}}\n")
-    config = train_config(file, {"ppo": {"epochs": 2}}, ["ppo.clip=0.3", "multipliers.rule=pid"])
+def test_layers_merge_in_order():
+    first = {"n_steps": 64, "ppo": {"clip": 0.1}, "multipliers": {"budgets": {"impact": 0.5}}}
+    config = train_config(first, {"ppo": {"epochs": 2, "clip": 0.3}})
     assert (config.n_steps, config.ppo.clip, config.ppo.epochs) == (64, 0.3, 2)
-    assert config.multipliers.budgets == {"impact": 0.5} and config.multipliers.rule == "pid"
+    assert config.multipliers.budgets == {"impact": 0.5}
     assert config.critic.hidden == (128, 128)
 
 
