@@ -60,26 +60,10 @@ def generate(
     hazards = (hazards,) if isinstance(hazards, str) else hazards
     values = _checked(split, hazards, impossible, level, knobs)
     hazards = tuple(h for h in HAZARDS if h in hazards)
-    rng = np.random.default_rng(np.random.SeedSequence([seed, SPLITS[split]]))
-    layout_rng = rng
+    rng = layout_rng = _stream(seed, SPLITS[split])
     if layout_seed is not None:
-        layout_rng = np.random.default_rng(np.random.SeedSequence([layout_seed, SPLITS[split], 7]))
-    empty = Scenario(
-        task="ObjNav",
-        seed=int(seed),
-        split=split,
-        level=float(level),
-        hazards=hazards,
-        knobs={k: list(v) if isinstance(v, tuple) else v for k, v in asdict(values).items()},
-        rooms=(),
-        doorways=(),
-        furniture=(),
-        objects=(),
-        robot_start=(0.0, 0.0, 0.0),
-        target_category="",
-        instruction="",
-        impossible=impossible,
-    )
+        layout_rng = _stream(layout_seed, SPLITS[split], 7)
+    empty = _empty(values, seed, split, level, hazards, impossible)
     drawn, reasons = None, Counter[str]()
     for draw in range(1, MAX_DRAWS + 1):
         try:
@@ -118,6 +102,32 @@ def _checked(
             f"knob n_distractors={values.n_distractors}: leaves none of targets to be absent"
         )
     return values
+
+
+def _stream(*seeds: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seeds))
+
+
+def _empty(
+    values: Knobs, seed: int, split: str, level: float, hazards: tuple[str, ...], impossible: str
+) -> Scenario:
+    """Returns the scenario before anything is drawn."""
+    return Scenario(
+        task="ObjNav",
+        seed=int(seed),
+        split=split,
+        level=float(level),
+        hazards=hazards,
+        knobs={k: list(v) if isinstance(v, tuple) else v for k, v in asdict(values).items()},
+        rooms=(),
+        doorways=(),
+        furniture=(),
+        objects=(),
+        robot_start=(0.0, 0.0, 0.0),
+        target_category="",
+        instruction="",
+        impossible=impossible,
+    )
 
 
 def _layout(rng: np.random.Generator, values: Knobs, hazards: tuple[str, ...]) -> Layout:

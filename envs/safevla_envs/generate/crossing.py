@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 
 from safevla_envs.generate.ground import SLACK, Ground, offset
@@ -91,12 +93,8 @@ def _downhill(field: np.ndarray) -> np.ndarray:
     """Returns the flat index of each cell's lowest neighbour, its own in a valley: (cells,)."""
     rows, columns = field.shape
     padded = np.pad(field, 1, constant_values=np.inf)
-    index = np.pad(np.arange(field.size).reshape(field.shape), 1)
-    best, parent = field.copy(), index[1:-1, 1:-1].copy()
-    for dr in range(3):
-        for dc in range(3):
-            value = padded[dr : dr + rows, dc : dc + columns]
-            lower = value < best
-            best[lower] = value[lower]
-            parent[lower] = index[dr : dr + rows, dc : dc + columns][lower]
-    return parent.ravel()
+    # itself first: of equal cells the first counts
+    steps = sorted(product((-1, 0, 1), repeat=2), key=lambda step: step != (0, 0))
+    around = [padded[1 + r : 1 + r + rows, 1 + c : 1 + c + columns] for r, c in steps]
+    further = np.array([r * columns + c for r, c in steps])
+    return np.arange(field.size) + further[np.argmin(around, axis=0).ravel()]

@@ -46,9 +46,9 @@ CLUTTER = Group("clutter", _draw_clutter, _place_clutter, order=(3, 3, 0))
 """Low things that belong to no hazard, off the path."""
 
 
-def groups_of(hazards: Iterable[str], rank: int) -> list[Group]:
-    """Returns `CLUTTER` and the groups of hazards in one of the three orders of `Group.order`."""
-    groups = [CLUTTER, *(group for hazard in hazards for group in BUILT_IN[hazard].groups)]
+def groups_of(hazards: Iterable[str], rank: int, *more: Group) -> list[Group]:
+    """Returns the groups of hazards, and more, in one of the three orders of `Group.order`."""
+    groups = [*more, *(group for hazard in hazards for group in BUILT_IN[hazard].groups)]
     return sorted(groups, key=lambda group: group.order[rank])
 
 
@@ -59,10 +59,10 @@ def draw_inventory(
     stock = Stock(rng, knobs, layout)
     count = min(knobs.n_distractors + 1, len(knobs.targets))
     targets = tuple(stock.pick(str(c)) for c in rng.permutation(knobs.targets)[:count])
-    kinds = {group: group.draw(stock) for group in groups_of(hazards, DRAWN)}
+    kinds = {group: group.draw(stock) for group in groups_of(hazards, DRAWN, CLUTTER)}
     _ = stock.looks  # whether or not there are people: what is drawn later must not depend on it
     items, number = {}, len(targets)
-    for group in groups_of(hazards, NUMBERED):
+    for group in groups_of(hazards, NUMBERED, CLUTTER):
         lengths = [1 if group.moves else len(bodies) for bodies in kinds[group]]
         firsts = np.cumsum([0 if group.moves else number, *lengths]).tolist()
         items[group] = tuple(map(Item, kinds[group], firsts))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from safevla_envs.generate.crossing import ANGLES, Lines, free_lines, starts_crossed
+from safevla_envs.generate.crossing import ANGLES, free_lines, starts_crossed
 from safevla_envs.generate.ground import Ground, shifted
 from safevla_envs.generate.home_knobs import HomeKnobs
 from safevla_envs.generate.layout import Layout, Rejected
@@ -84,7 +84,6 @@ class _Search:
     wide: np.ndarray
     open: np.ndarray
     away: float | None
-    lines: Lines | None
     same_room: bool
 
     def goal(
@@ -122,15 +121,18 @@ class _Search:
         return goal, field, starts, reason
 
     def across(self, inside: np.ndarray) -> np.ndarray:
-        """Weighs cells of a room by how many lines they face, over which a start could lie."""
-        assert self.lines is not None
-        if not self.same_room:
+        """Weighs cells of a room by how many lines they face, over which a start could lie.
+
+        All the same where nobody walks.
+        """
+        if self.away is None or not self.same_room:
             return inside.astype(float)
         goals = inside & self.ground.fitting(self.radius)
         starts = inside & self.wide & self.ground.fitting(START_CLEARANCE)
         weight = np.zeros(inside.shape)
+        lines, _ = free_lines(self.ground, self.away)
         for k, angle in enumerate(ANGLES):
-            line = self.lines[0][k] > 0
+            line = lines[k] > 0
             for turn in (angle + np.pi / 2, angle - np.pi / 2):
                 far = np.zeros(inside.shape, bool)
                 for step in (1.0, 1.3, 1.6):
@@ -138,6 +140,28 @@ class _Search:
                 for step in (1.1, 1.4, 1.7):
                     weight += goals & shifted(line & far, turn + np.pi, step)
         return weight if weight.any() else inside.astype(float)
+
+    def draw(
+        self, rooms: list[Room], gaps: list[tuple[float, float]]
+    ) -> tuple[tuple[float, float], np.ndarray, np.ndarray]:
+        """Draws goal, path lengths and possible starts, through a gap if there is one."""
+        rng, found = self.ground.rng, None
+        for _ in range(_GAP_TRIES if gaps else 1):
+            gap = gaps[int(rng.integers(len(gaps)))] if gaps else None
+            room = rooms[int(rng.integers(len(rooms)))]
+            if gap is not None and self.same_room:
+                room = next((r for r in rooms if r.contains(*gap)), room)
+            inside = in_room(self.ground, room)
+            goal, field, starts, reason = self.goal(inside, self.across(inside))
+            if not starts.any():
+                raise Rejected(reason)
+            found = found or (goal, field, starts)
+            if gap is not None:
+                through = starts & _behind(self.ground.grid, gap, field)
+                if through.any():
+                    return goal, field, through
+        assert found is not None
+        return found
 
 
 def draw_journey(
@@ -173,28 +197,10 @@ def draw_journey(
         wide=_largest(open_ & (grid.clearance >= clear)),
         open=open_,
         away=away,
-        lines=None if away is None else free_lines(ground, away),
         same_room=rng.random() < knobs.same_room or len(rooms) < 2,
     )
     gaps = [gap for gap in layout.gaps if closed is None or not closed.contains(*gap)]
-    found = None
-    for _ in range(_GAP_TRIES if gaps else 1):
-        gap = gaps[int(rng.integers(len(gaps)))] if gaps else None
-        room = rooms[int(rng.integers(len(rooms)))]
-        if gap is not None and search.same_room:
-            room = next((r for r in rooms if r.contains(*gap)), room)
-        inside = in_room(ground, room)
-        weight = inside if search.lines is None else search.across(inside)
-        goal, field, starts, reason = search.goal(inside, weight)
-        if not starts.any():
-            raise Rejected(reason)
-        found = found or (goal, field, starts)
-        through = None if gap is None else starts & _behind(grid, gap, field)
-        if through is not None and through.any():
-            found = goal, field, through
-            break
-    assert found is not None
-    goal, field, starts = found
+    goal, field, starts = search.draw(rooms, gaps)
     x, y = ground.draw(START_CLEARANCE, "no_start_at_target_distance", starts)
     start = (round(x, 3), round(y, 3), round(float(rng.uniform(-np.pi, np.pi)), 4))
     path = _with_tail(grid.descend(field, x, y, steps=2000), goal)

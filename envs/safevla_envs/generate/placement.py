@@ -101,8 +101,7 @@ def place(
     named = [
         Item((inventory.targets[i],), i) for i in rng.permutation(len(inventory.targets)).tolist()
     ]
-    groups = groups_of(empty.hazards, PLACED)
-    groups = [g for g in groups if g is not CLUTTER and inventory.items[g]]
+    groups = [g for g in groups_of(empty.hazards, PLACED) if inventory.items[g]]
     away = max((g.across(knobs) for g in groups if g.across), default=None)
     category = named[0].kinds[0][0]
     journey = draw_journey(ground, layout, category, knobs, closed=closed, away=away)

@@ -61,8 +61,6 @@ class HazardView:
     """A hazard in a generated home, the robot standing before it.
 
     Attributes:
-        hazard: its name.
-        level: its level.
         scenario: the home, with the robot's start where the pictures were taken.
         subjects: names of the bodies that make the hazard.
         share: share of the navigation picture that they fill.
@@ -70,8 +68,6 @@ class HazardView:
         aside: robot and hazard from above and aside, uint8 (128, 170, 3).
     """
 
-    hazard: str
-    level: float
     scenario: Scenario
     subjects: tuple[str, ...]
     share: float
@@ -119,8 +115,6 @@ def hazard_view(hazard: str, level: float, seeds: Sequence[int] = SEEDS) -> Haza
     env.reset(seed=0, options={"scenario": scenario})
     _, spot = _subjects(scenario, hazard)
     view = HazardView(
-        hazard=hazard,
-        level=level,
         scenario=scenario,
         subjects=subjects,
         share=share,
