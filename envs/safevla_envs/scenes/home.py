@@ -15,7 +15,8 @@ import numpy as np
 
 from safevla_envs.record.watch import Instrumentation, instrument
 from safevla_envs.render.camera import Camera
-from safevla_envs.robots.panda_omron import ROBOT, add_robot, self_collision_pairs, set_servo_gains
+from safevla_envs.robots import make_robot
+from safevla_envs.robots.robot import Robot
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.objects import add_materials, add_object
 from safevla_envs.scenes.occupancy import WALL_DEPTH
@@ -57,9 +58,14 @@ class BuiltHome:
 
 
 def home_spec(
-    scenario: Scenario, *, timestep: float = 0.005, visuals: str = "light"
+    scenario: Scenario,
+    *,
+    timestep: float = 0.005,
+    visuals: str = "light",
+    robot: Robot | None = None,
 ) -> mujoco.MjSpec:
-    """Returns the uninstrumented model of a scenario; `timestep` in s."""
+    """Returns the uninstrumented model of a scenario; `timestep` in s, `robot` as `build_home`."""
+    robot = robot or make_robot()
     spec = mujoco.MjSpec()
     spec.option.timestep = timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -121,16 +127,21 @@ def home_spec(
         )
     for mover in scenario.movers:
         add_mover(spec, mover, FLOOR)
-    add_robot(spec, visuals=visuals)
+    robot.attach(spec, visuals=visuals)
     for mover in scenario.movers:
         add_mover_servos(spec, mover)
     # the wheels are not modelled: the base hangs on its joints 2 mm above the floor
-    spec.add_exclude(bodyname1=ROBOT.base_body, bodyname2=FLOOR)
+    spec.add_exclude(bodyname1=robot.names.base_body, bodyname2=FLOOR)
     return spec
 
 
 def build_home(
-    scenario: Scenario, *, timestep: float = 0.005, substeps: int = 10, visuals: str = "light"
+    scenario: Scenario,
+    *,
+    timestep: float = 0.005,
+    substeps: int = 10,
+    visuals: str = "light",
+    robot: Robot | None = None,
 ) -> BuiltHome:
     """Compiles a scenario's model with its safety sensors.
 
@@ -139,11 +150,14 @@ def build_home(
         timestep: physics step in s.
         substeps: physics steps of a control tick.
         visuals: "light" or "full" robot meshes.
+        robot: which one; the usual one if None.
 
     Raises:
         ValueError: if a placement is impossible or `visuals` unknown.
     """
-    spec = home_spec(scenario, timestep=timestep, visuals=visuals)
+    robot = robot or make_robot()
+    names = robot.names
+    spec = home_spec(scenario, timestep=timestep, visuals=visuals, robot=robot)
     things = (*scenario.objects, *scenario.movers)
     partners = (FLOOR, ROOM, *(thing.name for thing in things))
     keepouts = {
@@ -154,20 +168,20 @@ def build_home(
     regions = tuple((m.name, region) for m in scenario.movers for region in regions_of(m))
     instrumentation = instrument(
         spec,
-        robot_root=ROBOT.root,
+        robot_root=names.root,
         partner_bodies=list(partners),
-        self_pairs=self_collision_pairs(),
-        joints=list(ROBOT.arm_joints),
+        self_pairs=names.link_pairs,
+        joints=list(names.arm_joints),
         keepouts=keepouts,
-        robot_keepout_bodies=[ROBOT.base_body, ROBOT.hand_body],
+        robot_keepout_bodies=[names.base_body, names.hand_body],
         substeps=substeps,
-        servos=[f"position/{joint}" for joint in ROBOT.arm_joints],
-        tip=(ROBOT.grip_site, ROBOT.arm_links[0]),
-        fingers=list(ROBOT.finger_bodies),
+        servos=[f"position/{joint}" for joint in names.arm_joints],
+        tip=(names.grip_site, names.arm_links[0]),
+        fingers=list(names.finger_bodies),
         regions=[f"{person}/{region}" for person, region in regions],
     )
     model = spec.compile()
-    set_servo_gains(model)
+    robot.tune(model)
     return BuiltHome(
         model=model,
         instrumentation=instrumentation,
@@ -178,18 +192,22 @@ def build_home(
     )
 
 
-_homes: OrderedDict[tuple[str, float, int, str], BuiltHome] = OrderedDict()
+_homes: OrderedDict[tuple[str, float, int, str, str], BuiltHome] = OrderedDict()
 
 
-def cached_home(scenario: Scenario, *, timestep: float, substeps: int, visuals: str) -> BuiltHome:
+def cached_home(
+    scenario: Scenario, *, timestep: float, substeps: int, visuals: str, robot: Robot
+) -> BuiltHome:
     """Returns `build_home`'s result, shared by every simulation of this process.
 
     Nothing edits a compiled model, so sharing is safe; the least recently used are dropped.
     """
-    key = (scenario.layout_key, timestep, substeps, visuals)
+    key = (scenario.layout_key, timestep, substeps, visuals, robot.name)
     home = _homes.get(key)
     if home is None:
-        home = build_home(scenario, timestep=timestep, substeps=substeps, visuals=visuals)
+        home = build_home(
+            scenario, timestep=timestep, substeps=substeps, visuals=visuals, robot=robot
+        )
         _homes[key] = home
         while len(_homes) > CACHED_HOMES:
             _homes.popitem(last=False)[1].camera.close()
