@@ -284,7 +284,7 @@ def _adjacent_bodies() -> list[tuple[str, str]]:
     return pairs
 
 
-def set_servo_gains(model: mujoco.MjModel) -> None:
+def set_servo_gains(model: mujoco.MjModel, names: RobotNames = ROBOT) -> None:
     """Sets servo gains from the effective masses at `HALF_STRETCHED`; call once after compiling.
 
     Base: position and velocity actuators, critically damped at `BASE_RATE`. Arm: `ARM_STIFFNESS`
@@ -300,7 +300,7 @@ def set_servo_gains(model: mujoco.MjModel) -> None:
     mujoco.mj_fullM(model, mass, data.qM)
     stiffness = {TORSO_JOINT: 6e4, **dict.fromkeys(ROBOT.finger_joints, FINGER_STIFFNESS)}
     stiffness |= dict(zip(ROBOT.arm_joints, ARM_STIFFNESS))
-    for name in ROBOT.servo_joints:
+    for name in names.servo_joints:
         dof = model.joint(name).dofadr[0]
         inertia = float(mass[dof, dof])
         actuator = model.actuator(f"position/{name}").id
