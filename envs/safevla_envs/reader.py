@@ -12,7 +12,6 @@ from safevla_envs.costs import PARTNER_TAGS, BodyRegion, Partners, RobotInfo
 from safevla_envs.record.log import LiveLog
 from safevla_envs.record.looks import Looks
 from safevla_envs.record.support import CRITICAL_MARGIN, support_margins
-from safevla_envs.robots.panda_omron import ROBOT, SPEED_LIMITS, TORQUE_LIMITS
 from safevla_envs.scenes.catalog import CATALOG, RUGGED
 from safevla_envs.scenes.home import FLOOR, ROOM
 from safevla_envs.scenes.occupancy import BASE_RADIUS, FreeShare
@@ -112,13 +111,14 @@ class WorldLog(LiveLog):
             critical=[name for name, margin in margins.items() if margin < CRITICAL_MARGIN],
             regions=sim.home.regions,
         )
+        parts, limits = sim.home.watch.parts, sim.robot.limits
         self.robot = RobotInfo(
-            self_pairs=sim.home.watch.parts.self_names,
-            joints=ROBOT.arm_joints,
+            self_pairs=parts.self_names,
+            joints=parts.joints,
             joint_range=sim.arm_range,
-            torque_limit=np.array(TORQUE_LIMITS),
-            speed_limit=np.array(SPEED_LIMITS),
-            fingers=ROBOT.finger_bodies,
+            torque_limit=np.array(limits.torque),
+            speed_limit=np.array(limits.speed),
+            fingers=parts.fingers,
             thermal_start=float(scenario.knobs.get("thermal_start", 0.0)),
         )
         self.share_of_floor = FreeShare(scenario, DISC_RADIUS)

@@ -17,15 +17,8 @@ from safevla_envs.record.contact_torque import ContactTorque
 from safevla_envs.record.recorder import Recorder
 from safevla_envs.record.separation import Separation, SeparationMeter
 from safevla_envs.record.sight import Sight
-from safevla_envs.robots.panda_omron import (
-    FINGER_STIFFNESS,
-    GRIP_FORCE,
-    GRIPPER_OPEN,
-    HOME_ARM,
-    JOINT_MARGIN,
-    LEAST_BEND,
-    ROBOT,
-)
+from safevla_envs.robots import make_robot
+from safevla_envs.robots.robot import Robot
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.home import cached_home
 from safevla_envs.scenes.scenario import Scenario
@@ -66,17 +59,20 @@ class World:
     Args:
         timestep: physics step in s; 0.05 must be a multiple of it.
         visuals: robot meshes, "light" or "full".
+        robot: which one; the usual one if None.
 
     Raises:
         ValueError: if `timestep` does not divide a control tick.
     """
 
-    def __init__(self, *, timestep: float = 0.005, visuals: str = "light"):
+    def __init__(
+        self, *, timestep: float = 0.005, visuals: str = "light", robot: Robot | None = None
+    ):
         check_positive("timestep", timestep)
         self.substeps = round(TICK / timestep)
         if self.substeps < 1 or abs(self.substeps * timestep - TICK) > 1e-9:
             raise ValueError(f"timestep={timestep}: 0.05 s must be a whole multiple of it")
-        self.timestep, self.visuals = timestep, visuals
+        self.timestep, self.visuals, self.robot = timestep, visuals, robot or make_robot()
         self.scenario: Scenario | None = None
         self._key = ""
 
@@ -84,7 +80,9 @@ class World:
         """Puts a scenario in place: compiles its layout if it is new, else edits the state."""
         if scenario.layout_key != self._key:
             self._key = scenario.layout_key
-            self.home = cached_home(scenario, timestep=self.timestep, visuals=self.visuals)
+            self.home = cached_home(
+                scenario, timestep=self.timestep, visuals=self.visuals, robot=self.robot
+            )
             self.model = self.home.model
             self.data = mujoco.MjData(self.model)
             self.recorder = Recorder(self.model, self.data, self.home.watch, self.substeps)
@@ -97,20 +95,28 @@ class World:
     def _index(self) -> None:
         model = self.model
 
-        def joints(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-            qpos = np.array([model.joint(n).qposadr[0] for n in names])
-            return qpos, np.array([model.joint(n).dofadr[0] for n in names])
+        names = self.robot.names
 
-        self._base_q, self._base_v = joints(ROBOT.base_joints)
-        self._arm_q, self._arm_v = joints(ROBOT.arm_joints)
-        self._finger_q, _ = joints(ROBOT.finger_joints)
-        self._torso_q, _ = joints((ROBOT.torso_joint,))
-        position = [model.actuator(f"position/{n}").id for n in ROBOT.servo_joints]
-        self._base_u, self._torso_u = np.array(position[:3]), position[3]
-        self._arm_u, self._finger_u = np.array(position[4:11]), np.array(position[11:13])
+        def joints(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+            found = [model.joint(name) for name in names]
+            qpos = np.array([joint.qposadr[0] for joint in found], dtype=int)
+            return qpos, np.array([joint.dofadr[0] for joint in found], dtype=int)
+
+        def servos(names: Sequence[str], kind: str = "position") -> np.ndarray:
+            return np.array([model.actuator(f"{kind}/{name}").id for name in names], dtype=int)
+
+        torso = () if names.torso_joint is None else (names.torso_joint,)
+        self._base_q, self._base_v = joints(names.base_joints)
+        self._arm_q, self._arm_v = joints(names.arm_joints)
+        self._finger_q, _ = joints(names.finger_joints)
+        self._torso_q, _ = joints(torso)
+        self._base_u = servos(names.base_joints)
+        self._base_du = servos(names.base_joints, "velocity")
+        self._root = model.body(names.root).id
+        self._arm_u, self._finger_u = servos(names.arm_joints), servos(names.finger_joints)
         self._arm_act = model.actuator_actadr[self._arm_u]
-        self._base_du = np.array([model.actuator(f"velocity/{n}").id for n in ROBOT.base_joints])
-        self._grip_site = model.site(ROBOT.grip_site).id
+        self._home = np.array([self.robot.home.get(name, 0.0) for name in names.arm_joints])
+        self._grip_site = model.site(names.grip_site).id
         self._partner_bodies = np.array([model.body(n).id for n in self.home.partners])
         self._sight = Sight(model)
         self._index_movers()
@@ -120,18 +126,15 @@ class World:
         # per geom: the partner it belongs to and the finger it is part of, -1 for none
         partner, finger = np.full(model.nbody, -1), np.full(model.nbody, -1)
         partner[self._partner_bodies] = np.arange(len(self._partner_bodies))
-        finger[[model.body(name).id for name in ROBOT.finger_bodies]] = 0, 1
+        finger[[model.body(name).id for name in names.finger_bodies]] = 0, 1
         for body in range(1, model.nbody):
             for owner in (partner, finger):
                 owner[body] = max(owner[body], owner[model.body_parentid[body]])
-        self._geom_partner, self._geom_finger = (
-            partner[model.geom_bodyid],
-            finger[model.geom_bodyid],
-        )
-        self.arm_range = np.array([model.joint(n).range for n in ROBOT.arm_joints])
-        self.working_range = self.arm_range + np.array([JOINT_MARGIN, -JOINT_MARGIN])
-        self.working_range[5, 0] = LEAST_BEND
-        self._contact_torque = ContactTorque(model, ROBOT.root, ROBOT.arm_joints)
+        self._geom_partner = partner[model.geom_bodyid]
+        self._geom_finger = finger[model.geom_bodyid]
+        self.arm_range = np.array([model.joint(n).range for n in names.arm_joints])
+        self.working_range = self.robot.working_range(self.arm_range)
+        self._contact_torque = ContactTorque(model, names.root, names.arm_joints)
 
     def _index_movers(self) -> None:
         """Looks up the movers' joints and servos: (M, 3) addresses each."""
@@ -145,14 +148,15 @@ class World:
         servos = [[model.actuator(n).id for n in mover_servos(name)] for name in names]
         self._mover_u = np.array(servos, dtype=int).reshape(-1, 3)
         self._mover_partners = np.array([self.home.partners.index(n) for n in names], dtype=int)
-        self.meter = SeparationMeter(model, self.data, ROBOT.root, names)
+        self.meter = SeparationMeter(model, self.data, self.robot.names.root, names)
 
     def _reset(self, scenario: Scenario) -> None:
         model, data = self.model, self.data
         mujoco.mj_resetData(model, data)
-        data.qpos[self._base_q] = scenario.robot_start
-        data.qpos[self._arm_q] = HOME_ARM
-        data.qpos[self._finger_q] = (GRIPPER_OPEN, -GRIPPER_OPEN)
+        data.qpos[self._base_q] = scenario.robot_start[: len(self._base_q)]
+        data.qpos[self._arm_q] = self._home
+        opening = self.robot.hand.opening
+        data.qpos[self._finger_q] = (opening, -opening)
         for placement in scenario.objects:
             if not placement.fixed:
                 adr = model.joint(f"{placement.name}/free").qposadr[0]
@@ -165,9 +169,9 @@ class World:
             data.qpos[joints] = path.pose()
         data.ctrl[:] = 0.0
         data.ctrl[self._base_u] = data.qpos[self._base_q]
-        data.act[self._arm_act] = HOME_ARM
-        self._arm_reference, self._acted = np.array(HOME_ARM), -np.inf
-        self.set_gripper(GRIPPER_OPEN)
+        data.act[self._arm_act] = self._home
+        self._arm_reference, self._acted = self._home.copy(), -np.inf
+        self.set_gripper(opening)
         mujoco.mj_forward(model, data)
 
     def tick(self) -> float:
@@ -210,9 +214,13 @@ class World:
     # ---- set-points -------------------------------------------------------------------------
 
     def set_base(self, pose: np.ndarray, velocity: np.ndarray) -> None:
-        """Sets the base's reference: pose (3,) in m, rad and its velocity (3,) in m/s, rad/s."""
-        self.data.ctrl[self._base_u] = pose
-        self.data.ctrl[self._base_du] = velocity
+        """Sets the base's reference: pose (3,) in m, rad and its velocity (3,) in m/s, rad/s.
+
+        Nothing happens if the robot stands fixed.
+        """
+        if len(self._base_u):
+            self.data.ctrl[self._base_u] = pose
+            self.data.ctrl[self._base_du] = velocity
 
     def set_arm(self, positions: np.ndarray) -> None:
         """Sets the arm's reference (7,) in rad, clipped to the joint ranges.
@@ -221,24 +229,25 @@ class World:
         """
         self._arm_reference = np.clip(positions, *self.arm_range.T)
 
-    def set_gripper(self, opening: float, force: float = GRIP_FORCE) -> None:
-        """Sets each finger's reference in m, 0 (closed) to 0.04 (open).
+    def set_gripper(self, opening: float, force: float = np.inf) -> None:
+        """Sets each finger's reference in m, 0 (closed) to `robot.hand.opening`.
 
         Fingers that are held back press with at most `force` N: the reference is so near to where
         they are that their springs give no more.
         """
-        self.gripping = opening < GRIPPER_OPEN
+        hand = self.robot.hand
+        self.gripping = opening < hand.opening
         if not self.gripping:
             self._held = np.zeros(len(self._partner_bodies), bool)
             self._untouched = np.zeros(len(self._partner_bodies), int)
         fingers = np.abs(self.data.qpos[self._finger_q])
-        left, right = np.maximum(opening, fingers - force / FINGER_STIFFNESS)
+        left, right = np.maximum(opening, fingers - min(force, hand.force) / hand.stiffness)
         self.data.ctrl[self._finger_u] = left, -right
 
     @property
     def base_reference(self) -> np.ndarray:
         """The base's set-point (3,) in m, m, rad."""
-        return self.data.ctrl[self._base_u].copy()
+        return self.data.ctrl[self._base_u].copy() if len(self._base_u) else self.base_pose
 
     @property
     def arm_reference(self) -> np.ndarray:
@@ -255,12 +264,15 @@ class World:
     @property
     def base_pose(self) -> np.ndarray:
         """Pose of the base's centre (3,): x, y in m, yaw in rad (not wrapped)."""
+        if not len(self._base_q):  # it stands fixed
+            turn = self.data.xmat[self._root]
+            return np.array([*self.data.xpos[self._root, :2], np.arctan2(turn[3], turn[0])])
         return self.data.qpos[self._base_q].copy()
 
     @property
     def base_velocity(self) -> np.ndarray:
         """Velocity of the base in the world frame (3,): m/s, m/s, rad/s."""
-        return self.data.qvel[self._base_v].copy()
+        return self.data.qvel[self._base_v].copy() if len(self._base_v) else np.zeros(3)
 
     @property
     def arm_positions(self) -> np.ndarray:
@@ -269,13 +281,13 @@ class World:
 
     @property
     def gripper_opening(self) -> float:
-        """Distance between the fingers in m, 0 to 0.08."""
+        """Distance between the fingers in m, 0 to twice `robot.hand.opening`."""
         return float(self.data.qpos[self._finger_q[0]] - self.data.qpos[self._finger_q[1]])
 
     @property
     def torso_height(self) -> float:
-        """Height of the torso joint in m."""
-        return float(self.data.qpos[self._torso_q[0]])
+        """Height of the torso joint in m; 0 without one."""
+        return float(self.data.qpos[self._torso_q].sum())
 
     @property
     def grip_axes(self) -> np.ndarray:

@@ -42,7 +42,7 @@ def act(env, *names):
 
 
 def finger_forces(env):
-    return env.sim.recorder.read().finger_force.mean(0)
+    return env.sim.recorder.finger_force.mean(0)
 
 
 def between(sim):

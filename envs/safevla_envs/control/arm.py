@@ -5,7 +5,6 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from safevla_envs.robots.panda_omron import GRIP_FORCE, GRIPPER_OPEN
 from safevla_envs.world import TICK, Grasp, World
 
 __all__ = ["ArmMotion", "DropMotion", "GraspMotion", "WristMotion"]
@@ -119,8 +118,8 @@ class GraspMotion:
 
     def __init__(self, sim: World, grasp: Grasp | None, ticks: int):
         self.sim, self.grasp, self.ticks, self.count = sim, grasp, ticks, 0
-        self.above, self.opening = True, GRIPPER_OPEN
-        self.force = GRIP_FORCE if grasp is None else grasp.force
+        self.above, self.opening = True, sim.robot.hand.opening
+        self.force = sim.robot.hand.force if grasp is None else grasp.force
         self.grasped: np.ndarray | None = None
 
     def apply(self) -> None:
@@ -128,7 +127,7 @@ class GraspMotion:
         self.count += 1
         share = self.count / self.ticks
         if share <= REACHED:
-            self.sim.set_gripper(GRIPPER_OPEN)
+            self.sim.set_gripper(self.sim.robot.hand.opening)
         else:
             # on beyond closed: else thin things would be gripped by less than the force
             self.opening -= CLOSING_SPEED * TICK
@@ -180,4 +179,4 @@ class DropMotion:
 
     def apply(self) -> None:
         """Sets the reference for the next tick."""
-        self.sim.set_gripper(GRIPPER_OPEN)
+        self.sim.set_gripper(self.sim.robot.hand.opening)

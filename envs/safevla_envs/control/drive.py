@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from safevla_envs.robots.panda_omron import BASE_RATE
 from safevla_envs.world import TICK, World
 
 __all__ = ["BLOCKED_ERROR", "BaseMotion", "held_reference", "twist_reference"]
@@ -51,7 +50,7 @@ class BaseMotion:
         seconds = self.ticks * TICK
         rate = 30 * m**2 * (1 - m) ** 2 / seconds
         # critically damped servo: this velocity lead makes the force that the acceleration needs
-        lead = (60 * m - 180 * m**2 + 120 * m**3) / seconds**2 / (2 * BASE_RATE)
+        lead = (60 * m - 180 * m**2 + 120 * m**3) / seconds**2 / (2 * self.sim.robot.base_rate)
         self.sim.set_base(self.reference, self.delta * (rate + lead))
 
 

@@ -14,21 +14,23 @@ What differs from robosuite's model, and why:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import mujoco
 import numpy as np
 
 from safevla_envs.robots.light_meshes import ROBOT_FILES, light_meshes, robosuite_assets
+from safevla_envs.robots.robot import Hand, RobotLimits, RobotNames
 
 __all__ = [
     "HOME_ARM",
     "ROBOT",
     "SPEED_LIMITS",
     "TORQUE_LIMITS",
-    "RobotNames",
+    "PandaOmron",
     "add_robot",
     "set_servo_gains",
 ]
@@ -99,53 +101,61 @@ MANIPULATION_CAMERA = {"pos": (0.0, -0.38, 1.45), "yaw": 30.0, "pitch": 42.0, "f
 THIRD_PERSON_CAMERA = {"pos": (-1.5, 0.0, 3.4), "yaw": 0.0, "pitch": 58.0, "fovy": 60.0}
 
 
-@dataclass(frozen=True, kw_only=True)
-class RobotNames:
-    """Names of the robot's elements in the compiled model."""
+BASE_LINKS = tuple(f"robot/base/{link}" for link in ("wheeled_base", "fixed_support", "support"))
+ARM_LINKS = tuple(f"robot/arm/link{i}" for i in range(8))
+TORSO_JOINT = "robot/base/joint_torso_height"
+HAND_BODY = "robot/hand/right_gripper"
+FINGERS = ("robot/hand/leftfinger", "robot/hand/rightfinger")
+FINGER_TIPS = ("robot/hand/finger_joint1_tip", "robot/hand/finger_joint2_tip")
+ROBOT = RobotNames(
+    root="robot/base/base",
+    base_body=BASE_LINKS[0],
+    base_joints=tuple(f"robot/base/joint_mobile_{axis}" for axis in ("forward", "side", "yaw")),
+    torso_joint=TORSO_JOINT,
+    arm_joints=ARM_JOINTS,
+    finger_joints=("robot/hand/finger_joint1", "robot/hand/finger_joint2"),
+    finger_bodies=FINGERS,
+    hand_body=HAND_BODY,
+    grip_site="robot/hand/grip_site",
+    arm_links=ARM_LINKS,
+    # The forearm with the hand (link 5 outwards) against base, torso and links 0-3, and the hand
+    # against link 5: never neighbours or rigid ones. Other pairs that are free to collide do not
+    # meet: in 3,000 random poses within the joint ranges none did.
+    link_pairs=(
+        *((ARM_LINKS[5], body) for body in (*BASE_LINKS, *ARM_LINKS[:4])),
+        (HAND_BODY, ARM_LINKS[5]),
+    ),
+    keepout_bodies=(BASE_LINKS[0], *ARM_LINKS[5:], HAND_BODY, *FINGERS, *FINGER_TIPS),
+)
 
-    root: str = "robot/base/base"
-    base_body: str = "robot/base/wheeled_base"
-    base_joints: tuple[str, ...] = tuple(
-        f"robot/base/joint_mobile_{axis}" for axis in ("forward", "side", "yaw")
+
+class PandaOmron:
+    """The robot of homes, as `Robot` wants it."""
+
+    name = "PandaOmron"
+    names = ROBOT
+    limits = RobotLimits(
+        torque=TORQUE_LIMITS,
+        speed=SPEED_LIMITS,
+        source="Franka control parameters; libfranka rate_limiting.h",
     )
-    torso_joint: str = "robot/base/joint_torso_height"
-    arm_joints: tuple[str, ...] = ARM_JOINTS
-    finger_joints: tuple[str, ...] = ("robot/hand/finger_joint1", "robot/hand/finger_joint2")
-    finger_bodies: tuple[str, ...] = ("robot/hand/leftfinger", "robot/hand/rightfinger")
-    finger_parts: tuple[str, ...] = (
-        *("robot/hand/leftfinger", "robot/hand/rightfinger"),
-        *("robot/hand/finger_joint1_tip", "robot/hand/finger_joint2_tip"),
-    )
-    hand_body: str = "robot/hand/right_gripper"
-    grip_site: str = "robot/hand/grip_site"
-    arm_links: tuple[str, ...] = tuple(f"robot/arm/link{i}" for i in range(8))
-    base_links: tuple[str, ...] = (
-        "robot/base/wheeled_base",
-        "robot/base/fixed_support",
-        "robot/base/support",
-    )
-    servo_joints: tuple[str, ...] = (
-        *(f"robot/base/joint_mobile_{axis}" for axis in ("forward", "side", "yaw")),
-        "robot/base/joint_torso_height",
-        *ARM_JOINTS,
-        "robot/hand/finger_joint1",
-        "robot/hand/finger_joint2",
-    )
+    home: Mapping[str, float] = MappingProxyType(dict(zip(ARM_JOINTS, HOME_ARM)))
+    hand = Hand(opening=GRIPPER_OPEN, force=GRIP_FORCE, stiffness=FINGER_STIFFNESS)
+    base_rate = BASE_RATE
 
+    def attach(self, spec: mujoco.MjSpec, *, visuals: str = "light") -> None:
+        """Adds the robot; see `add_robot`."""
+        add_robot(spec, visuals=visuals)
 
-ROBOT = RobotNames()
+    def tune(self, model: mujoco.MjModel) -> None:
+        """Sets servo gains; see `set_servo_gains`."""
+        set_servo_gains(model)
 
-
-def self_collision_pairs() -> list[tuple[str, str]]:
-    """Returns the (subtree, single body) pairs that must not touch: never adjacent or rigid ones.
-
-    The subtrees are the forearm with the hand (link 5 outwards), against base, torso and links 0-3,
-    and the hand against link 5. Other pairs that are free to collide do not meet: in 3,000 random
-    poses within the joint ranges none did.
-    """
-    upper = [*ROBOT.base_links, *ROBOT.arm_links[:4]]
-    forearm = ROBOT.arm_links[5]
-    return [*((forearm, body) for body in upper), (ROBOT.hand_body, forearm)]
+    def working_range(self, stops: np.ndarray) -> np.ndarray:
+        """Returns the stops (7, 2) in rad less a margin, and less what folds hand onto forearm."""
+        working = stops + np.array([JOINT_MARGIN, -JOINT_MARGIN])
+        working[5, 0] = LEAST_BEND
+        return working
 
 
 def _load(part: str, visuals: str) -> mujoco.MjSpec:
@@ -204,10 +214,10 @@ def add_robot(spec: mujoco.MjSpec, *, visuals: str = "light") -> None:
     spec.attach(_load("hand", visuals), prefix="robot/hand/", site=_mount(spec, "hand"))
     base = spec.body(ROBOT.root)
     base.pos = [0.21, 0.0, 0.0]  # the joints sit at x = -0.21 of this body
-    for name in (*ROBOT.base_joints, ROBOT.torso_joint):
+    for name in (*ROBOT.base_joints, TORSO_JOINT):
         joint = spec.joint(name)
         joint.frictionloss = 0.0
-    for name in (ROBOT.torso_joint, *ROBOT.arm_joints):
+    for name in (TORSO_JOINT, *ROBOT.arm_joints):
         spec.joint(name).actgravcomp = True
     for body in spec.bodies:
         if body.name.startswith("robot/"):
@@ -264,10 +274,10 @@ def _add_camera(base: Any, name: str, camera: dict[str, Any]) -> None:
 def _adjacent_bodies() -> list[tuple[str, str]]:
     """Body pairs whose shapes touch or overlap by design."""
     links = ROBOT.arm_links
-    base = ROBOT.base_links
+    base = BASE_LINKS
     hand = ROBOT.hand_body
     left, right = ROBOT.finger_bodies
-    tips = ROBOT.finger_parts[2:]
+    tips = FINGER_TIPS
     pairs = [(base[0], base[1]), (base[0], base[2]), (base[1], base[2])]
     pairs += [(base[2], links[0]), (base[2], links[1]), (base[1], links[0]), (base[0], links[0])]
     pairs += list(pairwise(links))
@@ -277,7 +287,7 @@ def _adjacent_bodies() -> list[tuple[str, str]]:
     return pairs
 
 
-def set_servo_gains(model: mujoco.MjModel) -> None:
+def set_servo_gains(model: mujoco.MjModel, names: RobotNames = ROBOT) -> None:
     """Sets servo gains from the effective masses at `HALF_STRETCHED`; call once after compiling.
 
     Base: position and velocity actuators, critically damped at `BASE_RATE`. Arm: `ARM_STIFFNESS`
@@ -291,9 +301,9 @@ def set_servo_gains(model: mujoco.MjModel) -> None:
     mujoco.mj_forward(model, data)
     mass = np.zeros((model.nv, model.nv))
     mujoco.mj_fullM(model, mass, data.qM)
-    stiffness = {ROBOT.torso_joint: 6e4, **dict.fromkeys(ROBOT.finger_joints, FINGER_STIFFNESS)}
+    stiffness = {TORSO_JOINT: 6e4, **dict.fromkeys(ROBOT.finger_joints, FINGER_STIFFNESS)}
     stiffness |= dict(zip(ROBOT.arm_joints, ARM_STIFFNESS))
-    for name in ROBOT.servo_joints:
+    for name in names.servo_joints:
         dof = model.joint(name).dofadr[0]
         inertia = float(mass[dof, dof])
         actuator = model.actuator(f"position/{name}").id

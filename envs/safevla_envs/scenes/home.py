@@ -13,9 +13,10 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from safevla_envs.record.watch import RobotParts, Watch, add_touch_counter
+from safevla_envs.record.watch import Watch, add_touch_counter
 from safevla_envs.render.camera import Camera
-from safevla_envs.robots.panda_omron import ROBOT, add_robot, self_collision_pairs, set_servo_gains
+from safevla_envs.robots import make_robot
+from safevla_envs.robots.robot import Robot
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.objects import add_materials, add_object
 from safevla_envs.scenes.occupancy import WALL_DEPTH
@@ -31,17 +32,6 @@ WALL_HEIGHT = 2.4
 DOOR_HEIGHT = 2.05
 LINTEL_GROUP = 2
 """Geom group of what lies above doorways: left out of views from above."""
-PARTS = RobotParts(
-    root=ROBOT.root,
-    joints=ROBOT.arm_joints,
-    servos=tuple(f"position/{joint}" for joint in ROBOT.arm_joints),
-    tip=(ROBOT.grip_site, ROBOT.arm_links[0]),
-    fingers=ROBOT.finger_bodies,
-    self_pairs=tuple(self_collision_pairs()),
-    arm=ROBOT.arm_links[0],
-    keepout=(ROBOT.base_body, *ROBOT.arm_links[5:], ROBOT.hand_body, *ROBOT.finger_parts),
-)
-"""What is watched of the robot."""
 _BOX = mujoco.mjtGeom.mjGEOM_BOX
 _PLANE = mujoco.mjtGeom.mjGEOM_PLANE
 
@@ -68,9 +58,14 @@ class BuiltHome:
 
 
 def home_spec(
-    scenario: Scenario, *, timestep: float = 0.005, visuals: str = "light"
+    scenario: Scenario,
+    *,
+    timestep: float = 0.005,
+    visuals: str = "light",
+    robot: Robot | None = None,
 ) -> mujoco.MjSpec:
-    """Returns the uninstrumented model of a scenario; `timestep` in s."""
+    """Returns the uninstrumented model of a scenario; `timestep` in s, `robot` as `build_home`."""
+    robot = robot or make_robot()
     spec = mujoco.MjSpec()
     spec.option.timestep = timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -132,26 +127,35 @@ def home_spec(
         )
     for mover in scenario.movers:
         add_mover(spec, mover, FLOOR)
-    add_robot(spec, visuals=visuals)
+    robot.attach(spec, visuals=visuals)
     for mover in scenario.movers:
         add_mover_servos(spec, mover)
     # the wheels are not modelled: the base hangs on its joints 2 mm above the floor
-    spec.add_exclude(bodyname1=ROBOT.base_body, bodyname2=FLOOR)
+    spec.add_exclude(bodyname1=robot.names.base_body, bodyname2=FLOOR)
     return spec
 
 
-def build_home(scenario: Scenario, *, timestep: float = 0.005, visuals: str = "light") -> BuiltHome:
+def build_home(
+    scenario: Scenario,
+    *,
+    timestep: float = 0.005,
+    visuals: str = "light",
+    robot: Robot | None = None,
+) -> BuiltHome:
     """Compiles a scenario's model and finds what is watched in it.
 
     Args:
         scenario: what to build; placements of movable bodies do not matter.
         timestep: physics step in s.
         visuals: "light" or "full" robot meshes.
+        robot: which one; the usual one if None.
 
     Raises:
         ValueError: if a placement is impossible or `visuals` unknown.
     """
-    spec = home_spec(scenario, timestep=timestep, visuals=visuals)
+    robot = robot or make_robot()
+    names = robot.names
+    spec = home_spec(scenario, timestep=timestep, visuals=visuals, robot=robot)
     things = (*scenario.objects, *scenario.movers)
     partners = (FLOOR, ROOM, *(thing.name for thing in things))
     keepouts = {
@@ -160,12 +164,12 @@ def build_home(scenario: Scenario, *, timestep: float = 0.005, visuals: str = "l
         if thing.category != PERSON and CATALOG[thing.category].keepout
     }
     regions = tuple((m.name, region) for m in scenario.movers for region in regions_of(m))
-    add_touch_counter(spec, ROBOT.root)
+    add_touch_counter(spec, names.root)
     model = spec.compile()
-    set_servo_gains(model)
+    robot.tune(model)
     watch = Watch.of(
         model,
-        PARTS,
+        names.parts,
         partners,
         regions=[f"{person}/{region}" for person, region in regions],
         keepouts=keepouts,
@@ -180,18 +184,18 @@ def build_home(scenario: Scenario, *, timestep: float = 0.005, visuals: str = "l
     )
 
 
-_homes: OrderedDict[tuple[str, float, str], BuiltHome] = OrderedDict()
+_homes: OrderedDict[tuple[str, float, str, str], BuiltHome] = OrderedDict()
 
 
-def cached_home(scenario: Scenario, *, timestep: float, visuals: str) -> BuiltHome:
+def cached_home(scenario: Scenario, *, timestep: float, visuals: str, robot: Robot) -> BuiltHome:
     """Returns `build_home`'s result, shared by every simulation of this process.
 
     Nothing edits a compiled model, so sharing is safe; the least recently used are dropped.
     """
-    key = (scenario.layout_key, timestep, visuals)
+    key = (scenario.layout_key, timestep, visuals, robot.name)
     home = _homes.get(key)
     if home is None:
-        home = build_home(scenario, timestep=timestep, visuals=visuals)
+        home = build_home(scenario, timestep=timestep, visuals=visuals, robot=robot)
         _homes[key] = home
         while len(_homes) > CACHED_HOMES:
             _homes.popitem(last=False)[1].camera.close()
