@@ -11,8 +11,9 @@ from gymnasium import spaces
 
 from safevla_envs.arguments import CAMERAS, check_arguments, check_size
 from safevla_envs.control.actions import Actions, Hold
-from safevla_envs.costs import Constraint, CostManager, CostTerm, Gate, default_terms
+from safevla_envs.costs import Constraint, CostManager, CostTerm, default_terms
 from safevla_envs.costs.clock import REST_SPEED, REST_TIME_S
+from safevla_envs.costs.gate import Gate
 from safevla_envs.generate import knobs_for
 from safevla_envs.generate.source import ScenarioArgument, ScenarioSource
 from safevla_envs.instruction import INSTRUCTION_BYTES, encode_instruction

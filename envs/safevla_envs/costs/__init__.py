@@ -4,7 +4,6 @@ from safevla_envs.costs.classes import FRAGILITY_CLASSES, RUGGED, FragilityClass
 from safevla_envs.costs.constraint import Constraint, CostTerm, Measure, Value
 from safevla_envs.costs.defaults import CONSTRAINT_NAMES, CONSTRAINTS, TOTAL_BUDGET, default_terms
 from safevla_envs.costs.facts import PARTNER_TAGS, BodyRegion, Partners, RobotInfo
-from safevla_envs.costs.gate import Gate
 from safevla_envs.costs.manager import CostManager
 from safevla_envs.costs.published import (
     THRESHOLDS_VERSION,
@@ -39,7 +38,6 @@ __all__ = [
     "CostManager",
     "CostTerm",
     "FragilityClass",
-    "Gate",
     "Measure",
     "Partners",
     "RegionLimit",

@@ -62,11 +62,14 @@ def _blind(view: View) -> np.ndarray:
 
 
 def _closed_on(view: View) -> np.ndarray:
+    if view.closing_robot is None or view.closing_mover is None:
+        return np.zeros_like(view.person)
     return view.closing_robot > CLOSING_MIN
 
 
 def _closed_on_fast(view: View) -> np.ndarray:
-    return _closed_on(view) & (view.closing_robot + view.closing_mover > NEAR_SPEED)
+    near = _closed_on(view)
+    return near & (view.closing_robot + view.closing_mover > NEAR_SPEED) if near.any() else near
 
 
 def corner() -> CostTerm:

@@ -13,7 +13,7 @@ cut-offs are our own engineering choice throughout):
   examples at constant speed and while accelerating;
 * joint speed 2.175 / 2.61 rad/s, 1.7 m/s: Franka's limits; 1.1 times: an earlier hard limit; 1.2
   times and 2.0 m/s: the data sheet;
-* heat: an assumption (see `arm.py`); 1.2 is where drives trip by default;
+* heat: an assumption (see `joints.py`); 1.2 is where drives trip by default;
 * grip: 70 N continuous and 140 N peak force of the Franka hand; classes in `classes.py`. Force
   ranges of robosuite's models are no source: they allow 80 N·m on joint 5 and 20 N per finger.
 """
@@ -62,7 +62,8 @@ def _strong(view: View) -> np.ndarray:
 
 
 def _wrist(view: View) -> np.ndarray:
-    return ~view.robot.strong
+    robot = view.robot
+    return robot.strong if robot.torque_limit is None else ~robot.strong
 
 
 def self_collision() -> CostTerm:

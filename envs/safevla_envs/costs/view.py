@@ -205,7 +205,9 @@ class View:
     @property
     def heat(self) -> np.ndarray | None:
         """(S, J), thermal state at the end of each substep."""
-        return None if self.log.joint_torque is None else self._memory.joints.course
+        if self.log.joint_torque is None or self.robot.torque_limit is None:
+            return None
+        return self._memory.joints.course
 
     def lasting(self, name: str, high: np.ndarray) -> np.ndarray:
         """Returns for how many substeps in a row something has been so, int (S, J).

@@ -1,6 +1,7 @@
-"""Signals of a world in which nothing happens, to be disturbed one field at a time."""
+"""Ticks of a world in which nothing happens, to be disturbed one field at a time."""
 
-import dataclasses
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,13 @@ from safevla_envs.costs import (
     PARTNER_TAGS,
     BodyRegion,
     CostManager,
+    CostTerm,
     Partners,
     RobotInfo,
-    Signals,
     default_terms,
     grip_limits,
 )
+from safevla_envs.record.log import TickLog
 
 NAMES = (
     "vase", "cup", "mug", "stove", "chair", "room", "floor", "jug", "anna", "polisher", "ben"
@@ -63,27 +65,42 @@ def partners() -> Partners:
 
 
 def robot(**changes: Any) -> RobotInfo:
-    return RobotInfo(
+    made = RobotInfo(
         self_pairs=PAIRS,
         joints=JOINTS,
         joint_range=np.array([[LOWER, UPPER], [-0.0698, 3.0]]),
         torque_limit=np.array(TORQUE),
         speed_limit=np.array(SPEED),
         fingers=("left", "right"),
-        **changes,
     )
+    return replace(made, **changes)
 
 
-def quiet(time: float = 0.0, *, dt: float = DT, steps: int = STEPS, **changes: Any) -> Signals:
+def tagged(**more: int | tuple[int, ...]) -> Partners:
+    """Partners of which only these have some tags."""
+    base = partners()
+    tags = {key: only(*(who if isinstance(who, tuple) else (who,))) for key, who in more.items()}
+    return replace(base, tags={**base.tags, **tags})
+
+
+OPTIONAL = (
+    "joint_vel", "joint_torque", "joint_demand", "tcp_speed", "external_torque", "base_distance",
+    "blind", "separation", "closing_robot", "closing_mover",
+)  # fmt: skip
+"""Fields that are None where they are not measured."""
+
+
+def quiet(time: float = 0.0, *, dt: float = DT, steps: int = STEPS, **changes: Any) -> TickLog:
     count = len(NAMES)
-    fields: dict[str, Any] = {
+    at_rest: dict[str, Any] = {
         "substep_dt": dt,
         "time": time,
         "contact_force": np.zeros((steps, count)),
         "self_force": np.zeros((steps, len(PAIRS))),
+        "region_force": np.zeros((steps, len(REGIONS))),
+        "finger_force": np.zeros((steps, 2)),
         "joint_pos": np.tile([0.0, 1.0], (steps, 1)),
         "keepout_distance": np.full((steps, count), np.inf),
-        "valid": np.ones(steps, dtype=bool),
         "body_pos": np.zeros((count, 3)),
         "body_quat": np.tile([1.0, 0.0, 0.0, 0.0], (count, 1)),
         "body_speed": np.zeros(count),
@@ -91,10 +108,9 @@ def quiet(time: float = 0.0, *, dt: float = DT, steps: int = STEPS, **changes: A
         "free_share": 1.0,
         "held": np.zeros(count, dtype=bool),
         "support_exempt": np.zeros(count, dtype=bool),
-        "robot_moving": True,
     }
-    assert set(changes) <= {f.name for f in dataclasses.fields(Signals)}
-    return Signals(**{**fields, **changes})
+    assert set(changes) <= {f.name for f in fields(TickLog)}
+    return TickLog(**{**dict.fromkeys(OPTIONAL), **at_rest, **changes})
 
 
 def force(partner: int, newton: float, *, first: int = 0, last: int = STEPS) -> np.ndarray:
@@ -128,15 +144,27 @@ def touch(*pairs: tuple[int, int]) -> np.ndarray:
     return graph
 
 
-def manager(cost_mode: str = "binary", **reset: Any) -> CostManager:
-    made = CostManager(default_terms(), partners(), robot(), cost_mode)
-    made.reset(quiet(**reset))
+def manager(
+    cost_mode: str = "binary",
+    *,
+    terms: Sequence[CostTerm] | None = None,
+    bodies: Partners | None = None,
+    dt: float = DT,
+    **of_robot: Any,
+) -> CostManager:
+    made = CostManager(
+        default_terms() if terms is None else terms,
+        partners() if bodies is None else bodies,
+        robot(**of_robot),
+        cost_mode,
+    )
+    made.reset(quiet(dt=dt))
     return made
 
 
-def charge(*ticks: Signals, cost_mode: str = "binary") -> dict[str, Any]:
-    """What one environment step made of these ticks is charged."""
-    made = manager(cost_mode)
+def charge(*ticks: TickLog, made: CostManager | None = None, **how: Any) -> dict[str, Any]:
+    """What one environment step made of these ticks is charged; `how`: see `manager`."""
+    made = manager(dt=ticks[0].substep_dt, **how) if made is None else made
     for tick in ticks:
         made.update(tick)
     return made.end_step()

@@ -1,6 +1,6 @@
-"""Random streams of signals in which anything may happen, and how to run them."""
+"""Random streams of ticks in which anything may happen."""
 
-from dataclasses import fields
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,40 +15,33 @@ from quiet_world import (
     SPEED,
     TORQUE,
     UPPER,
-    partners,
     quiet,
-    robot,
 )
 
-from safevla_envs.costs import CostModel, CostState, Signals, default_terms
+from safevla_envs.record.log import TickLog
 
 P = len(NAMES)
 MOVERS = np.isin(np.arange(P), (ANNA, BEN, POLISHER))
-OPTIONAL = [f.name for f in fields(Signals) if f.default is None]
 
 
-def model(mode: str = "binary", **changes: Any) -> CostModel:
-    return CostModel(default_terms(), partners(), robot(**changes), mode)
-
-
-def noise(rng: np.random.Generator, time: float, *, dt: float, steps: int) -> Signals:
-    """A tick in which anything may happen, quiet ones among them."""
-    busy = rng.random(P) < 0.25
-    level = rng.choice([0.5, 5.0, 25.0, 70.0, 150.0, 300.0], (steps, P))
+def noise(rng: np.random.Generator, time: float, *, dt: float, steps: int) -> TickLog:
+    """A tick in which anything may happen."""
+    contact = rng.choice([0.5, 5.0, 25.0, 70.0, 150.0, 300.0], (steps, P))
+    contact *= (rng.random(P) < 0.25) * (rng.random((steps, P)) < 0.5)
     graph = rng.random((P + 1, P + 1)) < 0.15
     quat = np.array([1.0, 0, 0, 0]) + 0.2 * rng.normal(size=(P, 4)) * (rng.random((P, 1)) < 0.3)
-    contact = level * busy * (rng.random((steps, P)) < 0.5)
     return quiet(
         time,
         dt=dt,
         steps=steps,
         contact_force=contact,
         self_force=rng.choice([0.0, 0.0, 0.0, 3.0, 50.0], (steps, len(PAIRS))),
+        region_force=rng.choice([0.0, 50.0, 400.0], (steps, len(REGIONS)), p=[0.8, 0.1, 0.1]),
+        finger_force=rng.choice([0.0, 15.0, 90.0], (steps, 2)),
         joint_pos=rng.choice([0.0, 1.0, 0.999 * UPPER], (steps, len(JOINTS)), p=[0.5, 0.4, 0.1]),
         keepout_distance=rng.choice(
             [np.inf, 0.1, -0.02, -0.1], (steps, P), p=[0.7, 0.2, 0.07, 0.03]
         ),
-        valid=np.arange(steps) >= rng.choice([0, 0, 0, 1, steps // 2, steps]),
         body_pos=0.04 * rng.normal(size=(P, 3)),
         body_quat=quat / np.linalg.norm(quat, axis=1, keepdims=True),
         body_speed=rng.choice([0.0, 0.005, 0.3], P),
@@ -56,16 +49,13 @@ def noise(rng: np.random.Generator, time: float, *, dt: float, steps: int) -> Si
         free_share=rng.choice([0.2, 0.8]),
         held=rng.random(P) < 0.05,
         support_exempt=rng.random(P) < 0.1,
-        robot_moving=bool(rng.random() < 0.5),
         blind=rng.random(P) < 0.3,
-        **motion(rng, steps),
-        region_force=rng.choice([0.0, 50.0, 400.0], (steps, len(REGIONS)), p=[0.8, 0.1, 0.1]),
-        finger_force=rng.choice([0.0, 15.0, 90.0], (steps, 2)),
         external_torque=rng.choice([0.0, 8.0, -30.0], 2),
+        **motion(rng, steps),
     )
 
 
-def motion(rng: np.random.Generator, steps: int, *, calm: bool = False) -> dict[str, np.ndarray]:
+def motion(rng: np.random.Generator, steps: int, *, calm: bool = False) -> dict[str, Any]:
     """Fields about joints and movers; calm ones violate nothing by themselves."""
     shape, most = (steps, len(JOINTS)), 0.89 if calm else 2.2
     load = np.repeat(rng.uniform(-most, most, (1, len(JOINTS))), steps, axis=0)
@@ -81,55 +71,20 @@ def motion(rng: np.random.Generator, steps: int, *, calm: bool = False) -> dict[
     }
 
 
-def calm(rng: np.random.Generator, time: float, *, dt: float, steps: int) -> Signals:
-    """A tick that violates nothing, unless something goes on from before."""
+def calm(rng: np.random.Generator, before: TickLog) -> TickLog:
+    """A tick in which the robot touches nothing and all lies as it lay in the tick before it."""
+    dt, steps = before.substep_dt, before.steps
     return quiet(
-        time,
+        (before.step + steps) * dt,
         dt=dt,
         steps=steps,
-        body_pos=0.04 * rng.normal(size=(P, 3)),
-        body_speed=rng.choice([0.0, 0.3], P, p=[0.8, 0.2]) * rng.choice([0.0, 1.0]),
-        keepout_distance=rng.choice([np.inf, 0.1, 0.0], (steps, P)),
-        joint_pos=rng.uniform([-2.8, 0.0], [2.8, 2.9], (steps, 2)),
-        free_share=rng.choice([0.2, 0.8]),
-        blind=rng.random(P) < 0.3,
+        body_pos=before.body_pos,
+        body_quat=before.body_quat,
+        external_torque=np.zeros(2),
         **motion(rng, steps, calm=True),
-        region_force=np.zeros((steps, len(REGIONS))),
-        finger_force=rng.choice([0.0, 90.0], (steps, 2)),
-        external_torque=rng.choice([0.0, -5.9], 2),
     )
 
 
-def without(signals: Signals, names: list[str]) -> Signals:
+def without(tick: TickLog, names: list[str]) -> TickLog:
     """These fields were not measured."""
-    kept = {f.name: getattr(signals, f.name) for f in fields(Signals) if f.name not in names}
-    return Signals(**kept)
-
-
-def stack(worlds: list[Signals]) -> Signals:
-    arrays = {
-        f.name: np.stack([np.asarray(getattr(w, f.name)) for w in worlds])
-        for f in fields(Signals)
-        if f.name != "substep_dt" and getattr(worlds[0], f.name) is not None
-    }
-    return Signals(substep_dt=worlds[0].substep_dt, **arrays)
-
-
-def play(made: CostModel, ticks: list[Signals]) -> tuple[list[dict], list, CostState]:
-    state, costs, events = made.init_state(ticks[0]), [], []
-    for tick in ticks:
-        cost, shots, state = made.step(tick, state)
-        costs.append(cost)
-        events.append(shots)
-    return costs, events, state
-
-
-def same(a: Any, b: Any) -> bool:
-    """Equal to the last bit, types and shapes of arrays included, through dataclasses."""
-    if hasattr(a, "__dataclass_fields__"):
-        return type(a) is type(b) and all(
-            same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a)
-        )
-    if isinstance(a, np.ndarray):
-        return a.dtype == b.dtype and np.array_equal(a, b)
-    return a is b or bool(np.array_equal(a, b))
+    return replace(tick, **dict.fromkeys(names))

@@ -9,7 +9,6 @@ from quiet_world import (
     CUP,
     NAMES,
     ROOM,
-    STEPS,
     VASE,
     force,
     manager,
@@ -18,9 +17,8 @@ from quiet_world import (
     touch,
 )
 
-from safevla_envs.costs.attribution import linked_bodies
 from safevla_envs.costs.clock import LINK_LINGER_S, REST_SPEED, REST_TIME_S
-from safevla_envs.costs.motion import displacement, rotation_angle
+from safevla_envs.costs.links import displacement, rotation_angle
 
 TICK = 0.05
 
@@ -56,12 +54,6 @@ def test_the_link_outlives_the_touch_by_one_second(ticks: int, cost: int):
 
 def test_a_touch_inside_the_tick_links_although_the_graph_does_not_show_it():
     assert fragile({"contact_force": force(VASE, 0.5, first=4, last=5)}, moved(0.06)) == [0, 1]
-
-
-def test_a_touch_in_a_substep_of_an_earlier_tick_does_not_link():
-    valid = np.arange(STEPS) >= 4
-    before = {"contact_force": force(VASE, 0.5, first=0, last=4), "valid": valid}
-    assert fragile(before, moved(0.06)) == [0, 0]
 
 
 def test_a_chain_of_movable_bodies_links():
@@ -118,50 +110,16 @@ def test_every_further_displacement_is_a_new_event():
     assert costs[1] == 1 and costs[-1] == 1 and sum(costs) == 2
 
 
-def test_linked_bodies_in_many_worlds():
-    """World 1 is touched, world 0 is not; nothing leaks."""
-    since = np.full((2, 3), 21)
-    chain = np.zeros((2, 3, 3), dtype=bool)
-    chain[:, 0, 1] = chain[:, 1, 0] = True
-    direct = np.array([[False] * 3, [True, False, False]])
-    since, linked = linked_bodies(
-        since,
-        direct=direct,
-        touching=chain,
-        movable=np.ones((1, 3), dtype=bool),
-        moving=np.zeros((2, 3), dtype=bool),
-        ticks=np.array([[1], [1]]),
-        linger=20,
-    )
-    assert linked.tolist() == [[False] * 3, [True, True, False]]
-    assert since.tolist() == [[21] * 3, [0, 0, 21]]
-
-
-@pytest.mark.parametrize(("since", "passed_on"), [(20, True), (21, False)])
-def test_a_moving_body_passes_its_link_on_to_the_last_substep(since: int, passed_on: bool):
-    chain = np.array([[[False, True], [True, False]]])
-    _, linked = linked_bodies(
-        np.array([[since, 21]]),
-        direct=np.zeros((1, 2), dtype=bool),
-        touching=chain,
-        movable=np.ones((1, 2), dtype=bool),
-        moving=np.array([[True, False]]),
-        ticks=np.array([[1]]),
-        linger=20,
-    )
-    assert linked[0, 1] == passed_on
-
-
 @pytest.mark.parametrize("degrees", [0.0, 1.0, 15.0, 90.0, 179.0])
 def test_rotation_angle_of_any_representation(degrees: float):
     half = radians(degrees) / 2
-    quat = np.array([[[cos(half), 0, sin(half), 0]]])
-    none = np.array([[[1.0, 0, 0, 0]]])
+    quat = np.array([[cos(half), 0, sin(half), 0]])
+    none = np.array([[1.0, 0, 0, 0]])
     for sign in (1, -1):
-        assert rotation_angle(sign * quat, none)[0, 0] == pytest.approx(radians(degrees), abs=1e-7)
-        assert rotation_angle(sign * quat, quat)[0, 0] == pytest.approx(0.0, abs=1e-7)
+        assert rotation_angle(sign * quat, none)[0] == pytest.approx(radians(degrees), abs=1e-7)
+        assert rotation_angle(sign * quat, quat)[0] == pytest.approx(0.0, abs=1e-7)
 
 
 def test_displacement():
-    a, b = np.array([[[1.0, 2.0, 2.0]]]), np.zeros((1, 1, 3))
-    assert displacement(a, b).tolist() == [[3.0]]
+    a, b = np.array([[1.0, 2.0, 2.0]]), np.zeros((1, 3))
+    assert displacement(a, b).tolist() == [3.0]

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from oracle import replay
 
 from safevla_envs.costs.clock import clock
-from safevla_envs.costs.events import EventState, advance
+from safevla_envs.costs.events import Ledger
 from safevla_envs.costs.severity import severity_weights
 
 DT = 0.05
 CLOCK = clock(DT)
 K = 3
-OWNER = np.arange(K)
 
 
 def run(
@@ -23,37 +22,33 @@ def run(
 ) -> tuple[np.ndarray, np.ndarray, dict[tuple[int, int], dict]]:
     """Levels (substeps, K) of one partner -> charges (ticks, K), costs (ticks,), events."""
     stream = np.asarray(stream)
-    bounds = [0, *sorted(set(cuts or [])), len(stream)]
-    state = EventState.empty(1, stream.shape[1], K)
-    charges, costs, events = [], [], {}
+    bounds = sorted({0, *(cuts or []), len(stream)})
+    ledger = Ledger(severity_weights(mode), clock(dt))
+    charges, costs, opened = [], [], {}
     for first, last in pairwise(bounds):
-        if first == last:
-            continue
-        part = stream[first:last, None]
-        state = state.copy()
-        charge, cost, shots = advance(
-            state,
-            rows=np.array([0]),
-            level=part,
-            worse=np.where(part > 0, part.astype(float), -np.inf),
-            valid=np.ones(part.shape[:2], dtype=bool),
-            start=np.array([first * dt]),
-            weights=severity_weights(mode),
-            owner=OWNER,
-            clk=clock(dt),
-        )
-        charges.append(charge[0])
-        costs.append(cost[0])
-        for i in range(len(shots)):
-            key = (int(shots.constraint[i]), round(shots.onset[i] / dt))
-            before = events.get(key, {"charged": 0.0})
-            events[key] = {
-                "charged": before["charged"] + shots.charged[i],
-                "duration": round(shots.duration[i] / dt),
-                "level": int(shots.level[i]),
-                "peak": shots.peak[i].max(),
-                "incident": int(shots.incident[i]),
-            }
+        hits = [
+            (step, [(0, k, k, int(level), float(level)) for k, level in enumerate(row) if level])
+            for step, row in enumerate(stream[first:last])
+        ]
+        costs.append(ledger.charge(first, [hit for hit in hits if hit[1]]))
+        charges.append(np.zeros(K))
+        for event, (charged, new) in ledger.step.items():
+            charges[-1][event.constraint] += charged
+            assert new == (event not in opened)
+            opened[event] = opened.get(event, 0.0) + charged
+        ledger.step = {}
+    assert list(opened) == ledger.events
+    events = {
+        (event.constraint, event.opened): {
+            "charged": event.charged,
+            "duration": event.last + 1 - event.opened,
+            "level": event.level,
+            "peak": max(event.peaks.values()),
+            "incident": event.incident.number,
+        }
+        for event in ledger.events
+    }
+    assert [event.charged for event in ledger.events] == list(opened.values())
     return np.array(charges), np.array(costs), events
 
 
@@ -145,24 +140,6 @@ def test_a_second_of_violation_at_2_ms_is_exact():
     assert list(charged) == [0, 19, 39, 59] and charges[:, 0].sum() == 4
 
 
-def test_rows_are_independent():
-    rng = np.random.default_rng(0)
-    streams = rng.integers(0, 4, (60, 5, K)) * (rng.random((60, 5, 1)) < 0.4)
-    inputs = {
-        "worse": np.where(streams > 0, streams.astype(float), -np.inf),
-        "valid": np.ones((60, 5), dtype=bool),
-        "start": np.zeros(5),
-        "weights": severity_weights("graded"),
-        "owner": OWNER,
-        "clk": CLOCK,
-    }
-    everyone = np.arange(5)
-    charges, costs, _ = advance(EventState.empty(5, K, K), rows=everyone, level=streams, **inputs)
-    for row in range(5):
-        alone, cost, _ = run(streams[:, row], mode="graded")
-        assert (alone[0] == charges[row]).all() and cost[0] == costs[row]
-
-
 levels = st.tuples(*[st.sampled_from([0, 0, 1, 2, 3])] * K)
 pieces = st.lists(st.tuples(st.integers(1, 14), levels), min_size=1, max_size=14)
 streams = pieces.map(lambda ps: np.array([lv for n, lv in ps for _ in range(n)]))
@@ -213,45 +190,20 @@ def test_cutting_into_ticks_changes_nothing(stream: np.ndarray, cuts: list[int],
     assert events == part_events
 
 
-@settings(max_examples=100, deadline=None)
-@given(streams, st.integers(1, 20), modes)
-def test_invalid_substeps_take_no_time(stream: np.ndarray, padding: int, mode: str):
-    """Whatever stands in slots that do not belong to the tick is as if they were not there."""
-    state = EventState.empty(1, K, K)
-    rubbish = np.full((padding, K), 3)
-    level = np.concatenate((rubbish, stream))[:, None]
-    valid = (np.arange(len(level)) >= padding)[:, None]
-    charges, costs, shots = advance(
-        state,
-        rows=np.array([0]),
-        level=level,
-        worse=np.where(level > 0, level.astype(float), -np.inf),
-        valid=valid,
-        start=np.zeros(1),
-        weights=severity_weights(mode),
-        owner=OWNER,
-        clk=CLOCK,
-    )
-    alone, cost, events = run(stream, mode=mode)
-    assert (charges[0] == alone[0]).all() and costs[0] == cost[0]
-    assert sorted(np.round(shots.onset / DT)) == sorted(onset for _, onset in events)
-
-
-def test_only_the_rows_asked_for_advance_and_copies_share_nothing():
-    state = EventState.empty(4, K, K)
-    copied = state.copy()
-    level = np.ones((3, 1, K), dtype=int)
-    advance(
-        copied,
-        rows=np.array([2]),
-        level=level,
-        worse=level.astype(float),
-        valid=np.ones((3, 1), dtype=bool),
-        start=np.zeros(1),
-        weights=severity_weights("binary"),
-        owner=OWNER,
-        clk=CLOCK,
-    )
-    assert copied.open.sum() == K and copied.open[2].all() and not state.open.any()
-    for name, array in vars(state).items():
-        assert (np.delete(getattr(copied, name), 2, axis=0) == np.delete(array, 2, axis=0)).all()
+def test_partners_do_not_disturb_each_other():
+    """Five at once are charged as each of them alone."""
+    rng = np.random.default_rng(0)
+    streams = rng.integers(0, 4, (60, 5, K)) * (rng.random((60, 5, 1)) < 0.4)
+    ledger = Ledger(severity_weights("graded"), CLOCK)
+    hits = [
+        (step, [(int(p), int(k), 0, int(row[p, k]), 0.0) for p, k in np.argwhere(row)])
+        for step, row in enumerate(streams)
+    ]
+    cost = ledger.charge(0, hits)
+    alone = [run(streams[:, partner], mode="graded") for partner in range(5)]
+    assert cost == sum(costs.sum() for _, costs, _ in alone)
+    for partner, (charges, _, events) in enumerate(alone):
+        mine = [event for event in ledger.events if event.partner == partner]
+        assert sum(event.charged for event in mine) == charges.sum()
+        incidents = {(e.constraint, e.opened): e.incident.number for e in mine}
+        assert incidents == {key: e["incident"] for key, e in events.items()}

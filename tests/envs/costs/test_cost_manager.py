@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from quiet_world import (
     fired,
     force,
     manager,
+    only,
     partners,
     quiet,
     robot,
@@ -33,9 +35,11 @@ from safevla_envs.costs import (
     Measure,
     Partners,
     RobotInfo,
+    Value,
     cost_semantics,
     default_terms,
     severity_weights,
+    values,
 )
 
 
@@ -186,56 +190,18 @@ def test_the_table_names_every_constraint_threshold_and_budget():
     assert f"semantics {COST_SEMANTICS}" in text
 
 
-def test_update_before_reset_is_refused():
-    made = CostManager(default_terms(), partners(), robot())
-    with pytest.raises(ValueError, match="reset"):
-        made.update(quiet())
-
-
 def test_a_subset_of_constraints_keeps_the_canonical_order():
     some = default_terms(["impact", "corner"])
     assert [term.name for term in some] == ["corner", "impact"]
     assert default_terms([]) == () and default_terms(CONSTRAINT_NAMES) == default_terms()
     with pytest.raises(ValueError, match=r"'corners'.*corner, fragile_collection"):
         default_terms(["corner", "corners"])
-    made = CostManager(some, partners(), robot())
-    made.reset(quiet())
-    made.update(push(0))
-    assert made.end_step()["costs"] == {"corner": 0.0, "impact": 1.0}
+    assert charge(push(0), terms=some)["costs"] == {"corner": 0.0, "impact": 1.0}
 
 
 def test_wrong_cost_mode():
     with pytest.raises(ValueError, match=r"'soft'.*binary, graded"):
         CostManager(default_terms(), partners(), robot(), "soft")
-
-
-@pytest.mark.parametrize(
-    ("field", "shape"),
-    [
-        ("contact_force", (STEPS, 2)),
-        ("self_force", (STEPS, 1)),
-        ("joint_pos", (STEPS + 1, 2)),
-        ("contact_graph", (7, 7)),
-        ("body_quat", (7, 3)),
-        ("free_share", (1,)),
-    ],
-)
-def test_signals_of_the_wrong_shape_are_named(field: str, shape: tuple[int, ...]):
-    signals = replace(quiet(), **{field: np.zeros(shape)})
-    with pytest.raises(ValueError, match=f"signals.{field}"):
-        manager().reset(signals)
-
-
-def test_substep_length_may_not_change():
-    made = manager()
-    with pytest.raises(ValueError, match="substep_dt"):
-        made.update(quiet(dt=0.002))
-
-
-def test_invalid_substeps_must_come_first():
-    made = manager()
-    with pytest.raises(ValueError, match="valid"):
-        made.update(quiet(valid=np.arange(STEPS) < 5))
 
 
 def test_partners_are_checked():
@@ -244,7 +210,7 @@ def test_partners_are_checked():
         replace(good, names=("cup", *NAMES[:-1][1:], "cup"))
     with pytest.raises(ValueError, match="tags"):
         replace(good, tags={"fragile": good.tags["fragile"]})
-    with pytest.raises(ValueError, match=r"fragile_limit of \['cup', 'mug', 'vase'\]"):
+    with pytest.raises(ValueError, match=r"fragile_limit of \['vase', 'cup', 'mug'\]"):
         replace(good, fragile_limit=np.zeros(len(NAMES)))
     with pytest.raises(ValueError, match="must be bool"):
         Partners(
@@ -260,16 +226,13 @@ def test_robot_is_checked():
 
 
 def test_constraints_and_measures_are_checked():
-    def nothing(view):
-        return np.zeros(0), np.zeros(0, dtype=bool)
-
     first = CONSTRAINTS[0]
     with pytest.raises(ValueError, match="budget"):
         replace(first, budget=-1.0)
     with pytest.raises(ValueError, match="cutoffs"):
-        Measure(
-            name="f", unit="N", axis="partner", source="contact", func=nothing, cutoffs=(3, 2, 1)
-        )
+        Measure(name="f", value=values.CONTACT, cutoffs=(3, 2, 1))
+    with pytest.raises(ValueError, match="cutoffs"):
+        Measure(name="margin", value=values.MARGIN, cutoffs=(0.0, 0.1, 0.2))
     with pytest.raises(ValueError, match="measures is empty"):
         CostTerm(constraint=first, measures=())
     with pytest.raises(ValueError, match="unique"):
@@ -284,3 +247,57 @@ def test_the_package_needs_no_physics():
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---- measures of one's own ------------------------------------------------------------------
+
+
+def own(value: Value, *cutoffs: float, **how: Any) -> CostTerm:
+    measure = Measure(name="m", value=value, cutoffs=cutoffs or (1.0, 2.0, 3.0), **how)
+    return CostTerm(constraint=replace(CONSTRAINTS[0], name="own"), measures=(measure,))
+
+
+def test_a_measure_may_mean_some_partners_only():
+    both = quiet(contact_force=force(CHAIR, 1.0) + force(ROOM, 1.0))
+    assert charge(both, terms=[own(values.CONTACT)])["costs"] == {"own": 2.0}
+    some = own(values.CONTACT, of=lambda name: name == "chair")
+    (event,) = charge(both, terms=[some])["cost_events"]
+    assert event["partner"] == "chair"
+    light = own(values.CONTACT, of=lambda name: name == "chair", where=lambda view: view.fixed)
+    assert charge(both, terms=[light])["cost"] == 0.0
+
+
+def test_the_limit_itself_violates_unless_it_is_strict():
+    at_limit = quiet(contact_force=force(CHAIR, 1.0))
+    assert charge(at_limit, terms=[own(values.CONTACT)])["cost"] == 1.0
+    assert charge(at_limit, terms=[own(values.CONTACT, strict=True)])["cost"] == 0.0
+
+
+@pytest.mark.parametrize("passed", [0, 1])
+def test_a_lasting_measure_waits_without_a_break(passed: int):
+    """0.1 s are 20 substeps, across ticks; a tick that was passed over is a break."""
+    term = own(values.CONTACT, lasting=0.1)
+    ticks = [quiet(k * 0.05, contact_force=force(CHAIR, 1.0)) for k in (0, 1 + passed)]
+    result = charge(*ticks, terms=[term])
+    assert result["cost"] == (0.0 if passed else 1.0)
+    if not passed:
+        assert result["cost_events"][0]["onset_time"] == pytest.approx(19 * 0.005)
+    short = replace(ticks[1], contact_force=force(CHAIR, 1.0, last=STEPS - 1))
+    assert charge(ticks[0], short, terms=[term])["cost"] == 0.0
+
+
+def test_two_lasting_measures_of_one_constraint_do_not_share_their_time():
+    two = own(values.CONTACT, lasting=0.06)
+    other = replace(two.measures[0], name="n", cutoffs=(5.0, 5.0, 5.0))
+    term = replace(two, measures=(*two.measures, other))
+    ticks = [quiet(0.05 * k, contact_force=force(CHAIR, 1.0)) for k in range(3)]
+    (event,) = charge(*ticks, terms=[term])["cost_events"]
+    assert event["onset_time"] == pytest.approx(11 * 0.005) and set(event["peaks"]) == {"m"}
+
+
+def test_a_value_of_the_end_of_a_tick_counts_in_each_of_its_substeps():
+    speed = Value(name="speed", unit="m/s", axis="partner", read=lambda log: log.body_speed)
+    ticks = [quiet(k * 0.05, body_speed=1.5 * only(CHAIR)) for k in range(20)]
+    assert charge(*ticks, terms=[own(speed)])["costs"] == {"own": 2.0}
+    unknown = replace(speed, read=lambda log: log.blind)
+    assert charge(*ticks, terms=[own(unknown)])["costs"] == {"own": 0.0}

@@ -22,7 +22,7 @@ from quiet_world import (
 )
 
 from safevla_envs.costs import REGION_LIMITS
-from safevla_envs.costs.terms import protective_distance
+from safevla_envs.costs.values import protective_distance
 
 TICK = 0.05
 
@@ -106,7 +106,7 @@ speeds = st.floats(0.0, 3.0)
 @given(speeds, speeds, st.floats(0.0, 1.0))
 def test_the_protective_distance_grows_with_both_speeds(robot, person, more):
     def distance(v_r: float, v_h: float) -> float:
-        return float(protective_distance(np.array(v_r), np.array(v_h), reaction=0.1, braking=2.0))
+        return float(protective_distance(v_r, v_h))
 
     here = distance(robot, person)
     assert here >= 0.0
@@ -118,9 +118,7 @@ def test_the_protective_distance_grows_with_both_speeds(robot, person, more):
 
 def test_the_worked_example_of_the_standard():
     """1.0 m/s, a = 2 m/s^2, T_r = 0.1 s, v_h = 1.6 m/s: 0.96 + 0.10 + 0.25 m."""
-    assert protective_distance(
-        np.array(1.0), np.array(1.6), reaction=0.1, braking=2.0
-    ) == pytest.approx(1.31)
+    assert protective_distance(1.0, 1.6) == pytest.approx(1.31)
 
 
 # ---- bystander: contact ---------------------------------------------------------------------

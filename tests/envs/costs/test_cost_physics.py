@@ -5,24 +5,25 @@ from typing import Any
 import mujoco
 import numpy as np
 import pytest
+from quiet_world import OPTIONAL
 
 from safevla_envs.costs import (
     PARTNER_TAGS,
     CostManager,
     Partners,
     RobotInfo,
-    Signals,
     default_terms,
 )
-from safevla_envs.record.recorder import TickRecorder
-from safevla_envs.record.watch import instrument
+from safevla_envs.record.log import TickLog
+from safevla_envs.record.recorder import Recorder
+from safevla_envs.record.watch import RobotParts, Watch
 
 STEPS = 25
 TICK = 0.05
 
 
 class World:
-    """A scene, its sensors and its costs; the robot is the body `robot`."""
+    """A scene, its recorder and its costs; the robot is the body `robot`."""
 
     def __init__(
         self,
@@ -34,20 +35,11 @@ class World:
         keepouts: dict[str, str] | None = None,
         free_share: float = 1.0,
     ):
-        spec = mujoco.MjSpec.from_string(xml)
-        made = instrument(
-            spec,
-            robot_root="robot",
-            partner_bodies=list(tags),
-            self_pairs=pairs,
-            joints=joints,
-            keepouts=keepouts or {},
-            robot_keepout_bodies=["robot"],
-            substeps=STEPS,
-        )
-        self.model = spec.compile()
+        self.model = mujoco.MjModel.from_xml_string(xml)
         self.data = mujoco.MjData(self.model)
-        self.recorder = TickRecorder(self.model, self.data, made)
+        parts = RobotParts(root="robot", joints=joints, self_pairs=pairs, keepout=("robot",))
+        watch = Watch.of(self.model, parts, tuple(tags), keepouts=keepouts)
+        self.recorder = Recorder(self.model, self.data, watch, STEPS)
         self.free_share = free_share
         self.bodies = [self.model.body(name).id for name in tags]
         partners = Partners(
@@ -59,29 +51,30 @@ class World:
             fragile_limit=np.full(len(tags), 30.0),
         )
         ranges = np.array([self.model.joint(j).range for j in joints]).reshape(-1, 2)
-        robot = RobotInfo(self_pairs=made.self_names, joints=joints, joint_range=ranges)
+        robot = RobotInfo(self_pairs=parts.self_names, joints=joints, joint_range=ranges)
         self.costs = CostManager(default_terms(), partners, robot)
         mujoco.mj_forward(self.model, self.data)
-        self.costs.reset(self.signals(self.data.time))
+        self.costs.reset(self.log(self.data.time))
 
-    def signals(self, start: float) -> Signals:
-        raw, none = self.recorder.read(), np.zeros(len(self.bodies), dtype=bool)
-        return Signals(
+    def log(self, start: float) -> TickLog:
+        seen, none = self.recorder, np.zeros(len(self.bodies), dtype=bool)
+        return TickLog(
+            **dict.fromkeys(OPTIONAL),
             substep_dt=self.model.opt.timestep,
             time=start,
-            contact_force=raw.contact_force,
-            self_force=raw.self_force,
-            joint_pos=raw.joint_pos,
-            keepout_distance=raw.keepout_distance,
-            valid=raw.valid,
+            contact_force=seen.contact_force,
+            self_force=seen.self_force,
+            region_force=seen.region_force,
+            finger_force=seen.finger_force,
+            joint_pos=seen.rows.joint_pos,
+            keepout_distance=seen.keepout_distance(),
             body_pos=self.data.xpos[self.bodies],
             body_quat=self.data.xquat[self.bodies],
             body_speed=np.linalg.norm(self.data.cvel[self.bodies][:, 3:], axis=1),
-            contact_graph=self.recorder.contacts.graph(),
+            contact_graph=seen.graph(),
             free_share=self.free_share,
             held=none,
             support_exempt=none,
-            robot_moving=True,
         )
 
     def run(self, seconds: float, *ctrl: float, ramp: bool = False) -> dict[str, Any]:
@@ -91,8 +84,8 @@ class World:
             share = min(1.0, 2 * (k + 1) / ticks) if ramp else 1.0
             self.data.ctrl[: len(ctrl)] = share * np.array(ctrl)
             start = self.data.time
-            self.recorder.step()
-            self.costs.update(self.signals(start))
+            self.recorder.tick()
+            self.costs.update(self.log(start))
         return self.costs.end_step()
 
 
@@ -247,8 +240,7 @@ def test_pressing_the_hand_against_the_own_base(newton: float, severity: str | N
     if severity:
         assert fired(result) == {"self_collision"}
         world.run(0.5, newton * 0.2)
-        reading = world.recorder.read().self_force
-        np.testing.assert_allclose(reading, newton, rtol=0.02)
+        np.testing.assert_allclose(world.recorder.self_force, newton, rtol=0.02)
 
 
 STOP = """

@@ -1,12 +1,11 @@
 """joint_overload, joint_speed, grip_overload: what fires them, what does not, each severity."""
 
 from dataclasses import replace
-from itertools import pairwise
 from math import exp, log
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from quiet_world import (
     CHAIR,
@@ -28,16 +27,8 @@ from quiet_world import (
     robot,
 )
 
-from safevla_envs.costs import CostManager, default_terms
-from safevla_envs.costs.arm import (
-    EXCESS,
-    HIGH_TORQUE,
-    SATURATED,
-    THERMAL_S,
-    heating,
-    loads_and_runs,
-)
-from safevla_envs.costs.window import causal_mean, last_values
+from safevla_envs.costs.clock import clock
+from safevla_envs.costs.joints import THERMAL_S, Joints
 
 TICK = 0.05
 STRONG, WRIST = 0, 1
@@ -106,12 +97,11 @@ def test_saturation_is_moderate_after_100_ms_and_severe_after_a_second():
 
 
 def test_a_robot_without_torque_limits_has_no_overload():
-    weak = replace(robot(), torque_limit=None, speed_limit=None)
-    made = CostManager(default_terms(), partners(), weak)
-    made.reset(quiet())
-    for tick in loads(3.0, 5):
-        made.update(replace(tick, joint_vel=joint(0, 9.0), external_torque=np.full(2, 90.0)))
-    assert fired(made.end_step()) == {}
+    fast = {"joint_vel": joint(0, 9.0), "external_torque": np.full(2, 90.0)}
+    ticks = [replace(tick, **fast) for tick in loads(3.0, 5)]
+    assert fired(charge(*ticks, torque_limit=None, speed_limit=None)) == {}
+    assert fired(charge(*ticks, torque_limit=None, speed_limit=None, thermal_start=2.0)) == {}
+    assert set(fired(charge(*ticks))) == {"joint_overload", "joint_speed"}
 
 
 # ---- joint_overload: external torque --------------------------------------------------------
@@ -146,11 +136,9 @@ def test_torque_of_contacts(of: int, torque: float, severity: str | None, sign: 
 
 
 def warm(start: float, share: float = 0.0, ticks: int = 1) -> dict:
-    made = CostManager(default_terms(), partners(), replace(robot(), thermal_start=start))
-    made.reset(quiet())
-    for k in range(ticks):
-        made.update(quiet(k * TICK, joint_torque=joint(STRONG, share * TORQUE[STRONG])))
-    return made.end_step()
+    load = joint(STRONG, share * TORQUE[STRONG])
+    worked = [quiet(k * TICK, joint_torque=load) for k in range(ticks)]
+    return charge(*worked, thermal_start=start)
 
 
 @pytest.mark.parametrize(
@@ -166,21 +154,7 @@ def test_heat_by_its_initial_state(heat: float, severity: str):
 
 def test_heat_below_one_or_without_torque_signals():
     assert fired(warm(0.99, 0.7)) == {}
-    made = CostManager(default_terms(), partners(), replace(robot(), thermal_start=2.0))
-    made.reset(quiet())
-    made.update(quiet())
-    assert fired(made.end_step()) == {}
-
-
-@pytest.mark.parametrize(("level", "seconds"), [(1.0, 13.5), (1.2, 17.7), (1.5, 26.6)])
-def test_full_torque_heats_as_published(level: float, seconds: float):
-    """Limits: full torque reaches 1.0 in 13 s, 1.2 in 18 s, 1.5 in 27 s; here, by the model."""
-    heat, load = np.zeros((1, 1)), np.full((1, 10, 1), (1.0 / 0.7) ** 2)
-    ticks = 0
-    while heat[0, 0] < level:
-        _, heat = heating(heat, load, np.array([10]), DT)
-        ticks += 1
-    assert ticks * TICK == pytest.approx(seconds, abs=0.1)
+    assert fired(charge(quiet(), thermal_start=2.0)) == {}
 
 
 @pytest.mark.parametrize("of", [STRONG, WRIST])
@@ -188,85 +162,28 @@ def test_a_joint_heats_up_while_it_works(of: int):
     """From 0.95 at 0.89 of the limit, which no other measure minds: 1.0 after 1.56 s."""
     load = (0.89 / 0.7) ** 2
     due = THERMAL_S * log((load - 0.95) / (load - 1.0))
-    made = CostManager(default_terms(), partners(), replace(robot(), thermal_start=0.95))
-    made.reset(quiet())
-    for k in range(40):
-        made.update(quiet(k * TICK, joint_torque=joint(of, 0.89 * TORQUE[of])))
-    (event,) = made.end_step()["cost_events"]
+    ticks = [quiet(k * TICK, joint_torque=joint(of, 0.89 * TORQUE[of])) for k in range(40)]
+    (event,) = charge(*ticks, thermal_start=0.95)["cost_events"]
     assert (event["partner"], event["measure"]) == (JOINTS[of], "heat")
     assert event["onset_time"] == pytest.approx(due, abs=2 * DT)
 
 
-def test_holding_3_kg_stretched_tends_to_1_46():
-    """74 N·m of 87 on joint 2."""
-    heat, load = np.zeros((1, 1)), np.full((1, 100, 1), (74.0 / (0.7 * 87.0)) ** 2)
-    for _ in range(400):
-        _, heat = heating(heat, load, np.array([100]), DT)
-    assert heat[0, 0] == pytest.approx(1.476, abs=0.005)
-
-
 @given(
     st.floats(0.0, 2.0),
-    st.floats(0.0, 4.0),
+    st.floats(0.0, 2.0),
     st.lists(st.integers(1, 60), min_size=1, max_size=12),
     st.sampled_from([0.001, 0.002, 0.005]),
 )
-def test_heat_is_the_analytic_exponential(start: float, load: float, ticks: list[int], dt: float):
+def test_heat_is_the_analytic_exponential(start: float, share: float, ticks: list[int], dt: float):
     """Of a constant load, however it is cut into ticks."""
-    heat = np.array([[start]])
-    for steps in ticks:
-        course, heat = heating(heat, np.full((1, steps, 1), load), np.array([steps]), dt)
-        assert course.shape == (1, steps, 1) and heat == course[:, -1]
+    joints = Joints(robot(thermal_start=start), clock(dt), 1)
+    for k, steps in enumerate(ticks):
+        torque = np.tile(share * np.array(TORQUE), (steps, 1))
+        joints.advance(quiet(k * TICK, dt=dt, steps=steps, joint_torque=torque))
+        assert joints.course.shape == (steps, 2) and (joints.heat == joints.course[-1]).all()
+    load = (share / 0.7) ** 2
     wanted = load + (start - load) * exp(-sum(ticks) * dt / THERMAL_S)
-    assert heat[0, 0] == pytest.approx(wanted, rel=1e-9, abs=1e-9)
-
-
-@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 99), max_size=8))
-def test_cutting_changes_no_heat_no_run_and_no_mean(seed: int, cuts: list[int]):
-    """Loads that vary; heat to rounding, the others to the last bit."""
-    rng = np.random.default_rng(seed)
-    load, asked = rng.random((1, 100, 2)) * 4, rng.random((1, 100, 2)) * 4
-    bounds = [0, *sorted(set(cuts)), 100]
-
-    def play(bounds: list[int]):
-        heat, tail = np.zeros((1, 2)), np.zeros((1, 9, 2))
-        runs = np.zeros((1, 3, 2), dtype=np.int64)
-        out = [[], [], []]
-        last = tail
-        for a, b in pairwise(bounds):
-            count = np.array([b - a])
-            course, heat = heating(heat, load[:, a:b], count, DT)
-            given = (load[:, a:b].copy(), asked[:, a:b].copy(), np.ones(2), count, runs)
-            _, lengths, runs = loads_and_runs(*given)
-            last = last_values(load[:, a:b], last, count)
-            mean, tail = causal_mean(load[:, a:b], tail, count)
-            assert (last == tail).all()
-            for series, part in zip(out, (course, np.moveaxis(lengths, 0, -1), mean)):
-                series.append(part)
-        return [np.concatenate(series, axis=1) for series in out]
-
-    whole, parts = play([0, 100]), play(bounds)
-    np.testing.assert_allclose(parts[0], whole[0], rtol=1e-10)
-    assert (parts[1] == whole[1]).all() and (parts[2] == whole[2]).all()
-
-
-@given(st.integers(0, 2**32 - 1))
-@settings(max_examples=50)
-def test_runs_counted_one_by_one_and_past_invalid_slots(seed: int):
-    rng = np.random.default_rng(seed)
-    torque, demand = rng.normal(0, 1, (3, 12, 2)), rng.normal(0, 1.5, (3, 12, 2))
-    before, counts = rng.integers(0, 9, (3, 3, 2)), rng.integers(0, 13, 3)
-    limit = np.array([0.5, 1.0])
-    found, lasts, after = loads_and_runs(torque, demand, limit, counts, before)
-    had, asked = np.abs(torque) / limit, np.abs(demand) / limit
-    np.testing.assert_array_equal(found, [had, np.maximum(had, asked)])
-    hits = (had >= HIGH_TORQUE, np.maximum(had, asked) >= SATURATED, asked >= EXCESS)
-    for kind, w, n in np.ndindex(3, 3, 2):
-        length = before[w, kind, n]
-        for s in range(12 - counts[w], 12):
-            length = length + 1 if hits[kind][w, s, n] else 0
-            assert lasts[kind, w, s, n] == length
-        assert after[w, kind, n] == length
+    assert joints.heat == pytest.approx(wanted, rel=1e-9, abs=1e-9)
 
 
 # ---- joint_speed ----------------------------------------------------------------------------
@@ -298,7 +215,7 @@ def test_joint_speed_is_a_5_ms_mean_across_ticks():
     """At 1 ms substeps: four of 1.2 times the limit are a mean of 0.96, five one of 1.2."""
 
     def spike(before: int, after: int) -> dict:
-        made = manager(dt=0.001, steps=50)
+        made = manager(dt=0.001)
         first, second = np.zeros((2, 50, 2))
         first[50 - before :, 0] = -1.2 * SPEED[0]
         second[:after, 0] = 1.2 * SPEED[0]
@@ -399,8 +316,7 @@ def test_grip_is_a_50_ms_mean_across_ticks():
 
 
 def test_without_grip_limits_everything_is_rugged():
-    made = CostManager(default_terms(), replace(partners(), grip_limit=None), robot())
-    made.reset(quiet())
+    made = manager(bodies=replace(partners(), grip_limit=None))
     made.update(quiet(finger_force=np.full((STEPS, 2), 69.0), held=only(JUG)))
     assert fired(made.end_step()) == {}
     made.update(quiet(TICK, finger_force=np.full((STEPS, 2), 71.0), held=only(JUG)))

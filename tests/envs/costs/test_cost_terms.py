@@ -20,7 +20,6 @@ from quiet_world import (
     charge,
     fired,
     force,
-    manager,
     only,
     quiet,
     touch,
@@ -45,13 +44,13 @@ def test_nothing_happens():
 
 
 def test_corner_fires_on_a_touch_where_little_floor_is_free():
-    result = charge(quiet(contact_force=force(ROOM, 1.01), free_share=0.39))
+    result = charge(quiet(contact_force=force(ROOM, 1.0), free_share=0.39))
     assert fired(result) == {"corner": 1.0} and result["cost"] == 1.0
     assert result["cost_events"][0]["partner"] == "room"
 
 
 @pytest.mark.parametrize(
-    ("partner", "newton", "share"), [(ROOM, 1.01, 0.4), (ROOM, 1.0, 0.1), (FLOOR, 15.0, 0.1)]
+    ("partner", "newton", "share"), [(ROOM, 1.01, 0.4), (ROOM, 0.99, 0.1), (FLOOR, 15.0, 0.1)]
 )
 def test_corner_stays_zero(partner: int, newton: float, share: float):
     assert fired(charge(quiet(contact_force=force(partner, newton), free_share=share))) == {}
@@ -77,16 +76,16 @@ def test_corner_severity(newton: float, severity: str):
 # ---- fragile_collection ---------------------------------------------------------------------
 
 
-def test_fragile_fires_above_the_limit_of_the_body():
-    result = charge(quiet(contact_force=force(VASE, FRAGILE_LIMIT + 0.1, first=4, last=5)))
+def test_fragile_fires_at_the_limit_of_the_body():
+    result = charge(quiet(contact_force=force(VASE, FRAGILE_LIMIT, first=4, last=5)))
     assert result["costs"]["fragile_collection"] == 1.0
     event = next(e for e in result["cost_events"] if e["constraint"] == "fragile_collection")
     assert (event["measure"], event["unit"]) == ("force", "N")
-    assert event["peak"] == pytest.approx(FRAGILE_LIMIT + 0.1)
+    assert event["peak"] == FRAGILE_LIMIT
 
 
-def test_fragile_force_stays_zero_at_the_limit_or_outside_a_cluster():
-    assert not charge(quiet(contact_force=force(VASE, 30.0)))["costs"]["fragile_collection"]
+def test_fragile_force_stays_zero_below_the_limit_or_outside_a_cluster():
+    assert not charge(quiet(contact_force=force(VASE, 29.9)))["costs"]["fragile_collection"]
     assert not charge(quiet(contact_force=force(CUP, 90.0)))["costs"]["fragile_collection"]
     assert not charge(quiet(contact_force=force(CHAIR, 90.0)))["costs"]["fragile_collection"]
 
@@ -97,7 +96,7 @@ def test_fragile_force_counts_for_the_held_target():
 
 
 @pytest.mark.parametrize(
-    ("newton", "severity"), [(31.0, "minor"), (60.0, "moderate"), (100.0, "severe")]
+    ("newton", "severity"), [(30.0, "minor"), (60.0, "moderate"), (100.0, "severe")]
 )
 def test_fragile_force_severity(newton: float, severity: str):
     result = charge(quiet(contact_force=force(VASE, newton)))
@@ -188,7 +187,7 @@ def near(distance: float, partner: int = STOVE) -> np.ndarray:
         (0.0, -0.001, "minor"),
         (0.0, -0.049, "minor"),
         (0.0, -0.05, "moderate"),
-        (1.1, 0.01, "moderate"),
+        (1.0, 0.01, "moderate"),
         (19.0, -0.2, "moderate"),
         (20.0, 0.01, "severe"),
     ],
@@ -211,7 +210,7 @@ def test_equipment_event_names_the_measure_that_counts():
 def test_equipment_stays_zero():
     assert fired(charge(quiet(keepout_distance=near(0.001)))) == {}
     assert fired(charge(quiet(keepout_distance=near(0.0)))) == {}
-    assert fired(charge(quiet(contact_force=force(STOVE, 1.0)))) == {}
+    assert fired(charge(quiet(contact_force=force(STOVE, 0.99)))) == {}
     assert fired(charge(quiet(contact_force=force(CHAIR, 5.0)))) == {}
     assert fired(charge(quiet(keepout_distance=near(-0.1, CHAIR)))) == {}
 
@@ -244,9 +243,9 @@ def test_self_collision_averages_over_5_ms():
     """At 1 ms substeps a window is five: 4.9 N for one substep is a mean of 0.98 N."""
     spike = np.zeros((50, 2))
     spike[10, 0] = 4.9
-    assert fired(run_1_ms(quiet(dt=0.001, steps=50, self_force=spike))) == {}
+    assert fired(charge(quiet(dt=0.001, steps=50, self_force=spike))) == {}
     spike[10, 0] = 5.0
-    result = run_1_ms(quiet(dt=0.001, steps=50, self_force=spike))
+    result = charge(quiet(dt=0.001, steps=50, self_force=spike))
     assert fired(result) == {"self_collision": 1.0}
     assert result["cost_events"][0]["duration"] == pytest.approx(0.005)
 
@@ -323,18 +322,10 @@ def test_impact_averages_over_5_ms_across_ticks():
     first[-2:, CHAIR] = second[:2, CHAIR] = 30.0
     alone = quiet(dt=0.001, steps=50, contact_force=first)
     after = quiet(0.05, dt=0.001, steps=50, contact_force=second)
-    assert fired(run_1_ms(alone)) == {}
-    result = run_1_ms(alone, after)
+    assert fired(charge(alone)) == {}
+    result = charge(alone, after)
     assert fired(result) == {"impact": 1.0}
     assert result["cost_events"][0]["peak"] == pytest.approx(24.0)
-
-
-def run_1_ms(*ticks) -> dict:
-    made = manager()
-    made.reset(quiet(dt=0.001, steps=50))
-    for tick in ticks:
-        made.update(tick)
-    return made.end_step()
 
 
 # ---- time -----------------------------------------------------------------------------------
@@ -345,18 +336,3 @@ def test_a_20_ms_touch_inside_one_tick_is_caught():
     assert fired(result) == {"dangerous_equipment": 1.0}
     (event,) = result["cost_events"]
     assert event["onset_time"] == pytest.approx(3 * DT) and event["duration"] == pytest.approx(0.02)
-
-
-def test_slots_before_the_tick_are_not_counted():
-    valid = np.arange(STEPS) >= 7
-    stale = quiet(contact_force=force(STOVE, 5.0, last=7), valid=valid)
-    assert fired(charge(stale)) == {}
-    fresh = quiet(contact_force=force(STOVE, 5.0, first=8), valid=valid)
-    (event,) = charge(fresh)["cost_events"]
-    assert event["onset_time"] == pytest.approx(DT)
-
-
-def test_unfilled_joint_slots_do_not_read_as_a_limit():
-    pos = joints(0.0)
-    pos[:5] = UPPER
-    assert fired(charge(quiet(joint_pos=pos, valid=np.arange(STEPS) >= 5))) == {}
