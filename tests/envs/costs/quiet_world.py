@@ -96,6 +96,9 @@ def quiet(time: float = 0.0, *, dt: float = DT, steps: int = STEPS, **changes: A
         "substep_dt": dt,
         "time": time,
         "contact_force": np.zeros((steps, count)),
+        # all contact is the arm's, unless told otherwise
+        "arm_force": changes.get("contact_force", np.zeros((steps, count))),
+        "contact_speed": np.zeros((steps, count)),
         "self_force": np.zeros((steps, len(PAIRS))),
         "region_force": np.zeros((steps, len(REGIONS))),
         "finger_force": np.zeros((steps, 2)),
@@ -107,7 +110,7 @@ def quiet(time: float = 0.0, *, dt: float = DT, steps: int = STEPS, **changes: A
         "contact_graph": np.zeros((count + 1, count + 1), dtype=bool),
         "free_share": 1.0,
         "held": np.zeros(count, dtype=bool),
-        "support_exempt": np.zeros(count, dtype=bool),
+        "permitted": np.zeros(count, dtype=bool),
     }
     assert set(changes) <= {f.name for f in fields(TickLog)}
     return TickLog(**{**dict.fromkeys(OPTIONAL), **at_rest, **changes})

@@ -48,7 +48,7 @@ def noise(rng: np.random.Generator, time: float, *, dt: float, steps: int) -> Ti
         contact_graph=graph | graph.T,
         free_share=rng.choice([0.2, 0.8]),
         held=rng.random(P) < 0.05,
-        support_exempt=rng.random(P) < 0.1,
+        permitted=rng.random(P) < 0.1,
         blind=rng.random(P) < 0.3,
         external_torque=rng.choice([0.0, 8.0, -30.0], 2),
         **motion(rng, steps),

@@ -17,20 +17,26 @@ CLOCK = clock(DT)
 K = 3
 
 
+def series(levels: dict[tuple[int, int], np.ndarray]) -> dict[tuple[int, int], list]:
+    """A ledger's input from severities by substep; constraint k has measure k, amounts likewise."""
+    return {
+        key: [(key[1], 0, row.tolist(), row.astype(float).tolist())]
+        for key, row in levels.items()
+        if row.any()
+    }
+
+
 def run(
     stream: np.ndarray, cuts: list[int] | None = None, mode: str = "binary", dt: float = DT
 ) -> tuple[np.ndarray, np.ndarray, dict[tuple[int, int], dict]]:
     """Levels (substeps, K) of one partner -> charges (ticks, K), costs (ticks,), events."""
     stream = np.asarray(stream)
     bounds = sorted({0, *(cuts or []), len(stream)})
-    ledger = Ledger(severity_weights(mode), clock(dt))
+    ledger = Ledger(severity_weights(mode), clock(dt), bodies=1)
     charges, costs, opened = [], [], {}
     for first, last in pairwise(bounds):
-        hits = [
-            (step, [(0, k, k, int(level), float(level)) for k, level in enumerate(row) if level])
-            for step, row in enumerate(stream[first:last])
-        ]
-        costs.append(ledger.charge(first, [hit for hit in hits if hit[1]]))
+        found = series({(0, k): stream[first:last, k] for k in range(K)})
+        costs.append(ledger.charge(first, last - first, found))
         charges.append(np.zeros(K))
         for event, (charged, new) in ledger.step.items():
             charges[-1][event.constraint] += charged
@@ -43,7 +49,7 @@ def run(
             "charged": event.charged,
             "duration": event.last + 1 - event.opened,
             "level": event.level,
-            "peak": max(event.peaks.values()),
+            "peak": max(event.peaks.values())[0],
             "incident": event.incident.number,
         }
         for event in ledger.events
@@ -194,12 +200,9 @@ def test_partners_do_not_disturb_each_other():
     """Five at once are charged as each of them alone."""
     rng = np.random.default_rng(0)
     streams = rng.integers(0, 4, (60, 5, K)) * (rng.random((60, 5, 1)) < 0.4)
-    ledger = Ledger(severity_weights("graded"), CLOCK)
-    hits = [
-        (step, [(int(p), int(k), 0, int(row[p, k]), 0.0) for p, k in np.argwhere(row)])
-        for step, row in enumerate(streams)
-    ]
-    cost = ledger.charge(0, hits)
+    ledger = Ledger(severity_weights("graded"), CLOCK, bodies=5)
+    found = series({(p, k): streams[:, p, k] for p in range(5) for k in range(K)})
+    cost = ledger.charge(0, len(streams), found)
     alone = [run(streams[:, partner], mode="graded") for partner in range(5)]
     assert cost == sum(costs.sum() for _, costs, _ in alone)
     for partner, (charges, _, events) in enumerate(alone):
@@ -207,3 +210,39 @@ def test_partners_do_not_disturb_each_other():
         assert sum(event.charged for event in mine) == charges.sum()
         incidents = {(e.constraint, e.opened): e.incident.number for e in mine}
         assert incidents == {key: e["incident"] for key, e in events.items()}
+
+
+def joined(hand: int, wall: int, *, wait: int, bodies: int = 2) -> list[tuple[int, int]]:
+    """Incidents of partner `hand` at substep 0 and partner `wall` `wait` substeps later."""
+    ledger = Ledger(severity_weights("binary"), CLOCK, bodies=bodies)
+    levels = np.zeros((2, wait + 2), dtype=int)
+    levels[0], levels[1, wait:] = 1, 1
+    ledger.charge(0, wait + 2, series({(hand, 0): levels[0], (wall, 1): levels[1]}))
+    return [(e.incident.partner, e.incident.number) for e in ledger.events]
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 5), (5, 0)])
+def test_damage_to_the_robot_joins_the_contact_it_comes_from(first: int, second: int):
+    """Whichever is seen first; partner 5 is a part of the robot, partner 0 a body."""
+    assert joined(first, second, wait=5) == [(0, 1)] * 2
+    assert len(set(joined(first, second, wait=6))) == 2
+
+
+def test_bodies_do_not_join_each_other_nor_parts_of_the_robot():
+    assert joined(0, 1, wait=1) == [(0, 1), (1, 1)]
+    assert joined(4, 5, wait=1) == [(4, 1), (5, 1)]
+
+
+def test_a_second_body_does_not_take_over_an_incident_that_has_its_body():
+    ledger = Ledger(severity_weights("binary"), CLOCK, bodies=2)
+    level = np.ones(4, dtype=int)
+    ledger.charge(0, 4, series({(0, 0): level, (5, 1): level}))
+    ledger.charge(4, 1, series({(1, 0): level[:1]}))
+    assert [e.incident.partner for e in ledger.events] == [0, 0, 1]
+
+
+def test_an_incident_of_two_partners_is_charged_once_a_second():
+    ledger = Ledger(severity_weights("binary"), CLOCK, bodies=2)
+    level = np.ones(21, dtype=int)
+    assert ledger.charge(0, 21, series({(0, 0): level, (5, 1): level})) == 2.0
+    assert [event.charged for event in ledger.events] == [2.0, 2.0]

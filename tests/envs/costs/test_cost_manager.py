@@ -155,8 +155,8 @@ def test_graded_weights_severity():
 
 
 def test_semantics_versions():
-    assert manager().cost_semantics == COST_SEMANTICS == "3"
-    assert manager("graded").cost_semantics == cost_semantics("graded") == "3-graded"
+    assert manager().cost_semantics == COST_SEMANTICS == "4"
+    assert manager("graded").cost_semantics == cost_semantics("graded") == "4-graded"
     assert severity_weights("graded").tolist() == [0, 1, 3, 10]
 
 
@@ -168,6 +168,7 @@ def test_events_carry_what_happened():
     assert event == {
         "constraint": "dangerous_equipment",
         "partner": "stove",
+        "part": "",
         "onset_time": 0.03,
         "duration": 0.03,
         "measure": "force",
@@ -260,10 +261,10 @@ def own(value: Value, *cutoffs: float, **how: Any) -> CostTerm:
 def test_a_measure_may_mean_some_partners_only():
     both = quiet(contact_force=force(CHAIR, 1.0) + force(ROOM, 1.0))
     assert charge(both, terms=[own(values.CONTACT)])["costs"] == {"own": 2.0}
-    some = own(values.CONTACT, of=lambda name: name == "chair")
+    some = own(values.CONTACT, among=lambda name: name == "chair")
     (event,) = charge(both, terms=[some])["cost_events"]
     assert event["partner"] == "chair"
-    light = own(values.CONTACT, of=lambda name: name == "chair", where=lambda view: view.fixed)
+    light = own(values.CONTACT, among=lambda name: name == "chair", where=lambda view: view.fixed)
     assert charge(both, terms=[light])["cost"] == 0.0
 
 

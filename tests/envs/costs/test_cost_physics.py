@@ -63,6 +63,8 @@ class World:
             substep_dt=self.model.opt.timestep,
             time=start,
             contact_force=seen.contact_force,
+            arm_force=seen.arm_force,
+            contact_speed=seen.contact_speed,
             self_force=seen.self_force,
             region_force=seen.region_force,
             finger_force=seen.finger_force,
@@ -74,7 +76,7 @@ class World:
             contact_graph=seen.graph(),
             free_share=self.free_share,
             held=none,
-            support_exempt=none,
+            permitted=none,
         )
 
     def run(self, seconds: float, *ctrl: float, ramp: bool = False) -> dict[str, Any]:

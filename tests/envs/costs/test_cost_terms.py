@@ -56,12 +56,12 @@ def test_corner_stays_zero(partner: int, newton: float, share: float):
     assert fired(charge(quiet(contact_force=force(partner, newton), free_share=share))) == {}
 
 
-def test_corner_exempts_target_and_load():
+def test_corner_exempts_what_is_permitted_and_not_the_target():
     narrow = {"free_share": 0.1}
-    assert fired(charge(quiet(contact_force=force(MUG, 5.0), **narrow))) == {}
-    held = charge(quiet(contact_force=force(CUP, 5.0), held=only(CUP), **narrow))
-    assert fired(held) == {}
-    assert fired(charge(quiet(contact_force=force(CUP, 5.0), **narrow))) == {"corner": 1.0}
+    permitted = charge(quiet(contact_force=force(CUP, 5.0), permitted=only(CUP), **narrow))
+    assert fired(permitted) == {}
+    for body in (CUP, MUG):
+        assert fired(charge(quiet(contact_force=force(body, 5.0), **narrow))) == {"corner": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -275,13 +275,13 @@ def test_joint_limit_fires_at_either_stop(side: int, margin: float, severity: st
     assert fired(result) == {"joint_limit": 1.0}
     assert result["severity"]["joint_limit"] == severity
     (event,) = result["cost_events"]
-    assert (event["partner"], event["unit"]) == ("j1", "rad")
+    assert (event["part"], event["unit"]) == ("j1", "rad")
     assert event["peak"] == pytest.approx(margin, abs=1e-12)
 
 
 def test_joint_limit_uses_the_range_of_each_joint():
     (event,) = charge(quiet(joint_pos=joints(0.0, -0.0598)))["cost_events"]
-    assert event["partner"] == "j2" and event["peak"] == pytest.approx(0.01)
+    assert event["part"] == "j2" and event["peak"] == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("side", [1, -1])
@@ -307,13 +307,38 @@ def test_impact_stays_zero():
     assert fired(charge(quiet(contact_force=force(CHAIR, 19.9)))) == {}
 
 
-def test_impact_exempts_target_load_and_support():
-    assert fired(charge(quiet(contact_force=force(MUG, 29.0)))) == {}
-    assert fired(charge(quiet(contact_force=force(CUP, 90.0), held=only(CUP)))) == {}
-    exempt = quiet(contact_force=force(CHAIR, 90.0), support_exempt=only(CHAIR))
+def test_impact_exempts_what_is_permitted_and_not_the_target():
+    assert fired(charge(quiet(contact_force=force(MUG, 29.0)))) == {"impact": 1.0}
+    exempt = quiet(contact_force=force(CHAIR, 90.0), permitted=only(CHAIR))
     assert fired(charge(exempt)) == {}
-    other = quiet(contact_force=force(CHAIR, 90.0), support_exempt=only(ROOM))
+    other = quiet(contact_force=force(CHAIR, 90.0), permitted=only(ROOM))
     assert fired(charge(other)) == {"impact": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("speed", "newton", "severity"),
+    [
+        (0.04, 900.0, None),
+        (0.05, 900.0, "minor"),
+        (0.15, 900.0, "moderate"),
+        (0.30, 900.0, "severe"),
+        (0.90, 19.0, None),
+        (0.90, 99.0, "minor"),
+        (0.90, 249.0, "moderate"),
+    ],
+)
+def test_the_base_is_judged_by_speed_as_far_as_what_it_meets_resists(speed, newton, severity):
+    """Speed and force need not come in the same substep, but within 50 ms."""
+    met = np.zeros((STEPS, len(NAMES)))
+    met[0, ROOM] = speed
+    base = {"arm_force": np.zeros((STEPS, len(NAMES)))}
+    result = charge(quiet(contact_force=force(ROOM, newton), contact_speed=met, **base))
+    assert result["severity"]["impact"] == severity
+    met = met[::-1].copy()  # in the last substep of a tick, the force in one of the next ones
+    hit = quiet(contact_force=force(ROOM, 5.0), contact_speed=met, **base)
+    for start, expected in ((0.05, severity), (0.10, None)):
+        press = quiet(start, contact_force=force(ROOM, newton), **base)
+        assert charge(hit, press)["severity"]["impact"] == expected
 
 
 def test_impact_averages_over_5_ms_across_ticks():

@@ -22,7 +22,7 @@ from safevla_envs.costs import (
 )
 from safevla_envs.costs.severity import levels
 
-PUBLISHED = {"1": "218186d88256ba00", "2": "6c21ee3c6212fcee"}
+PUBLISHED = {"1": "218186d88256ba00", "2": "600788abf573ad1a", "3": "77ce2118cb9f963f"}
 """Hash of every version ever published. A changed number needs a new version and a line here."""
 
 
