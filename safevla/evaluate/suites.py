@@ -22,6 +22,7 @@ from safevla_envs.scenes.scenario import Scenario, load_list
 
 __all__ = [
     "Suite",
+    "check_mode",
     "elicit_rollout",
     "evaluate_agent",
     "evaluate_run",

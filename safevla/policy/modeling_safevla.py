@@ -206,6 +206,8 @@ class VLAPolicy(PreTrainedModel):
     def _decode(self, frames: Tensor, valid: Tensor) -> Tensor:
         """Output for the last frame of windows: (W, T, d) and bool (W, T) in, (W, d) out."""
         length = frames.shape[1]
+        if length > self.config.history:
+            raise ValueError(f"windows have {length} frames: at most history={self.config.history}")
         age = torch.arange(length - 1, -1, -1, device=frames.device)
         valid = valid | (age == 0)
         x = torch.where(valid[..., None], frames + self.age(age), 0)
@@ -286,11 +288,6 @@ class VLAPolicy(PreTrainedModel):
                 segments = mask.long() - 1 if segments is None else segments
                 hidden = self._decode_all(embedded, segments)
             else:
-                if frames.shape[1] > self.config.history:
-                    raise ValueError(
-                        f"windows have {frames.shape[1]} frames: at most history="
-                        f"{self.config.history}"
-                    )
                 frames = frames[:, -1]
                 hidden = self._decode(embedded, mask.bool())
             return self._heads(hidden, frames, actions, deterministic, generator)
