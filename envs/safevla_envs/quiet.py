@@ -144,7 +144,7 @@ class QuietTicks:
         verdict, moved = _BUSY, self._moved()
         if (
             self._recorder.contacts.silent
-            and not self.sim.gripping
+            and not self.sim.held().any()
             and not (moved and self._linked())
         ):
             if moved:
