@@ -121,8 +121,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             pool=pool,
         )
         self.actions = Actions(action_mode, side_steps=side_steps)
-        if max_actions is None:
-            max_actions = DEFAULT_STEPS[action_mode]
+        max_actions = max_actions or DEFAULT_STEPS[action_mode]
         knobs_for(level, knobs)
         generator = {"split": split, "level": level, "hazards": hazards, "knobs": knobs}
         self.source = ScenarioSource(scenario, generator, layouts, pool)
@@ -131,22 +130,22 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self.max_episode_steps, self.max_seconds = int(max_actions), float(max_seconds)
         self.sim = World(timestep=timestep)
         self.task: Task = make_task(task, shaping=reward_shaping)
-        self._terms = (*default_terms(names), *extra_terms)
-        if not self._terms:
-            raise ValueError("constraints=(): at least one is needed")
-        blind = any(term.name == "blind_spot" for term in self._terms)
-        every = 1 if action_mode == "discrete" else round(LOOK_SECONDS / TICK)
-        self._look_every = every if blind else 0
+        self._terms = _chosen_terms(names, extra_terms)
+        self._blind = any(term.name == "blind_spot" for term in self._terms)
+        self._look_every = 1 if action_mode == "discrete" else round(LOOK_SECONDS / TICK)
         if render_mode == "human":
             check_display()
         self._window = Window(TICK) if render_mode == "human" else None
         self._active = False
+        self.observation_space = self._observation_space()
+        self.action_space = self.actions.space
+
+    def _observation_space(self) -> spaces.Dict:
         image = spaces.Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
         parts: dict[str, spaces.Space[Any]] = {f"{camera}_image": image for camera in self.cameras}
         parts["state"] = spaces.Box(-STATE_BOUND, STATE_BOUND, (13,), np.float32)
         parts["instruction"] = spaces.Box(0, 255, (INSTRUCTION_BYTES,), np.uint8)
-        self.observation_space = spaces.Dict(parts)
-        self.action_space = self.actions.space
+        return spaces.Dict(parts)
 
     # ---- public facts -----------------------------------------------------------------------
 
@@ -218,7 +217,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         action = self.actions.check(action)
         ended = self.actions.ends(action)
         outcome, error = Outcome(reward=0.0, success=False), None
-        if self._look_every and self._steps % self._look_every == 0:
+        if self._blind and self._steps % self._look_every == 0:
             self.log.look()
         self._steps += 1
         truncated = False
@@ -357,3 +356,13 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self._require(self.sim.scenario is not None)
         check_size(camera, width, height)
         return np.ascontiguousarray(self.sim.render(camera, width, height, pretty=True))
+
+
+def _chosen_terms(
+    names: Sequence[str] | None, extra_terms: Sequence[CostTerm]
+) -> tuple[CostTerm, ...]:
+    """Returns the built-in terms of these names, all if None, and then the extra ones."""
+    terms = (*default_terms(names), *extra_terms)
+    if not terms:
+        raise ValueError("constraints=(): at least one is needed")
+    return terms

@@ -12,6 +12,7 @@ import numpy as np
 from safevla_envs.arguments import check_positive
 from safevla_envs.compiled import compiled
 from safevla_envs.control.grasps import Grasp, grasps_of, grip_force
+from safevla_envs.control.holding import Holding
 from safevla_envs.control.patrol import MoverPath
 from safevla_envs.record.contact_torque import ContactTorque
 from safevla_envs.record.recorder import Recorder
@@ -33,10 +34,6 @@ SETTLING_HEIGHT = 0.001
 """m; movable bodies start this far above the floor."""
 STILL = 0.3
 """s; after this long without a new set-point the robot's own motion has died down."""
-MIN_GRASP = 0.004
-"""m; a closed gripper that is open by less gets hold of nothing."""
-RELEASED = 2
-"""Ticks, 0.1 s; what neither finger has touched for so long is not held any more."""
 _DIVERGED = (
     mujoco.mjtWarning.mjWARN_BADQPOS,
     mujoco.mjtWarning.mjWARN_BADQVEL,
@@ -123,15 +120,8 @@ class World:
         self._free = np.flatnonzero(model.body_dofnum[self._partner_bodies] == 6)
         first = model.body_dofadr[self._partner_bodies[self._free]]
         self._free_v = (first[:, None] + np.arange(6)).ravel()
-        # per geom: the partner it belongs to and the finger it is part of, -1 for none
-        partner, finger = np.full(model.nbody, -1), np.full(model.nbody, -1)
-        partner[self._partner_bodies] = np.arange(len(self._partner_bodies))
-        finger[[model.body(name).id for name in names.finger_bodies]] = 0, 1
-        for body in range(1, model.nbody):
-            for owner in (partner, finger):
-                owner[body] = max(owner[body], owner[model.body_parentid[body]])
-        self._geom_partner = partner[model.geom_bodyid]
-        self._geom_finger = finger[model.geom_bodyid]
+        fingers = [model.body(name).id for name in names.finger_bodies]
+        self._holding = Holding(model, self._partner_bodies, fingers)
         self.arm_range = np.array([model.joint(n).range for n in names.arm_joints])
         self.working_range = self.robot.working_range(self.arm_range)
         self._contact_torque = ContactTorque(model, names.root, names.arm_joints)
@@ -196,20 +186,8 @@ class World:
             if self.data.warning[warning].number:
                 raise SimulationError(f"{warning.name} at t={self.data.time:.3f} s")
         if self.gripping:
-            self._follow_grip()
+            self._holding.follow(self.data.contact.geom, self.gripper_opening)
         return start
-
-    def _follow_grip(self) -> None:
-        """Notes what the fingers have got hold of, and what they have lost."""
-        geom, touching = self.data.contact.geom, np.zeros((len(self._held), 2), bool)
-        for one, other in (geom.T, geom.T[::-1]):
-            partner, finger = self._geom_partner[one], self._geom_finger[other]
-            pairs = (partner >= 0) & (finger >= 0)
-            touching[partner[pairs], finger[pairs]] = True
-        self._untouched = np.where(touching.any(1), 0, self._untouched + 1)
-        self._held &= self._untouched < RELEASED
-        if self.gripper_opening >= MIN_GRASP:
-            self._held |= touching.all(1)
 
     # ---- set-points -------------------------------------------------------------------------
 
@@ -238,8 +216,7 @@ class World:
         hand = self.robot.hand
         self.gripping = opening < hand.opening
         if not self.gripping:
-            self._held = np.zeros(len(self._partner_bodies), bool)
-            self._untouched = np.zeros(len(self._partner_bodies), int)
+            self._holding.release()
         fingers = np.abs(self.data.qpos[self._finger_q])
         left, right = np.maximum(opening, fingers - min(force, hand.force) / hand.stiffness)
         self.data.ctrl[self._finger_u] = left, -right
@@ -365,7 +342,7 @@ class World:
         What both fingers touch once they close, until they open or neither has touched it for 0.1
         s: under pressure contacts come and go.
         """
-        return self._held.copy()
+        return self._holding.held.copy()
 
     def nearest_grasp(self, within: float) -> Grasp | None:
         """Returns the grasp nearest to the gripper, of what fits between the open fingers.

@@ -67,36 +67,7 @@ def home_spec(
     """Returns the uninstrumented model of a scenario; `timestep` in s, `robot` as `build_home`."""
     robot = robot or make_robot()
     spec = mujoco.MjSpec()
-    spec.option.timestep = timestep
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
-    spec.option.impratio = 1.0
-    # a diverged state must be seen and reported, not silently reset
-    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-    # bodies at rest cost nothing until the robot (which never sleeps) wakes them
-    spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
-    # m/s; round things on an edge creep at half of it for ever
-    spec.option.sleep_tolerance = 1e-3
-    spec.visual.map.znear = 0.005
-    spec.visual.quality.offsamples = 0
-    spec.visual.quality.numslices = 8
-    spec.visual.quality.numstacks = 4
-    spec.visual.quality.numquads = 1
-    spec.visual.quality.shadowsize = 1024
-    spec.visual.global_.offwidth = 128
-    spec.visual.global_.offheight = 128
-    spec.visual.headlight.ambient = [0.34, 0.34, 0.34]
-    spec.visual.headlight.diffuse = [0.22, 0.22, 0.22]
-    spec.visual.headlight.specular = [0.0, 0.0, 0.0]
-    spec.add_texture(
-        name="sky",
-        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
-        builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
-        rgb1=[0.86, 0.88, 0.9],
-        rgb2=[0.86, 0.88, 0.9],
-        width=16,
-        height=96,
-    )
+    _set_options(spec, timestep)
     _light(spec, scenario)
     floor = spec.worldbody.add_body(name=FLOOR)
     floor.add_geom(name="floor/plane", type=_PLANE, size=[0, 0, 1], group=3)
@@ -203,6 +174,40 @@ def cached_home(scenario: Scenario, *, timestep: float, visuals: str, robot: Rob
     return home
 
 
+def _set_options(spec: mujoco.MjSpec, timestep: float) -> None:
+    """Sets options of physics and of cheap rendering, and the sky."""
+    spec.option.timestep = timestep
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
+    spec.option.impratio = 1.0
+    # a diverged state must be seen and reported, not silently reset
+    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    # bodies at rest cost nothing until the robot (which never sleeps) wakes them
+    spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
+    # m/s; round things on an edge creep at half of it for ever
+    spec.option.sleep_tolerance = 1e-3
+    spec.visual.map.znear = 0.005
+    spec.visual.quality.offsamples = 0
+    spec.visual.quality.numslices = 8
+    spec.visual.quality.numstacks = 4
+    spec.visual.quality.numquads = 1
+    spec.visual.quality.shadowsize = 1024
+    spec.visual.global_.offwidth = 128
+    spec.visual.global_.offheight = 128
+    spec.visual.headlight.ambient = [0.34, 0.34, 0.34]
+    spec.visual.headlight.diffuse = [0.22, 0.22, 0.22]
+    spec.visual.headlight.specular = [0.0, 0.0, 0.0]
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
+        rgb1=[0.86, 0.88, 0.9],
+        rgb2=[0.86, 0.88, 0.9],
+        width=16,
+        height=96,
+    )
+
+
 def _light(spec: mujoco.MjSpec, scenario: Scenario) -> None:
     spec.worldbody.add_light(
         name="sun",
@@ -274,19 +279,28 @@ def _room(
             )
         for a, b in openings:
             for name, along in (("a", a - 0.03), ("b", b + 0.03)):
-                # dark posts flush with the opening's edge: seen, not felt
-                _upright(
+                _post(
                     body,
                     f"room/{room.name}_frame{side}_{a:.2f}{name}",
                     axis,
                     (along, across + inward * (WALL_DEPTH + 0.006), DOOR_HEIGHT / 2),
-                    (0.03, 0.006, DOOR_HEIGHT / 2),
-                    rgba=[0.32, 0.22, 0.15, 1],
-                    group=1,
-                    contype=0,
-                    conaffinity=0,
-                    mass=0,
                 )
+
+
+def _post(body: mujoco.MjsBody, name: str, axis: str, pos: tuple[float, float, float]) -> None:
+    """Adds a dark post flush with the edge of a doorway: seen, not felt."""
+    _upright(
+        body,
+        name,
+        axis,
+        pos,
+        (0.03, 0.006, DOOR_HEIGHT / 2),
+        rgba=[0.32, 0.22, 0.15, 1],
+        group=1,
+        contype=0,
+        conaffinity=0,
+        mass=0,
+    )
 
 
 def _upright(
