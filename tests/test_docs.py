@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safevla_envs.costs.terms import protective_distance
 
 from safevla_envs import reference
 from safevla_envs.costs import (
@@ -15,7 +16,6 @@ from safevla_envs.costs import (
     THRESHOLDS_VERSION,
     default_terms,
 )
-from safevla_envs.costs.terms import protective_distance
 from safevla_envs.scenes.scenario import HAZARDS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,16 +8,16 @@ import pytest
 from bare_home import bare_home, thing, walker
 from hypothesis import given
 from hypothesis import strategies as st
+from safevla_envs.costs.terms import protective_distance
+from safevla_envs.quiet import _AT_EASE, _BUSY, _PASSED, DRIFT, _glance
+from safevla_envs.record.reach import Reach
 from test_costs_in_home import PROVOCATIONS
 from test_movers import POLISHER
 
 from safevla_envs.costs import CostTerm, default_terms
 from safevla_envs.costs.clock import REST_SPEED
-from safevla_envs.costs.terms import protective_distance
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate import generate
-from safevla_envs.quiet import _AT_EASE, _BUSY, _PASSED, DRIFT, _glance
-from safevla_envs.record.reach import Reach
 from safevla_envs.record.separation import SEPARATION_CUTOFF
 
 
