@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from safevla_envs.costs.terms import protective_distance
 
 from safevla_envs import reference
 from safevla_envs.costs import (
@@ -16,6 +15,7 @@ from safevla_envs.costs import (
     THRESHOLDS_VERSION,
     default_terms,
 )
+from safevla_envs.costs.values import protective_distance
 from safevla_envs.scenes.scenario import HAZARDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,7 +75,7 @@ def test_the_hazard_of_the_page_works(workspace):
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("view.base_distance < radius", "view.base_distance > radius"),
+        ("log.base_distance", "-log.base_distance"),
         ('startswith("wet_floor")', 'startswith("suitcase")'),
         ("CUTOFFS = 0.8, (0.8, 0.65, 0.4)", "CUTOFFS = 0.8, (0.8, 0.3, 0.2)"),
     ],
@@ -145,7 +145,7 @@ def test_sections_name_the_minor_cut_offs(page):
 def test_the_example_of_the_protective_distance_is_right(page):
     assert "At 1.0 m/s towards a person who comes at 1.6 m/s `S_p` is 1.31 m" in page
     robot, person = np.array([1.0]), np.array([1.6])
-    distance = protective_distance(robot, person, reaction=0.1, braking=2.0)
+    distance = protective_distance(robot, person)
     assert distance[0] == pytest.approx(1.31, abs=0.005)
 
 
