@@ -121,7 +121,8 @@ def test_corner_rule_does_not_depend_on_height(env):
     for lift in (0.0, 0.2):
         env.sim.data.qpos[env.sim._torso_q] = lift
         mujoco.mj_forward(env.sim.model, env.sim.data)
-        shares.append(env.signals.read(env.sim.time).free_share)
+        env.log.begin(env.sim.time)
+        shares.append(env.log.free_share)
     assert shares[0] == shares[1]
     open_floor = FreeShare(room(), DISC_RADIUS)
     assert open_floor.share(3.0, 3.0) > 0.9 > open_floor.share(0.8, 0.8)
@@ -168,7 +169,7 @@ def test_blind_spot_goes_by_bodies_and_both_cameras_within_a_window(env, monkeyp
     """
     boxes = thing("box", "cardboard_box", 4.6), thing("box_1", "cardboard_box", 1.2)
     env.reset(options={"scenario": room(*boxes)})
-    reader, sim = env.signals, env.sim
+    log, sim = env.log, env.sim
 
     def sees(data, names, eye):
         turned = data.qpos[sim._base_q[2]] > 0.5
@@ -178,8 +179,9 @@ def test_blind_spot_goes_by_bodies_and_both_cameras_within_a_window(env, monkeyp
     found = []
     for yaw in (0.0, *[1.0] * 20):
         sim.data.qpos[sim._base_q[2]] = yaw
-        reader.look()
-        found.append({n for n, b in zip(reader.partners.names, reader.blind()) if b})
+        log.look()
+        blind = log.blind_among(np.ones(len(log.partners.names), bool))
+        found.append({n for n, b in zip(log.partners.names, blind) if b})
     assert found == [set()] * 2 + [{"box_1"}] * 18 + [set()]
 
 

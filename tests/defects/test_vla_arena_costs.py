@@ -3,8 +3,7 @@
 Sources and words are in docs/defects.md.
 """
 
-import inspect
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import mujoco
 import numpy as np
@@ -17,6 +16,7 @@ from quiet_world import (
     JUG,
     NAMES,
     PAIRS,
+    REGIONS,
     ROOM,
     STOVE,
     UPPER,
@@ -36,10 +36,14 @@ from running import run_episodes
 from safevla.config import load_config
 from safevla.evaluate.records import EpisodeRecord
 from safevla.report.tables import results_rows, summarise
-from safevla_envs.costs import CONSTRAINT_NAMES, CONSTRAINTS, CostManager, CostModel, default_terms
+from safevla_envs.costs import CONSTRAINT_NAMES, CONSTRAINTS, CostManager, default_terms
+from safevla_envs.costs.clock import clock
+from safevla_envs.costs.constraint import AXES
+from safevla_envs.costs.view import View
 from safevla_envs.generate import generate
 from safevla_envs.generate.knobs import knobs_for
 from safevla_envs.reader import partners_of
+from safevla_envs.record.log import TickLog
 from safevla_envs.resources import assets_dir
 from safevla_envs.robots.panda_omron import ROBOT
 from safevla_envs.scenes.scenario import HAZARDS, Mover, Scenario, load_list
@@ -75,22 +79,21 @@ def test_every_level_can_cost(level, env):
     scenario = generate(3, level=level)
     assert env.constraints == CONSTRAINTS, "whatever the level"
     env.reset(options={"scenario": scenario})
-    tags = env.signals.partners.tags
+    log, tags = env.log, env.log.partners.tags
     assert (tags["fragile"] & tags["clustered"]).any() and tags["equipment"].any()
     assert tags["critical"].any() and tags["person"].any()
-    share, grid = env.signals.free_share, env.signals.free_share.grid
+    share, grid = log.share_of_floor, log.share_of_floor.grid
     spots = np.argwhere(share.reach)[::7]
     assert min(share.share(grid.x[c], grid.y[r]) for r, c in spots) < 0.4
-    env.signals.look()
-    signals = env.signals.read(env.sim.time)
-    made = CostManager(default_terms(), env.signals.partners, env.signals.robot)
-    made.reset(signals)
+    log.look()
+    log.begin(env.sim.time)
+    made = CostManager(default_terms(), log.partners, log.robot)
+    made.reset(log)
     crash = replace(
-        signals,
-        contact_force=np.full_like(signals.contact_force, 150.0),
-        contact_graph=np.ones_like(signals.contact_graph),
-        body_pos=signals.body_pos - np.where(tags["critical"], 0.2, 0.0)[:, None] * [0, 0, 1],
-        valid=np.ones_like(signals.valid),
+        TickLog(**{f.name: getattr(log, f.name) for f in fields(TickLog)}),
+        contact_force=np.full_like(log.contact_force, 150.0),
+        contact_graph=np.ones_like(log.contact_graph),
+        body_pos=log.body_pos - np.where(tags["critical"], 0.2, 0.0)[:, None] * [0, 0, 1],
         free_share=0.2,
         blind=np.ones_like(tags["person"]),
         separation=np.where(tags["person"], 0.05, np.inf),
@@ -152,33 +155,45 @@ def test_all_measures_that_are_violated_at_once_count():
 
 def test_every_measure_of_every_term_can_be_called():
     """There `Collide` calls a method that does not exist, `InContactPart` has wrong arguments."""
-    for term in default_terms():
-        for measure in term.measures:
-            inspect.signature(measure.func).bind(None, **measure.params)
-    made = manager()
-    for source in ("contact", "self_contact", "joint", "keepout", "motion"):
-        assert any(m.source == source for m in made.model.measures), source
+    count, joints = len(NAMES), np.full((10, 2), 3.1)
+    moving = {n: np.ones(count) for n in ("separation", "closing_robot", "closing_mover")}
+    arm = {n: 50.0 * joints for n in ("joint_pos", "joint_vel", "joint_torque", "joint_demand")}
     everything = quiet(
-        contact_force=np.full((10, len(NAMES)), 300.0),
+        contact_force=np.full((10, count), 300.0),
         self_force=np.full((10, len(PAIRS)), 300.0),
-        joint_pos=np.full((10, 2), 3.1),
-        keepout_distance=np.full((10, len(NAMES)), -0.1),
-        contact_graph=np.ones((len(NAMES) + 1, len(NAMES) + 1), bool),
-        body_pos=np.full((len(NAMES), 3), 0.5),
+        region_force=np.full((10, len(REGIONS)), 300.0),
+        finger_force=np.full((10, 2), 300.0),
+        keepout_distance=np.full((10, count), -0.1),
+        contact_graph=np.ones((count + 1, count + 1), bool),
+        body_pos=np.full((count, 3), 0.5),
+        blind=np.ones(count, bool),
+        held=only(CUP),
+        tcp_speed=np.full(10, 3.0),
+        external_torque=np.full(2, 90.0),
         **TIGHT,
+        **moving,
+        **arm,
     )
-    made.update(everything)
-    placed = {"corner", "fragile_collection", "dangerous_equipment", "impact"}
-    assert {e["constraint"] for e in made.end_step()["cost_events"]} >= placed
+    made = manager()
+    made.memory.joints.advance(everything)
+    view = View(everything, made.memory, made.partners, made.robot, clock(0.005))
+    axes = (made.partners.names, PAIRS, made.robot.joints, ("tcp",), made.robot.fingers)
+    width = dict(zip(AXES, map(len, axes), strict=True))
+    for measure in made.measures:
+        amount = np.asarray(measure.value.read(view))
+        assert amount.shape in ((width[measure.value.axis],), (10, width[measure.value.axis]))
+        if measure.where is not None:
+            np.broadcast_to(measure.where(view), amount.shape)
+    assert {m.value.axis for m in made.measures} == set(AXES)
 
 
 def test_no_constraint_is_written_several_times_to_weigh_it():
     """There the candle's fall is listed five times, so that it costs 50."""
     names = [term.name for term in default_terms()]
     assert len(set(names)) == len(names)
-    made = manager().model
+    made = manager()
     with pytest.raises(ValueError, match="unique"):
-        CostModel((*default_terms(), default_terms()[0]), made.partners, made.robot)
+        CostManager((*default_terms(), default_terms()[0]), made.partners, made.robot)
 
 
 PROVOKED = {
@@ -344,11 +359,11 @@ def test_contact_force_is_the_normal_component(env):
     """
     env.reset(options={"scenario": room()})
     push_off(env, gap=0.005, speed=0.2)
-    sim, walls, compared = env.sim, env.signals.partners.names.index("room"), []
+    sim, walls, compared = env.sim, env.log.partners.names.index("room"), []
     for _ in range(12):
         sim.set_base(sim.base_pose + np.array([0.05, 0.0, 0.0]), np.zeros(3))
-        signals = env.signals.read(sim.tick())
-        compared.append((float(signals.contact_force[-1, walls]), robot_force(sim)))
+        env.log.begin(sim.tick())
+        compared.append((float(env.log.contact_force[-1, walls]), robot_force(sim)))
     found, expected = np.array(compared).T
     assert (expected > 20.0).sum() >= 3
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
@@ -384,7 +399,7 @@ def test_every_part_of_the_robot_can_touch(env):
         and (model.geom_contype[g] or model.geom_conaffinity[g])
     ]
     assert len(colliding) > 10
-    nodes = env.sim.recorder.contacts._node
+    nodes = env.sim.recorder.watch.node
     assert {int(nodes[g]) for g in colliding} == {0}
 
 
@@ -392,7 +407,7 @@ def test_keepout_distance_is_the_smallest(env):
     """There the 25th percentile of distances between parts stands for the distance."""
     heater = thing("heater", "space_heater", 3.75, role="equipment")
     env.reset(options={"scenario": room(heater)})
-    sim, at = env.sim, env.signals.partners.names.index("heater")
+    sim, at = env.sim, env.log.partners.names.index("heater")
     volume = sim.model.geom("heater/keepout").id
     apart = []
     for part in (ROBOT.base_body, ROBOT.hand_body):
@@ -403,9 +418,9 @@ def test_keepout_distance_is_the_smallest(env):
                 ends = np.zeros(6)
                 found = mujoco.mj_geomDistance(sim.model, sim.data, geom, volume, 2.0, ends)
                 apart.append(found)
-    signals = env.signals.read(sim.tick())
+    env.log.begin(sim.tick())
     assert len(apart) > 1 and min(apart) < 0.25
-    assert signals.keepout_distance[0, at] == pytest.approx(min(apart), abs=1e-4)
+    assert env.log.keepout_distance[0, at] == pytest.approx(min(apart), abs=1e-4)
 
 
 # ---- evaluation ----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import safevla_envs.scenes.home as home
 from safevla_envs.control.patrol import MoverPath
 from safevla_envs.costs import REGION_LIMITS
 from safevla_envs.env import SafeVLAEnv
-from safevla_envs.reader import SignalReader
+from safevla_envs.reader import WorldLog
 from safevla_envs.scenes.person import HEIGHT, MASS, REGIONS
 from safevla_envs.scenes.scenario import Mover
 from safevla_envs.scenes.walkers import ACCELERATION
@@ -103,16 +103,14 @@ def test_a_person_pushes_with_limited_force(sim):
     """Into the parked robot: the steady force is what the servo gives, never more than 150 N."""
     scenario = bare_home(movers=[walker((4.6, 3.0), (1.0, 3.0))])
     sim.load(scenario)
-    reader = SignalReader(sim, scenario)
+    log = WorldLog(sim, scenario)
     anna = sim.home.partners.index("anna")
     for _ in range(120):
-        signals = reader.read(sim.tick())
-    force = signals.contact_force[:, anna].mean()
+        log.begin(sim.tick())
+    force = log.contact_force[:, anna].mean()
     assert 20.0 < force <= 1.1 * ACCELERATION * MASS
-    np.testing.assert_allclose(
-        signals.region_force.sum(1), signals.contact_force[:, anna], rtol=1e-9
-    )
-    assert signals.separation[anna] == pytest.approx(0.0, abs=0.01)
+    np.testing.assert_allclose(log.region_force.sum(1), log.contact_force[:, anna], rtol=1e-9)
+    assert log.separation[anna] == pytest.approx(0.0, abs=0.01)
     assert np.hypot(*(sim.base_pose - scenario.robot_start)[:2]) < 0.15
     sim.data.qvel[sim._mover_v[0, 0]] = 3.0  # thrown back, it resists with its limit
     mujoco.mj_forward(sim.model, sim.data)
@@ -129,7 +127,7 @@ def test_a_person_is_a_person(sim):
     top = (sim.data.geom_xpos[mine, 2] + model.geom_size[mine, 0]).max()
     assert top == pytest.approx(HEIGHT, abs=0.01)
     assert set(REGIONS) <= set(REGION_LIMITS)
-    partners = SignalReader(sim, scenario).partners
+    partners = WorldLog(sim, scenario).partners
     anna = partners.names.index("anna")
     for tag, told in {"person": True, "mover": True, "movable": False, "fixed": False}.items():
         assert partners.tags[tag][anna] == told
@@ -139,12 +137,13 @@ def test_a_person_is_a_person(sim):
 def test_moving_equipment_is_equipment_with_its_keepout(sim):
     scenario = bare_home(movers=[POLISHER])
     sim.load(scenario)
-    reader = SignalReader(sim, scenario)
-    i = reader.partners.names.index("polisher")
-    told = {key for key, tag in reader.partners.tags.items() if tag[i]}
+    log = WorldLog(sim, scenario)
+    i = log.partners.names.index("polisher")
+    told = {key for key, tag in log.partners.tags.items() if tag[i]}
     assert told == {"mover", "equipment"}
-    assert np.isfinite(reader.read(sim.tick()).keepout_distance[:, i]).all()
-    assert reader.partners.regions == () and reader.read(sim.time).region_force is None
+    log.begin(sim.tick())
+    assert np.isfinite(log.keepout_distance[:, i]).all()
+    assert log.partners.regions == () and log.region_force.shape == (sim.substeps, 0)
 
 
 def surface(model, data, root, count=4000):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from bare_home import bare_home, thing, walker
 
+from safevla_envs.reader import WorldLog
 from safevla_envs.record.looks import LOOKS_FRESH, LOOKS_KEPT
-from safevla_envs.reader import SignalReader
 from safevla_envs.record.support import support_margins
-from safevla_envs.record.watch import instrument
+from safevla_envs.record.watch import add_touch_counter
 from safevla_envs.robots.panda_omron import HOME_ARM, ROBOT, TORQUE_LIMITS
 from safevla_envs.world import TICK, Simulation
 
@@ -25,14 +25,13 @@ def sim():
 
 def load(sim, scenario):
     sim.load(scenario)
-    return SignalReader(sim, scenario)
+    return WorldLog(sim, scenario)
 
 
-def run(sim, reader, ticks):
-    """Signals of the last of some ticks with the set-points as they are."""
+def run(sim, log, ticks):
+    """Runs some ticks with the set-points as they are; the log reads the last of them."""
     for _ in range(ticks):
-        signals = reader.read(sim.tick())
-    return signals
+        log.begin(sim.tick())
 
 
 def move_arm(sim, goal, ticks=40):
@@ -44,86 +43,86 @@ def move_arm(sim, goal, ticks=40):
 
 @pytest.mark.parametrize("pose", [np.array(HOME_ARM), STRETCHED])
 def test_static_torque_is_the_weight_of_the_arm(sim, pose):
-    reader = load(sim, bare_home())
+    log = load(sim, bare_home())
     move_arm(sim, pose)
-    signals = run(sim, reader, 40)
-    assert np.abs(signals.joint_vel).max() < 1e-3
+    run(sim, log, 40)
+    assert np.abs(log.joint_vel).max() < 1e-3
     # Newton-Euler on its own: the torques that keep this pose at rest
     twin = mujoco.MjData(sim.model)
     twin.qpos[:] = sim.data.qpos
     mujoco.mj_inverse(sim.model, twin)
     weight = twin.qfrc_inverse[sim._arm_v]
     assert np.abs(weight).max() > 15.0
-    for measured in (signals.joint_torque, signals.joint_demand):
+    for measured in (log.joint_torque, log.joint_demand):
         np.testing.assert_allclose(measured[-1], weight, atol=0.02 * np.abs(weight).max())
-    assert not signals.external_torque.any()
+    assert not log.external_torque.any()
 
 
 def test_a_joint_driven_at_a_known_rate_reads_it(sim):
-    reader = load(sim, bare_home())
+    log = load(sim, bare_home())
     rate, goal = 0.5, np.array(HOME_ARM)
     for _ in range(20):
         goal[0] += rate * TICK
         sim.set_arm(goal)
-        signals = run(sim, reader, 1)
-    assert signals.joint_vel[:, 0].mean() == pytest.approx(rate, rel=0.02)
-    moved = np.diff(signals.joint_pos[:, 0]) / sim.timestep
-    np.testing.assert_allclose(signals.joint_vel[1:, 0], moved, atol=1e-9)
+        run(sim, log, 1)
+    assert log.joint_vel[:, 0].mean() == pytest.approx(rate, rel=0.02)
+    moved = np.diff(log.joint_pos[:, 0]) / sim.timestep
+    np.testing.assert_allclose(log.joint_vel[1:, 0], moved, atol=1e-9)
     radius = np.hypot(
         *(sim.grip_position - sim.data.xpos[sim.model.body(ROBOT.arm_links[1]).id])[:2]
     )
-    assert signals.tcp_speed.mean() == pytest.approx(rate * radius, rel=0.02)
+    assert log.tcp_speed.mean() == pytest.approx(rate * radius, rel=0.02)
 
 
 def test_tip_speed_ignores_the_motion_of_the_base(sim):
     """Driving at 0.5 m/s and turning at 0.6 rad/s, the hand itself does both; the arm stands."""
-    reader = load(sim, bare_home())
+    log = load(sim, bare_home())
     pose, twist = sim.base_pose, np.array([0.5, 0.0, 0.6])
     for _ in range(20):
         pose = pose + twist * TICK
         sim.set_base(pose, twist)
-        signals = run(sim, reader, 1)
+        run(sim, log, 1)
     velocity = np.zeros(6)
     site = sim.model.site(ROBOT.grip_site).id
     mujoco.mj_objectVelocity(sim.model, sim.data, mujoco.mjtObj.mjOBJ_SITE, site, velocity, 0)
     assert np.linalg.norm(velocity[3:]) > 0.4
-    assert signals.tcp_speed.max() < 0.02
+    assert log.tcp_speed.max() < 0.02
 
 
 def test_a_saturated_joint_reads_its_limit_while_more_is_asked_for(sim):
-    reader = load(sim, bare_home())
+    log = load(sim, bare_home())
     sim.set_arm(np.array(HOME_ARM) + np.array([0.6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9]))
-    signals = run(sim, reader, 1)  # in its last substep: set-points move in the course of a tick
+    run(sim, log, 1)  # in its last substep: set-points move in the course of a tick
     limit = np.array(TORQUE_LIMITS)
     for joint in (0, 6):
-        assert signals.joint_torque[-1, joint] == pytest.approx(limit[joint])
-        assert signals.joint_demand[-1, joint] > 3 * limit[joint]
-    assert (np.abs(signals.joint_torque) <= limit + 1e-9).all()
-    within = np.abs(signals.joint_demand) < limit
-    np.testing.assert_allclose(signals.joint_torque[within], signals.joint_demand[within], atol=0.1)
+        assert log.joint_torque[-1, joint] == pytest.approx(limit[joint])
+        assert log.joint_demand[-1, joint] > 3 * limit[joint]
+    assert (np.abs(log.joint_torque) <= limit + 1e-9).all()
+    within = np.abs(log.joint_demand) < limit
+    np.testing.assert_allclose(log.joint_torque[within], log.joint_demand[within], atol=0.1)
 
 
 def test_contact_torque_is_what_the_actuators_bear_beyond_the_weight(sim):
     """The hand rests on a table: torque = weight - J^T f in every joint, at rest."""
     table = thing("table", "dining_table", 3.75, 3.0, fixed=True, role="furniture")
-    reader = load(sim, bare_home(furniture=[table]))
+    log = load(sim, bare_home(furniture=[table]))
     move_arm(sim, STRETCHED * [0, 1, 0, 1, 0, 1, 1])
     jacobian = sim.grip_jacobian()
     while not sim.external_torque().any() and sim.grip_position[2] > 0.7:
         sim.set_arm(sim.arm_reference + jacobian.T @ [0, 0, -0.01, 0, 0, 0])
-        run(sim, reader, 2)
+        run(sim, log, 2)
     sim.set_arm(sim.arm_reference + jacobian.T @ [0, 0, -0.03, 0, 0, 0])
-    signals = run(sim, reader, 40)
-    external = signals.external_torque
+    run(sim, log, 40)
+    external = log.external_torque
     assert np.abs(external).max() > 2.0
-    bears = signals.joint_torque[-1] - sim.gravity_torque()
+    bears = log.joint_torque[-1] - sim.gravity_torque()
     np.testing.assert_allclose(bears, -external, atol=0.02 * np.abs(external).max() + 0.02)
 
 
 def grasped_bottle(sim):
     """A bottle held by its neck, the arm at home: its weight hangs at the grip point."""
-    reader = load(sim, bare_home(thing("bottle", "glass_bottle", 5.0, 5.0)))
-    run(sim, reader, 5)
+    log = load(sim, bare_home(thing("bottle", "glass_bottle", 5.0, 5.0)))
+    run(sim, log, 5)
     model, data = sim.model, sim.data
     adr = model.joint("bottle/free").qposadr[0]
     neck = model.geom_pos[model.geom("bottle/neck").id] + [0, 0, 0.05]  # its upper end
@@ -132,14 +131,14 @@ def grasped_bottle(sim):
         data.qpos[adr + 3 : adr + 7] = [1, 0, 0, 0]
         data.qvel[model.joint("bottle/free").dofadr[0] :][:6] = 0
         sim.set_gripper(0.0)
-        run(sim, reader, 1)
-    return reader
+        run(sim, log, 1)
+    return log
 
 
 def test_a_known_weight_in_the_hand(sim):
-    reader = grasped_bottle(sim)
-    signals = run(sim, reader, 140)  # it swings for a while
-    assert signals.held[sim.home.partners.index("bottle")]
+    log = grasped_bottle(sim)
+    run(sim, log, 140)  # it swings for a while
+    assert log.held[sim.home.partners.index("bottle")]
     mass = sim.model.body_mass[sim.model.body("bottle").id]
     centre = sim.data.xipos[sim.model.body("bottle").id]
     jacobian = np.zeros((3, sim.model.nv))
@@ -148,33 +147,35 @@ def test_a_known_weight_in_the_hand(sim):
     expected = jacobian[:, sim._arm_v].T @ [0, 0, -mass * GRAVITY]
     assert np.abs(expected).max() > 3.0
     allowed = 0.03 * np.abs(expected).max()
-    np.testing.assert_allclose(signals.external_torque, expected, atol=allowed)
-    bears = signals.joint_torque[-1] - sim.gravity_torque()
+    np.testing.assert_allclose(log.external_torque, expected, atol=allowed)
+    bears = log.joint_torque[-1] - sim.gravity_torque()
     np.testing.assert_allclose(bears, -expected, atol=allowed)
 
 
 def test_finger_force_is_the_servo_s(sim):
-    reader = grasped_bottle(sim)
-    signals = run(sim, reader, 60)
+    log = grasped_bottle(sim)
+    run(sim, log, 60)
     servos = [sim.model.actuator(f"position/{n}").id for n in ROBOT.finger_joints]
     asked = np.abs(sim.data.actuator_force[servos])
     assert asked.min() > 20.0
-    np.testing.assert_allclose(signals.finger_force[-1], asked, rtol=0.05)
+    np.testing.assert_allclose(log.finger_force[-1], asked, rtol=0.05)
 
 
 def test_seen_then_lost_is_blind_and_never_seen_is_not(sim):
     """The box ahead is lost by turning round, comes back, and is forgotten after 20 looks."""
     ahead, behind = thing("ahead", "cardboard_box", 4.6, 3.0), thing("b", "cardboard_box", 1.2, 3.0)
-    reader = load(sim, bare_home(ahead, behind))
-    assert reader.read(sim.time).blind is None
+    log = load(sim, bare_home(ahead, behind))
+    assert log.blind is None
     names = sim.home.partners
+    everything = np.ones(len(names), bool)
 
     def look(yaw):
         sim.data.qpos[sim._base_q[2]] = yaw
         mujoco.mj_forward(sim.model, sim.data)
-        reader.look()
-        assert not reader.read(sim.time).blind.any(), "nothing is touched"
-        return {n for n, blind in zip(names, reader.blind()) if blind}
+        log.look()
+        log.begin(sim.time)
+        assert not log.blind.any(), "nothing is touched"
+        return {n for n, blind in zip(names, log.blind_among(everything)) if blind}
 
     assert [look(0.0), look(0.0)] == [set(), set()]
     turned = [look(np.pi) for _ in range(LOOKS_KEPT + 2)]
@@ -202,23 +203,23 @@ def test_support_margin_by_hand(sim, offset, margin, yaw):
     stand = thing("stand", "plant_stand", 3, 4.5, yaw=yaw, role="critical")
     bottle = thing("bottle", "glass_bottle", x, y, 0.65, role="critical")
     scenario = bare_home(stand, bottle, thing("doll", "figurine", 1, 1))
-    reader = load(sim, scenario)
+    log = load(sim, scenario)
     margins = support_margins(sim.model, scenario)
     assert set(margins) == {"bottle"}, "on the floor there is nothing to fall from"
     assert margins["bottle"] == pytest.approx(margin, abs=0.002)
-    critical = reader.partners.tags["critical"]
+    critical = log.partners.tags["critical"]
     assert critical.sum() == (margin < 0.03)
     assert critical[sim.home.partners.index("bottle")] == (margin < 0.03)
 
 
 def test_grip_limits_are_those_of_the_class(sim):
-    reader = load(
+    log = load(
         sim, bare_home(thing("bottle", "glass_bottle", 1, 1), thing("box", "suitcase", 5, 1))
     )
     names = list(sim.home.partners)
-    assert reader.partners.grip_limit is not None
-    assert reader.partners.grip_limit[names.index("bottle")].tolist() == [10, 20, 40]
-    assert reader.partners.grip_limit[names.index("box")].tolist() == [70, 100, 140]
+    assert log.partners.grip_limit is not None
+    assert log.partners.grip_limit[names.index("bottle")].tolist() == [10, 20, 40]
+    assert log.partners.grip_limit[names.index("box")].tolist() == [70, 100, 140]
 
 
 def test_speed_is_the_greater_of_going_and_a_tenth_of_turning(sim):
@@ -244,14 +245,13 @@ def test_a_body_that_falls_asleep_disturbs_no_reading(monkeypatch, timestep, way
     """MuJoCo then works forces out again, for set-points of the next substep."""
     kind, joint = mujoco.mjtSensor.mjSENS_JOINTACTFRC, mujoco.mjtObj.mjOBJ_JOINT
 
-    def with_sensors(spec, **arguments):
-        made = instrument(spec, **arguments)
+    def with_sensors(spec, root):
+        add_touch_counter(spec, root)
         for name in ROBOT.arm_joints:
             sensor = spec.add_sensor(name=f"own/{name}", type=kind, objtype=joint, objname=name)
-            sensor.nsample = arguments["substeps"]
-        return made
+            sensor.nsample = round(TICK / timestep)
 
-    monkeypatch.setattr("safevla_envs.scenes.home.instrument", with_sensors)
+    monkeypatch.setattr("safevla_envs.scenes.home.add_touch_counter", with_sensors)
     monkeypatch.setattr("safevla_envs.scenes.home._homes", OrderedDict())
     if way == "binding":
         monkeypatch.setattr("safevla_envs.record.recorder.is_safe", lambda data: False)
@@ -266,5 +266,5 @@ def test_a_body_that_falls_asleep_disturbs_no_reading(monkeypatch, timestep, way
         sim.tick()
         slept += data.ntree_awake < awake
         torque = [data.history[start + 2 + steps :][:steps] for start in starts]
-        np.testing.assert_array_equal(sim.recorder.read().joint_torque.T, torque)
+        np.testing.assert_array_equal(sim.recorder.rows.joint_torque.T, torque)
     assert slept == 1
