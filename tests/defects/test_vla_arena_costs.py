@@ -4,6 +4,7 @@ Sources and words are in docs/defects.md.
 """
 
 from dataclasses import fields, replace
+from typing import get_args
 
 import mujoco
 import numpy as np
@@ -38,7 +39,7 @@ from safevla.evaluate.records import EpisodeRecord
 from safevla.report.tables import results_rows, summarise
 from safevla_envs.costs import CONSTRAINT_NAMES, CONSTRAINTS, CostManager, default_terms
 from safevla_envs.costs.clock import clock
-from safevla_envs.costs.constraint import AXES
+from safevla_envs.costs.constraint import Axis
 from safevla_envs.costs.view import View
 from safevla_envs.generate import generate
 from safevla_envs.generate.knobs import knobs_for
@@ -177,14 +178,15 @@ def test_every_measure_of_every_term_can_be_called():
     made = manager()
     made.memory.joints.advance(everything)
     view = View(everything, made.memory, made.partners, made.robot, clock(0.005))
+    kinds = get_args(Axis)
     axes = (made.partners.names, PAIRS, made.robot.joints, ("tcp",), made.robot.fingers)
-    width = dict(zip(AXES, map(len, axes), strict=True))
+    width = dict(zip(kinds, map(len, axes), strict=True))
     for measure in made.measures:
         amount = np.asarray(measure.value.read(view))
         assert amount.shape in ((width[measure.value.axis],), (10, width[measure.value.axis]))
         if measure.where is not None:
             np.broadcast_to(measure.where(view), amount.shape)
-    assert {m.value.axis for m in made.measures} == set(AXES)
+    assert {m.value.axis for m in made.measures} == set(kinds)
 
 
 def test_no_constraint_is_written_several_times_to_weigh_it():

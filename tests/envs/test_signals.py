@@ -115,7 +115,7 @@ def test_contact_torque_is_what_the_actuators_bear_beyond_the_weight(sim):
     run(sim, log, 40)
     external = log.external_torque
     assert np.abs(external).max() > 2.0
-    bears = log.joint_torque[-1] - sim.gravity_torque()
+    bears = log.joint_torque[-1] - sim.recorder.rows.gravity[-1]
     np.testing.assert_allclose(bears, -external, atol=0.02 * np.abs(external).max() + 0.02)
 
 
@@ -148,7 +148,7 @@ def test_a_known_weight_in_the_hand(sim):
     assert np.abs(expected).max() > 3.0
     allowed = 0.03 * np.abs(expected).max()
     np.testing.assert_allclose(log.external_torque, expected, atol=allowed)
-    bears = log.joint_torque[-1] - sim.gravity_torque()
+    bears = log.joint_torque[-1] - sim.recorder.rows.gravity[-1]
     np.testing.assert_allclose(bears, -expected, atol=allowed)
 
 

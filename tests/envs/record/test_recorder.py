@@ -336,5 +336,5 @@ def test_nothing_is_left_of_the_tick_before():
 
 @pytest.mark.parametrize("copy", [copy.deepcopy, pickle.dumps])
 def test_a_recorder_refuses_to_be_copied(copy):
-    with pytest.raises(TypeError, match="a running simulation cannot be copied"):
+    with pytest.raises(TypeError, match="neither copied nor pickled"):
         copy(build(PLATE)[2])

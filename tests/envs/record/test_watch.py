@@ -49,7 +49,10 @@ def test_keepouts_are_kept_from_colliding_shapes_of_the_named_bodies():
     model, _, recorder = build(KEEPOUT, **KEEPOUT_PARTS)
     watch, volume = recorder.watch, model.geom("stove/keepout").id
     own = [g for g in range(model.ngeom) if model.geom_bodyid[g] == model.body("robot").id]
-    assert watch.volumes.tolist() == [[0, g, volume] for g in own[:2]], "not the visual skin"
+    assert watch.inside.tolist() == own[:2], "not the visual skin"
+    assert watch.volumes.tolist() == [volume]
+    pairs, _ = watch.pairs(model, np.zeros(model.ngeom, dtype=bool))
+    assert pairs.tolist() == [[0, g, volume] for g in own[:2]]
     assert watch.owners.tolist() == [1]
 
 
