@@ -26,7 +26,7 @@ from safevla_envs.scenes.scenario import Scenario
 from safevla_envs.scenes.surroundings import Surroundings
 from safevla_envs.scenes.walkers import mover_joints, mover_servos
 
-__all__ = ["TICK", "Grasp", "Simulation", "SimulationError", "World"]
+__all__ = ["TICK", "Grasp", "SimulationError", "World"]
 
 TICK = 0.05
 """s; length of a control tick."""
@@ -395,10 +395,6 @@ class World:
         mujoco.mj_getState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
         progress = np.array([*(path.progress for path in self._paths), self._acted])
         return hashlib.sha256(state.tobytes() + progress.tobytes()).hexdigest()
-
-
-Simulation = World
-"""The name by which other modules still know it."""
 
 
 @compiled

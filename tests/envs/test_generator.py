@@ -284,9 +284,9 @@ def test_1000_scenarios_are_valid_and_100_start_without_a_contact():
     """About 0.3 s each: generation, checks; every tenth is built and reset as well."""
     import mujoco
 
-    from safevla_envs.world import Simulation
+    from safevla_envs.world import World
 
-    simulation = Simulation(timestep=0.01)
+    simulation = World(timestep=0.01)
     for seed in range(1000):
         level = (seed % 5) / 2
         scenario = generate(seed, level=level)

@@ -15,7 +15,7 @@ from safevla_envs.reader import WorldLog
 from safevla_envs.scenes.person import HEIGHT, MASS, REGIONS
 from safevla_envs.scenes.scenario import Mover
 from safevla_envs.scenes.walkers import ACCELERATION
-from safevla_envs.world import TICK, Simulation
+from safevla_envs.world import TICK, World
 
 ACROSS = ((5.0, 1.5), (5.0, 4.5))
 POLISHER = Mover(
@@ -29,7 +29,7 @@ POLISHER = Mover(
 
 @pytest.fixture(scope="module")
 def sim():
-    return Simulation()
+    return World()
 
 
 def walk(sim, seconds):
@@ -259,7 +259,7 @@ def test_the_hash_of_the_state_tells_how_far_a_mover_is(sim):
 
 def test_a_person_is_recognisable_from_the_navigation_camera():
     """At 128 pixels: taller than wide, of four colours, in the middle of the picture."""
-    sim = Simulation()
+    sim = World()
     sim.load(bare_home(movers=[walker((5.6, 2.95), (5.6, 3.05))]))
     for _ in range(5):
         sim.tick()

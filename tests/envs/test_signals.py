@@ -12,7 +12,7 @@ from safevla_envs.record.looks import LOOKS_FRESH, LOOKS_KEPT
 from safevla_envs.record.support import support_margins
 from safevla_envs.record.watch import add_touch_counter
 from safevla_envs.robots.panda_omron import HOME_ARM, ROBOT, TORQUE_LIMITS
-from safevla_envs.world import TICK, Simulation
+from safevla_envs.world import TICK, World
 
 GRAVITY = 9.81
 STRETCHED = np.array([0.3, 0.4, -0.2, -1.6, 0.3, 2.0, 0.5])
@@ -20,7 +20,7 @@ STRETCHED = np.array([0.3, 0.4, -0.2, -1.6, 0.3, 2.0, 0.5])
 
 @pytest.fixture(scope="module")
 def sim():
-    return Simulation()
+    return World()
 
 
 def load(sim, scenario):
@@ -255,7 +255,7 @@ def test_a_body_that_falls_asleep_disturbs_no_reading(monkeypatch, timestep, way
     monkeypatch.setattr("safevla_envs.scenes.home._homes", OrderedDict())
     if way == "binding":
         monkeypatch.setattr("safevla_envs.record.recorder.is_safe", lambda data: False)
-    sim = Simulation(timestep=timestep)
+    sim = World(timestep=timestep)
     sim.load(bare_home(thing("vase", "floor_vase", 4.5, 3.0)))
     model, data, steps = sim.model, sim.data, sim.substeps
     starts = [model.sensor_historyadr[model.sensor(f"own/{n}").id] for n in ROBOT.arm_joints]

@@ -173,7 +173,6 @@ def joint_overload() -> CostTerm:
     severe. External torque 10, 20, 40 N·m on joints 1-4 and 6, 12, 20 N·m on joints 5-7. Heat 1.0,
     1.2, 1.5.
     """
-    share = (HIGH_TORQUE, inf, inf)
     twist = (True, (10.0, 20.0, 40.0)), (False, (6.0, 12.0, 20.0))
     return CostTerm(
         constraint=Constraint(
@@ -187,27 +186,13 @@ def joint_overload() -> CostTerm:
             severity=(HIGH_TORQUE, FULL_TORQUE, EXCESS),
         ),
         measures=(
-            Measure(
-                name="torque",
-                value=TORQUE,
-                cutoffs=share,
-                lasting=HOLD_S,
-                dwell="for 100 ms",
-            ),
-            Measure(
-                name="demand",
-                value=DEMAND,
-                cutoffs=(FULL_TORQUE, FULL_TORQUE, inf),
-                quantity="demanded torque over its limit (saturation)",
-                lasting=HOLD_S,
-                dwell="for 100 ms",
-            ),
-            Measure(
-                name="excess",
-                value=DEMAND,
-                cutoffs=(EXCESS, EXCESS, EXCESS),
-                lasting=HOLD_S,
-                dwell="for 100 ms",
+            *(
+                Measure(name=name, value=value, cutoffs=cutoffs, lasting=HOLD_S, dwell="for 100 ms")
+                for name, value, cutoffs in (
+                    ("torque", TORQUE, (HIGH_TORQUE, inf, inf)),
+                    ("demand", DEMAND, (FULL_TORQUE, FULL_TORQUE, inf)),
+                    ("excess", DEMAND, (EXCESS, EXCESS, EXCESS)),
+                )
             ),
             Measure(
                 name="saturation",

@@ -27,8 +27,7 @@ def add_edges(geom, addresses, node, graph):
 def add_forces(contacts, pyramidal, masks, motion, sums):
     """Adds up the contacts of a substep by the partners and parts of the robot that they are of.
 
-    Normal forces as `mj_contactForce` has them: of a pyramid, the edges' forces added in their
-    order. What the robot holds counts as the robot: what it touches the robot touches, but for the
+    What the robot holds counts as the robot: what it touches the robot touches, but for the
     robot itself.
 
     Args:
@@ -55,13 +54,9 @@ def add_forces(contacts, pyramidal, masks, motion, sums):
         if not (robot[a] or robot[b] or load[a] or load[b]):
             continue
         some = True
-        address, dim = addresses[contact], dims[contact]
-        if address < 0:
+        if addresses[contact] < 0:
             continue
-        edges = 2 * (dim - 1) if pyramidal and dim > 1 else 1
-        force = 0.0
-        for edge in range(edges):
-            force += efc[address + edge]
+        force = _normal_force(addresses[contact], dims[contact], efc, pyramidal)
         for k in range(len(own)):
             if (outer[a, k] and inner[b, k]) or (outer[b, k] and inner[a, k]):
                 own[k] += force
@@ -75,12 +70,8 @@ def add_forces(contacts, pyramidal, masks, motion, sums):
         mine, other = (a, b) if first else (b, a)
         approach = -1.0
         if not (arm[mine] or load[mine]):
-            ran = velocity(mine, points[contact], *motion)
-            met = velocity(other, points[contact], *motion)
+            approach = _approach(mine, other, points[contact], frames[contact], motion)
             # the normal points from the first geom to the second
-            approach = 0.0
-            for i in range(3):
-                approach += (ran[i] - met[i]) * frames[contact, i]
             approach = approach if mine == a else -approach
         for k in range(len(whole)):
             if others[other, k]:
@@ -90,6 +81,24 @@ def add_forces(contacts, pyramidal, masks, motion, sums):
                         by_arm[k] += force
                     speed[k] = max(speed[k], approach)
     return some
+
+
+@compiled
+def _normal_force(address, dim, efc, pyramidal):
+    """Returns N, as `mj_contactForce` has it: of a pyramid, its edges' forces added in order."""
+    force = 0.0
+    for edge in range(2 * (dim - 1) if pyramidal and dim > 1 else 1):
+        force += efc[address + edge]
+    return force
+
+
+@compiled
+def _approach(mine, other, point, frame, motion):
+    """Returns the speed in m/s at which a geom runs into another along a contact's normal."""
+    ran, met, speed = velocity(mine, point, *motion), velocity(other, point, *motion), 0.0
+    for i in range(3):
+        speed += (ran[i] - met[i]) * frame[i]
+    return speed
 
 
 @compiled

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import mujoco
 import numpy as np
 
-from safevla_envs.world import Simulation
+from safevla_envs.world import World
 
 __all__ = ["EYES", "LOOKS_FRESH", "LOOKS_KEPT", "Looks"]
 
@@ -37,7 +37,7 @@ class Looks:
         sim: The simulation, with the scenario in place.
     """
 
-    def __init__(self, sim: Simulation):
+    def __init__(self, sim: World):
         self._sim = sim
         self._looks: deque[_Look] = deque(maxlen=LOOKS_KEPT)
         self._data: mujoco.MjData | None = None
