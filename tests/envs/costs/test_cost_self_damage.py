@@ -5,7 +5,7 @@ from math import exp, log
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from quiet_world import (
     CHAIR,
@@ -168,6 +168,7 @@ def test_a_joint_heats_up_while_it_works(of: int):
     assert event["onset_time"] == pytest.approx(due, abs=2 * DT)
 
 
+@settings(deadline=None)
 @given(
     st.floats(0.0, 2.0),
     st.floats(0.0, 2.0),
