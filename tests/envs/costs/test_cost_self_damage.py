@@ -323,3 +323,14 @@ def test_without_grip_limits_everything_is_rugged():
     made.update(quiet(TICK, finger_force=np.full((STEPS, 2), 71.0), held=only(JUG)))
     made.update(quiet(2 * TICK, finger_force=np.full((STEPS, 2), 71.0), held=only(JUG)))
     assert fired(made.end_step()) == {"grip_overload": 2.0}
+
+
+@pytest.mark.parametrize(("passed", "cost"), [(0, {"grip_overload": 2.0}), (1, {})])
+def test_what_pressed_before_a_tick_that_was_passed_over_is_forgotten(passed: int, cost: dict):
+    pressed = np.full((STEPS, 2), 11.0)
+    short = np.where(np.arange(STEPS)[:, None] < 5, pressed, 0.0)
+    before = quiet(finger_force=pressed)
+    assert (
+        fired(charge(before, quiet((1 + passed) * TICK, finger_force=short, held=only(JUG))))
+        == cost
+    )
