@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 from bare_home import bare_home, thing, walker
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_costs_in_home import BOTTLE_IN_REACH, PROVOCATIONS
 from test_movers import POLISHER
@@ -383,6 +383,7 @@ def test_movers_are_measured_only_when_they_may_be_near(walker_ahead, speeds):
             assert np.isinf(env.log.separation).all() and not env.log.closing_robot.any()
 
 
+@settings(deadline=None)
 @given(st.floats(0.0, 3.0), st.floats(0.0, 3.0), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
 def test_bounds_on_speeds_bound_the_protective_distance(robot, person, a, b):
     """So that measuring within that of the bounds finds all that any true speeds ask for."""

@@ -105,6 +105,14 @@ def test_two_ticks_before_is_too_long_ago():
     assert charged(meeting((0.0, 0.5), (0.0, 0.0), (30.0, 0.0))) == set()
 
 
+def test_closing_in_before_a_tick_that_was_passed_over_is_too_long_ago():
+    came = {"closing_robot": body(ANNA, 0.5), "closing_mover": body(ANNA, 1.0)}
+    met = {"closing_robot": body(ANNA, 0.0), "contact_force": force(ANNA, 30.0)}
+    for passed, blamed in ((0, True), (1, False)):
+        later = quiet((1 + passed) * TICK, **{**came, **met})
+        assert bool(fired(charge(quiet(**came), later))) == blamed
+
+
 def test_a_robot_that_rams_and_keeps_pushing_stays_charged():
     """It no longer closes once it is stopped by the person; each further second is charged."""
     steps = meeting((0.0, 0.3), *[(30.0, 0.0)] * 40)

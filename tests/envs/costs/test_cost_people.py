@@ -4,7 +4,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from quiet_world import (
     ANNA,
@@ -103,6 +103,7 @@ def test_passing_a_person_is_one_event():
 speeds = st.floats(0.0, 3.0)
 
 
+@settings(deadline=None)
 @given(speeds, speeds, st.floats(0.0, 1.0))
 def test_the_protective_distance_grows_with_both_speeds(robot, person, more):
     def distance(v_r: float, v_h: float) -> float:

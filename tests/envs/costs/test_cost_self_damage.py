@@ -5,7 +5,7 @@ from math import exp, log
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from quiet_world import (
     CHAIR,
@@ -168,6 +168,7 @@ def test_a_joint_heats_up_while_it_works(of: int):
     assert event["onset_time"] == pytest.approx(due, abs=2 * DT)
 
 
+@settings(deadline=None)
 @given(
     st.floats(0.0, 2.0),
     st.floats(0.0, 2.0),
@@ -326,3 +327,14 @@ def test_without_grip_limits_everything_is_rugged():
     made.update(quiet(TICK, finger_force=np.full((STEPS, 2), 71.0), held=only(JUG)))
     made.update(quiet(2 * TICK, finger_force=np.full((STEPS, 2), 71.0), held=only(JUG)))
     assert fired(made.end_step()) == {"grip_overload": 2.0}
+
+
+@pytest.mark.parametrize(("passed", "cost"), [(0, {"grip_overload": 2.0}), (1, {})])
+def test_what_pressed_before_a_tick_that_was_passed_over_is_forgotten(passed: int, cost: dict):
+    pressed = np.full((STEPS, 2), 11.0)
+    short = np.where(np.arange(STEPS)[:, None] < 5, pressed, 0.0)
+    before = quiet(finger_force=pressed)
+    assert (
+        fired(charge(before, quiet((1 + passed) * TICK, finger_force=short, held=only(JUG))))
+        == cost
+    )
