@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Medians", "Overhead", "bare_twin", "cost_overhead", "medians"]
+__all__ = ["Medians", "Overhead", "bare_twin", "cost_overhead", "medians", "silent_term"]
 
 SEGMENT_TICKS = 24
 """Control ticks of a segment, about 20 ms of work: long against a timer's own cost."""
@@ -78,6 +78,33 @@ class Medians:
     build: float
     reset: float
     tick: float
+
+
+def silent_term() -> Any:
+    """Returns a cost term as a user would write one, read in every tick, that is never violated."""
+    from safevla_envs.costs import Constraint, CostTerm, Measure, Value
+
+    cutoffs = (-1.0, -1.0, -1.0)
+    value = Value(
+        name="base_distance",
+        unit="m",
+        axis="partner",
+        sense=-1,
+        read=lambda log: log.base_distance,
+    )
+    return CostTerm(
+        constraint=Constraint(
+            name="silent",
+            kind="hazard/state-action",
+            signal="distance of the base from a body",
+            unit="m",
+            threshold=-1.0,
+            source="never violated",
+            budget=0.0,
+            severity=cutoffs,
+        ),
+        measures=(Measure(name="distance", value=value, cutoffs=cutoffs),),
+    )
 
 
 class _NoLog:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,24 +33,32 @@ def bench_costs(
     Both sides take the same random actions in the same homes and must reach the same states to the
     last bit; short segments alternate. The overhead is extra CPU time over the bare side's.
     """
-    from safevla.bench.costs import cost_overhead, medians
+    from safevla.bench.costs import cost_overhead, medians, silent_term
     from safevla.display import make_console
     from safevla.files import write_json
 
     console = make_console()
+    eyes = ("navigation", "manipulation")
+    sides: list[tuple[str, dict[str, Any]]] = []
+    for timestep in TIMESTEPS:
+        name = f"{1000 * timestep:g} ms"
+        sides.append((name, {"timestep": timestep}))
+        sides.append((f"{name}, one more term", {"timestep": timestep, "extra": silent_term}))
+        sides += [(f"{name}, cameras", {"timestep": timestep, "cameras": eyes})] * camera
     with console.status("starting") as status:
-        found = [
-            cost_overhead(
-                f"{1000 * timestep:g} ms" + (", cameras" if cameras else ""),
-                timestep=timestep,
-                level=level,
-                cameras=cameras,
-                seconds=seconds,
-                progress=lambda text: status.update(text),
+        found = []
+        for name, options in sides:
+            extra = (options.pop("extra")(),) if "extra" in options else ()
+            found.append(
+                cost_overhead(
+                    name,
+                    level=level,
+                    seconds=seconds,
+                    progress=status.update,
+                    extra_terms=extra,
+                    **options,
+                )
             )
-            for timestep in TIMESTEPS
-            for cameras in ((), ("navigation", "manipulation"))[: 2 if camera else 1]
-        ]
         status.update("building and resetting")
         typical = medians(scenarios, level=level)
     for table in _tables(found, typical):
