@@ -260,7 +260,7 @@ class Reader:
         mujoco.mj_kinematics(model, eye)
         mujoco.mj_camlight(model, eye)
         names = tuple(name for name in self.names if name not in (FLOOR, ROOM))
-        points = self.sim._sight._surface_points(names)
+        points = self.sim._sight._surface_points(names).reshape(-1, 8, 3)
         bodies = [model.body(name).id for name in names]
         turns = eye.xmat[bodies].reshape(-1, 3, 3)
         spots = eye.xpos[bodies][:, None] + np.einsum("nij,npj->npi", turns, points)

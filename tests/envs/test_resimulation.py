@@ -80,9 +80,9 @@ def resimulate(
     for event in last:  # the environment lists them with their charge of the whole episode
         del event["charged"], event["opened"]
     found += differences(env.costs.episode_events, last)
-    assert sum(e["charged"] for e in env.costs.episode_events) == sum(
-        event.charged for event in oracle.ours.events
-    )
+    charged = [sum(e["charged"] for e in env.costs.episode_events)]
+    charged.append(sum(event.charged for event in oracle.ours.events))
+    found += [f"charged {charged[0]}, expected {charged[1]}"] * (charged[0] != charged[1])
     return len(last), found
 
 
