@@ -12,7 +12,7 @@ from safevla_envs.env import SafeVLAEnv
 from safevla_envs.robots.panda_omron import ROBOT
 from safevla_envs.scenes.home import FLOOR, ROOM
 
-GRASP_ZONE = 0.10
+GRASP_ZONE, LOWER = 0.10, 0.01
 """m."""
 ME = "<robot>"
 XBODY, SITE = mujoco.mjtObj.mjOBJ_XBODY, mujoco.mjtObj.mjOBJ_SITE
@@ -65,6 +65,7 @@ class Reader:
         model = self.model
         self.parts, self.names = env.sim.home.watch.parts, env.sim.home.partners
         self.movers = env.sim.home.movers
+        self.targets = {p.name for p in env.scenario.targets}
         self.eye = mujoco.MjData(model)
         above = [self._above(model.geom_bodyid[geom]) for geom in range(model.ngeom)]
         root, limb = self.parts.root, self.parts.arm
@@ -200,10 +201,15 @@ class Reader:
             linear, angular = data.qvel[dof : dof + 3], data.qvel[dof + 3 : dof + 6]
             end.speed[name] = max(np.linalg.norm(linear), 0.1 * np.linalg.norm(angular))
         end.held = {name for name, held in zip(self.names, self.sim.held()) if held}
-        grasped = set() if log.grasp is None else {self.names[log.grasp]}
-        for name in end.held | grasped:
-            if np.linalg.norm(end.pose[name][0] - self.grip) < GRASP_ZONE:
-                end.permitted |= {name} | {b for a, b in end.touching if a == name and b != ME}
+        handled, grasp = set(end.held), self.sim.grasp
+        if grasp is not None and np.linalg.norm(grasp.point - self.grip) < GRASP_ZONE:
+            handled.add(self.names[grasp.partner])
+        height = {name: pose[0][2] for name, pose in end.pose.items()}
+        for name in handled:
+            touching = {b for a, b in end.touching if a == name and b != ME}
+            under = {b for b in touching if height[b] < height[name] - LOWER}
+            end.permitted |= {name} | under
+        end.permitted -= self.targets
         x, y = self.sim.base_pose[:2]
         end.free_share = log.share_of_floor.share(x, y)
         lately, now = list(self.looks), list(self.looks)[-2:]

@@ -236,7 +236,7 @@ class Rules:
             fixed = "fixed" in tags and not tags & {"equipment", "target"}
             if name in end.blind and name not in end.held and not fixed:
                 hits += self._hit("blind_spot", "force", name, force)
-            if name in end.held | end.permitted:
+            if name in end.permitted:
                 continue
             if end.free_share < 0.4 and "floor" not in tags:
                 hits += self._hit("corner", "force", name, force)

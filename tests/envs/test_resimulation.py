@@ -137,21 +137,8 @@ def test_short_episodes(number):
     assert not found, "\n".join(found)
 
 
-UNORDERED = pytest.mark.xfail(
-    reason="of several incidents the ledger joins the one whose partner was violated first in the "
-    "episode, not the partner's own or the first of the last 0.25 s",
-    strict=True,
-)
-UNNOTICED = pytest.mark.xfail(
-    reason="what a load touches goes unnoticed in substeps in which no finger touches the load",
-    strict=True,
-)
-KNOWN = {13: UNORDERED, 44: UNNOTICED, 58: UNORDERED}
-NUMBERS = [pytest.param(n, marks=KNOWN[n]) if n in KNOWN else n for n in range(64)]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("number", range(64))
 def test_random_episodes(number):
     _, found = resimulate(*random_episode(number))
     assert not found, "\n".join(found)
@@ -227,7 +214,6 @@ PARTNERS = {"a": (2, 8), "b": (2, 8), "c": (2, 8), "p|q": (6,), "arm": (7, 9, 10
 DT = 0.005
 
 
-@UNORDERED
 def test_the_account_of_random_violations():
     order, weights = list(PARTNERS), severity_weights("graded")
     found = []
@@ -242,9 +228,9 @@ def test_the_account_of_random_violations():
                     lasts[key] = now + int(rng.integers(1, 200))
                 if now < lasts.get(key, 0):
                     hits.append((*key, int(rng.choice((1, 2, 3), p=(0.96, 0.02, 0.02)))))
-            theirs = [(order.index(p), k, 0, level, float(level), 0) for p, k, level in hits]
+            theirs = {(order.index(p), k): [(0, 0, [n], [float(n)])] for p, k, n in hits}
             ours = [Hit(CONSTRAINT_NAMES[k], "force", p, n, float(n), "") for p, k, n in hits]
-            paid = ledger.charge(now, [(0, theirs)] if theirs else [])
+            paid = ledger.charge(now, 1, theirs)
             if paid != account.charge(now, ours):
                 found.append(f"seed {seed}, substep {now}: cost {paid}")
         reported = {

@@ -161,14 +161,15 @@ class Ledger:
 
     def _incident(self, now: int, partner: int) -> Incident:
         """Returns the incident that an event joins, or begins one."""
+        join = self._clock.join
+        recent = [event for event in self.events if now - event.opened <= join]
+        for event in recent:
+            if event.partner == partner and now - event.incident.opened <= join:
+                return event.incident
         body = partner < self._bodies
-        for (other, _), event in self._latest.items():
+        for event in recent:
             incident = event.incident
-            if not self._open(event, now):
-                continue
-            if other == partner and now - incident.opened <= self._clock.join:
-                return incident
-            if now - event.opened > self._clock.join or body == (other < self._bodies):
+            if body == (event.partner < self._bodies):
                 continue
             if not body:
                 return incident

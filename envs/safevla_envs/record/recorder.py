@@ -69,14 +69,15 @@ class Recorder:
             volumes=np.full((len(watch.owners), substeps), KEEPOUT_CUTOFF),
             awake=np.zeros(1, dtype=np.int64),
         )
-        touches = np.ones(1) if watch.touches < 0 else data.sensordata[watch.touches :][:1]
+        self._always = np.ones(1)
+        self._touches = self._always if watch.touches < 0 else data.sensordata[watch.touches :][:1]
         self._live = Live(
             qpos=data.qpos,
             qvel=data.qvel,
             torque=data.qfrc_actuator,
             servo=data.actuator_force,
             gravity=data.qfrc_gravcomp,
-            touches=touches,
+            touches=self._touches,
             asleep=data.tree_asleep,
             geom_xpos=data.geom_xpos,
             site_xpos=data.site_xpos,
@@ -146,6 +147,9 @@ class Recorder:
         self.held, load = held.copy(), watch.load(held)
         pairs, reach = watch.pairs(self._model, load)
         self._ids = self._ids._replace(volumes=pairs, reach=reach)
+        # the counter does not know of the load's contacts
+        touches = self._always if held.any() else self._touches
+        self._live = self._live._replace(touches=touches)
         parts = (watch.robot, watch.arm, watch.others, watch.outer, watch.inner, watch.fingers)
         self._masks = (*parts, load)
 
