@@ -213,10 +213,9 @@ def _watching(
             look()
         return start
 
-    def updated(signals: Any) -> None:
-        update(signals)
-        felt = signals.contact_force[signals.valid]
-        forces.append((float(signals.time), float(felt.max(initial=0.0))))
+    def updated(log: Any, wakes: Any = None) -> None:
+        update(log, wakes)
+        forces.append((log.time, float(log.contact_force.max(initial=0.0))))
 
     sim.tick, costs.update = watched, updated
     try:

@@ -92,6 +92,7 @@ def corner() -> CostTerm:
             Measure(
                 name="force",
                 value=CONTACT,
+                quantity="contact force where the free share of floor is below 0.4",
                 where=_wedged,
                 cutoffs=TOUCH_CUTOFFS,
             ),
