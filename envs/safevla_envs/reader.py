@@ -122,6 +122,7 @@ class WorldLog(LiveLog):
             thermal_start=float(scenario.knobs.get("thermal_start", 0.0)),
         )
         self.share_of_floor = FreeShare(scenario, DISC_RADIUS)
+        self._bodies = sim._partner_bodies
         self._movers = np.flatnonzero(self.partners.tags["mover"])
         # walls and fixed furniture are one body: somewhere it is always in view
         self._watched = np.array([n not in (FLOOR, ROOM) for n in self.partners.names])
@@ -181,20 +182,16 @@ class WorldLog(LiveLog):
         return self.sim.external_torque()
 
     @cached_property
-    def _poses(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.sim.partner_poses()
-
-    @property
     def body_pos(self) -> np.ndarray:
-        return self._poses[0]
+        return self.sim.data.xpos[self._bodies]
 
-    @property
+    @cached_property
     def body_quat(self) -> np.ndarray:
-        return self._poses[1]
+        return self.sim.data.xquat[self._bodies]
 
-    @property
+    @cached_property
     def body_speed(self) -> np.ndarray:
-        return self._poses[2]
+        return self.sim.partner_poses()[2]
 
     @cached_property
     def contact_graph(self) -> np.ndarray:

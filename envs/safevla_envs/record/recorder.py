@@ -141,7 +141,7 @@ class Recorder:
 
     def carry(self, held: np.ndarray) -> None:
         """Counts what is held, bool (P,), as the robot's from the next substep on."""
-        if self.held is not None and np.array_equal(held, self.held):
+        if self.held is not None and held.tobytes() == self.held.tobytes():
             return
         watch = self.watch
         self.held, load = held.copy(), watch.load(held)

@@ -19,6 +19,10 @@ SEPARATION_CUTOFF = 3.0
 that closes at 2 m/s needs 2.96 m."""
 
 
+NEAR = 1.0
+"""m; from here on `glance` looks at each shape of the robot: half the time of a look."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Separation:
     """Of M movers.
@@ -140,28 +144,33 @@ def glance(geom_xpos, radii, cvel, subtree_com, body_of, root_of, geoms, starts)
 
     Returns:
         (1 + M,) m/s, the most at which any point of the robot, then of each mover, moves; and (M,)
-        m, the least distance between bounding spheres of the robot and each mover.
+        m, at most the least distance between bounding spheres of the robot and each mover.
     """
-    speeds, gaps = np.zeros(len(starts) - 1), np.zeros(len(starts) - 2)
+    speeds, gaps = np.zeros(len(starts) - 1), np.full(len(starts) - 2, np.inf)
+    middle, reach = geom_xpos[geoms[0]], 0.0
     for owner in range(len(speeds)):
-        most, gap = 0.0, np.inf
         for geom in geoms[starts[owner] : starts[owner + 1]]:
             twist, place = cvel[body_of[geom]], geom_xpos[geom]
             x, y, z = place - subtree_com[root_of[body_of[geom]]]
             wx, wy, wz = twist[0], twist[1], twist[2]
-            vx, vy, vz = (
-                twist[3] + wy * z - wz * y,
-                twist[4] + wz * x - wx * z,
-                twist[5] + wx * y - wy * x,
-            )
+            vx = twist[3] + wy * z - wz * y
+            vy = twist[4] + wz * x - wx * z
+            vz = twist[5] + wx * y - wy * x
             spin = np.sqrt(wx * wx + wy * wy + wz * wz)
-            most = max(most, np.sqrt(vx * vx + vy * vy + vz * vz) + spin * radii[geom])
-            for other in geoms[: starts[1]] if owner else geoms[:0]:
-                x, y, z = place - geom_xpos[other]
-                gap = min(gap, np.sqrt(x * x + y * y + z * z) - radii[geom] - radii[other])
-        speeds[owner] = most
-        if owner:
-            gaps[owner - 1] = gap
+            speed = np.sqrt(vx * vx + vy * vy + vz * vz) + spin * radii[geom]
+            speeds[owner] = max(speeds[owner], speed)
+            x, y, z = place - middle
+            away = np.sqrt(x * x + y * y + z * z)
+            if not owner:
+                reach = max(reach, away + radii[geom])
+                continue
+            gap = away - reach - radii[geom]  # to the sphere around the whole robot
+            if gap < NEAR:
+                gap = np.inf
+                for other in geoms[: starts[1]]:
+                    x, y, z = place - geom_xpos[other]
+                    gap = min(gap, np.sqrt(x * x + y * y + z * z) - radii[geom] - radii[other])
+            gaps[owner - 1] = min(gaps[owner - 1], gap)
     return speeds, gaps
 
 
