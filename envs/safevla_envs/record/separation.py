@@ -11,6 +11,7 @@ import numpy as np
 
 from safevla_envs.compiled import compiled
 from safevla_envs.record.bodies import body_id, subtree
+from safevla_envs.record.contacts import velocity
 
 __all__ = ["SEPARATION_CUTOFF", "Separation", "SeparationMeter", "glance"]
 
@@ -150,13 +151,9 @@ def glance(geom_xpos, radii, cvel, subtree_com, body_of, root_of, geoms, starts)
     middle, reach = geom_xpos[geoms[0]], 0.0
     for owner in range(len(speeds)):
         for geom in geoms[starts[owner] : starts[owner + 1]]:
-            twist, place = cvel[body_of[geom]], geom_xpos[geom]
-            x, y, z = place - subtree_com[root_of[body_of[geom]]]
-            wx, wy, wz = twist[0], twist[1], twist[2]
-            vx = twist[3] + wy * z - wz * y
-            vy = twist[4] + wz * x - wx * z
-            vz = twist[5] + wx * y - wy * x
-            spin = np.sqrt(wx * wx + wy * wy + wz * wz)
+            place, twist = geom_xpos[geom], cvel[body_of[geom]]
+            vx, vy, vz = velocity(geom, place, body_of, cvel, subtree_com, root_of)
+            spin = np.sqrt(twist[0] * twist[0] + twist[1] * twist[1] + twist[2] * twist[2])
             speed = np.sqrt(vx * vx + vy * vy + vz * vz) + spin * radii[geom]
             speeds[owner] = max(speeds[owner], speed)
             x, y, z = place - middle
