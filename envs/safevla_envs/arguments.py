@@ -12,11 +12,18 @@ from typing import Any
 import numpy as np
 
 from safevla_envs.costs import CONSTRAINT_NAMES, COST_MODES, CostTerm
-from safevla_envs.generate import SPLITS
 from safevla_envs.render.camera import MAX_IMAGE
-from safevla_envs.scenes.scenario import HAZARDS, Scenario, load_list
+from safevla_envs.scenes.scenario import HAZARDS, SPLITS, Scenario, load_list
 
-__all__ = ["CAMERAS", "VIEWS", "check_arguments", "check_positive", "check_size", "scenario_list"]
+__all__ = [
+    "CAMERAS",
+    "VIEWS",
+    "check_arguments",
+    "check_choice",
+    "check_positive",
+    "check_size",
+    "scenario_list",
+]
 
 CAMERAS = ("navigation", "manipulation")
 """Cameras of observations."""
@@ -58,7 +65,12 @@ def _check_range(
         raise ValueError(f"{name}={value!r}: {kind} from {low:g}{upper} is needed")
 
 
-def _check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
+def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Checks a choice.
+
+    Raises:
+        ValueError: if the value is none of what is allowed.
+    """
     if not any(value is choice or value == choice for choice in allowed):
         raise ValueError(f"{name}={value!r}: allowed are {', '.join(map(str, allowed))}")
 
@@ -86,16 +98,16 @@ def _check_dict(name: str, value: Any) -> None:
 
 
 _count = partial(_check_range, low=1, whole=True)
-_flag = partial(_check_choice, allowed=(True, False))
+_flag = partial(check_choice, allowed=(True, False))
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "level": partial(_check_range, low=0, high=2),
     "hazards": partial(_check_some, allowed=HAZARDS),
-    "split": partial(_check_choice, allowed=tuple(SPLITS)),
+    "split": partial(check_choice, allowed=tuple(SPLITS)),
     "side_steps": _flag,
     "cameras": partial(_check_some, allowed=CAMERAS),
     "image_size": partial(_check_range, low=16, high=1024, whole=True),
-    "render_mode": partial(_check_choice, allowed=(None, "human", "rgb_array")),
-    "cost_mode": partial(_check_choice, allowed=COST_MODES),
+    "render_mode": partial(check_choice, allowed=(None, "human", "rgb_array")),
+    "cost_mode": partial(check_choice, allowed=COST_MODES),
     "constraints": partial(_check_some, allowed=CONSTRAINT_NAMES),
     "extra_terms": _check_terms,
     "max_actions": _count,

@@ -9,18 +9,18 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from safevla_envs.arguments import CAMERAS, check_arguments, check_size
-from safevla_envs.control.actions import Actions, Hold
+from safevla_envs.arguments import CAMERAS, check_arguments, check_choice, check_size
+from safevla_envs.control.actions import Hold, make_actions
 from safevla_envs.costs import Constraint, CostManager, CostTerm, default_terms
 from safevla_envs.costs.clock import REST_SPEED, REST_TIME_S
 from safevla_envs.costs.gate import Gate
-from safevla_envs.generate import knobs_for
 from safevla_envs.generate.source import ScenarioArgument, ScenarioSource
 from safevla_envs.instruction import INSTRUCTION_BYTES, encode_instruction
 from safevla_envs.knowledge import Knowledge
 from safevla_envs.privileged import privileged_state
 from safevla_envs.reader import WorldLog
 from safevla_envs.render.window import Window, check_display
+from safevla_envs.robots import make_robot
 from safevla_envs.scenes.scenario import HAZARDS, Scenario
 from safevla_envs.tasks import DEFAULT_TASK, make_task
 from safevla_envs.tasks.task import Outcome, Task
@@ -33,12 +33,11 @@ SETTLE_SECONDS = (0.5, 2.0)
 robot set in motion rests: nothing falls unpaid."""
 LOOK_SECONDS = 0.5
 """s; the cameras look for `blind_spot` this often in continuous mode, else before each action."""
-DEFAULT_STEPS = {"discrete": 300, "continuous": 2400}
 STATE_BOUND = 10.0
 
 
 class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
-    """A vision-language CMDP on a mobile manipulator in a furnished home.
+    """A vision-language CMDP: a robot in a scene, a task in words, costs beside the reward.
 
     Args:
         task: one of `tasks.TASKS`.
@@ -47,7 +46,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         scenario: a `Scenario`, a file of them, or a list, cycled through in order; or a function
             from a seed to a `Scenario`; None generates.
         split: "train" or "val"; the stream that seeds draw from.
-        action_mode: "discrete" (20 primitives) or "continuous" (base twist and end).
+        action_mode: one of the task's: "discrete" (20 primitives), "continuous" (base twist and
+            end), "end_effector" (7-D displacements of the hand); its usual one if None.
         side_steps: append two side-steps to the discrete primitives.
         cameras: subset of `CAMERAS`; empty for state only (OpenGL is never touched).
         image_size: side of the square images in pixels, 16 to 1024.
@@ -55,7 +55,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         cost_mode: "binary" or "graded".
         constraints: subset of `costs.CONSTRAINT_NAMES` to charge; all of them if None.
         extra_terms: your own cost terms, charged beside the built-in ones.
-        max_actions: actions an episode; 300 (discrete) or 2400 (continuous) if None. (Not
+        max_actions: actions an episode; as many as the task's `max_actions` says if None. (Not
             `max_episode_steps`: `gymnasium.make` keeps that for its TimeLimit wrapper, which
             would hide truncation from the costs. The attribute has the usual name.)
         max_seconds: simulated seconds an episode.
@@ -84,7 +84,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         hazards: Sequence[str] = HAZARDS,
         scenario: ScenarioArgument = None,
         split: str = "train",
-        action_mode: str = "discrete",
+        action_mode: str | None = None,
         side_steps: bool = False,
         cameras: Sequence[str] = CAMERAS,
         image_size: int = 128,
@@ -120,19 +120,22 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             layouts=layouts,
             pool=pool,
         )
-        self.actions = Actions(action_mode, side_steps=side_steps)
-        max_actions = max_actions or DEFAULT_STEPS[action_mode]
-        knobs_for(level, knobs)
-        generator = {"split": split, "level": level, "hazards": hazards, "knobs": knobs}
-        self.source = ScenarioSource(scenario, generator, layouts, pool)
+        self.task: Task = make_task(task, shaping=reward_shaping)
+        self.task.check_knobs(level, knobs)
+        modes = tuple(self.task.max_actions)
+        mode = modes[0] if action_mode is None else action_mode
+        check_choice("action_mode", mode, modes)
+        self.actions = make_actions(mode, side_steps=side_steps)
+        max_actions = max_actions or self.task.max_actions[mode]
+        how = {"split": split, "level": level, "hazards": hazards, "knobs": knobs}
+        self.source = ScenarioSource(scenario, self.task.generate, how, layouts, pool)
         self.cameras, self.image_size = tuple(cameras), int(image_size)
         self.render_mode, self.cost_mode = render_mode, cost_mode
         self.max_episode_steps, self.max_seconds = int(max_actions), float(max_seconds)
-        self.sim = World(timestep=timestep)
-        self.task: Task = make_task(task, shaping=reward_shaping)
-        self._terms = _chosen_terms(names, extra_terms)
+        self.sim = World(timestep=timestep, robot=make_robot(self.task.robot))
+        self._terms = _chosen_terms(self.task.constraints if names is None else names, extra_terms)
         self._blind = any(term.name == "blind_spot" for term in self._terms)
-        self._look_every = 1 if action_mode == "discrete" else round(LOOK_SECONDS / TICK)
+        self._look_every = 1 if mode == "discrete" else round(LOOK_SECONDS / TICK)
         if render_mode == "human":
             check_display()
         self._window = Window(TICK) if render_mode == "human" else None
@@ -145,6 +148,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         parts: dict[str, spaces.Space[Any]] = {f"{camera}_image": image for camera in self.cameras}
         parts["state"] = spaces.Box(-STATE_BOUND, STATE_BOUND, (13,), np.float32)
         parts["instruction"] = spaces.Box(0, 255, (INSTRUCTION_BYTES,), np.uint8)
+        if self.task.told and not self.cameras:
+            parts["scene"] = spaces.Box(-np.inf, np.inf, (self.task.told,), np.float32)
         return spaces.Dict(parts)
 
     # ---- public facts -----------------------------------------------------------------------
@@ -162,12 +167,17 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
     @property
     def END(self) -> int:
         """Index of the discrete action `end`."""
-        return self.actions.names.index("end")
+        return self._index("end")
 
     @property
     def SUB_DONE(self) -> int:
         """Index of the discrete action `sub_task_done`, which does nothing for one tick."""
-        return self.actions.names.index("sub_task_done")
+        return self._index("sub_task_done")
+
+    def _index(self, name: str) -> int:
+        if name not in self.actions.names:
+            raise AttributeError(f"action_mode={self.actions.mode!r} has no action {name!r}")
+        return self.actions.names.index(name)
 
     # ---- Gymnasium --------------------------------------------------------------------------
 
@@ -223,6 +233,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         truncated = False
         try:
             self._run(action)
+            ended = ended or self.task.done(self.sim)
             truncated = not ended and self._out_of_time()
             if ended or truncated:
                 self._settle()
@@ -310,7 +321,10 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         }
         state = np.nan_to_num(self._state(), nan=0.0, posinf=STATE_BOUND, neginf=-STATE_BOUND)
         state = np.clip(state, -STATE_BOUND, STATE_BOUND).astype(np.float32)
-        return {**images, "state": state, "instruction": self._instruction.copy()}
+        seen = {**images, "state": state, "instruction": self._instruction.copy()}
+        if "scene" in self.observation_space.spaces:
+            seen["scene"] = np.nan_to_num(self.task.tell(self.sim)).astype(np.float32)
+        return seen
 
     def _state(self) -> np.ndarray:
         sim = self.sim

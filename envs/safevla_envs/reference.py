@@ -186,7 +186,7 @@ def _regions() -> _Lines:
 
 @_table("", *(f"joint {i}" for i in range(1, 8)), code=())
 def _joints() -> _Lines:
-    from safevla_envs.robots.panda_omron import SPEED_LIMITS, TORQUE_LIMITS
+    from safevla_envs.robots.panda_arm import SPEED_LIMITS, TORQUE_LIMITS
 
     yield "torque N·m", *(f"{v:g}" for v in TORQUE_LIMITS)
     yield "speed rad/s", *(f"{v:g}" for v in SPEED_LIMITS)

@@ -71,16 +71,12 @@ class World:
             raise ValueError(f"timestep={timestep}: 0.05 s must be a whole multiple of it")
         self.timestep, self.visuals, self.robot = timestep, visuals, robot or make_robot()
         self.scenario: Scenario | None = None
-        self._key = ""
 
     def load(self, scenario: Scenario) -> None:
         """Puts a scenario in place: compiles its layout if it is new, else edits the state."""
-        if scenario.layout_key != self._key:
-            self._key = scenario.layout_key
-            self.home = cached_home(
-                scenario, timestep=self.timestep, visuals=self.visuals, robot=self.robot
-            )
-            self.model = self.home.model
+        home = cached_home(scenario, self.timestep, self.visuals, self.robot)
+        if self.scenario is None or home is not self.home:
+            self.home, self.model = home, home.model
             self.data = mujoco.MjData(self.model)
             self.recorder = Recorder(self.model, self.data, self.home.watch, self.substeps)
             self._index()
@@ -121,7 +117,7 @@ class World:
         first = model.body_dofadr[self._partner_bodies[self._free]]
         self._free_v = (first[:, None] + np.arange(6)).ravel()
         fingers = [model.body(name).id for name in names.finger_bodies]
-        self._holding = Holding(model, self._partner_bodies, fingers)
+        self._holding = Holding(model, self._partner_bodies, self._free, fingers)
         self.arm_range = np.array([model.joint(n).range for n in names.arm_joints])
         self.working_range = self.robot.working_range(self.arm_range)
         self._contact_torque = ContactTorque(model, names.root, names.arm_joints)
@@ -230,6 +226,11 @@ class World:
     def arm_reference(self) -> np.ndarray:
         """The arm's set-points (7,) in rad."""
         return self._arm_reference.copy()
+
+    @property
+    def gripper_reference(self) -> float:
+        """Each finger's set-point in m."""
+        return float(np.abs(self.data.ctrl[self._finger_u]).mean())
 
     # ---- named quantities -------------------------------------------------------------------
 

@@ -149,12 +149,11 @@ def bare_twin(core: Any) -> None:
     """
     import mujoco
 
-    from safevla_envs.robots.panda_omron import set_servo_gains
     from safevla_envs.scenes.home import home_spec
 
     sim = core.sim
     model = home_spec(sim.scenario, timestep=sim.timestep, visuals=sim.visuals).compile()
-    set_servo_gains(model)
+    sim.robot.tune(model)
     for size in ("nq", "nv", "nu", "nbody", "ngeom"):
         if getattr(model, size) != getattr(sim.model, size):
             raise RuntimeError(f"the bare model differs in {size}")

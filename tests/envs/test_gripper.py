@@ -10,7 +10,8 @@ from safevla_envs.control.arm import GraspMotion
 from safevla_envs.control.grasps import grip_force
 from safevla_envs.costs import CONSTRAINT_NAMES, FRAGILITY_CLASSES
 from safevla_envs.env import SafeVLAEnv
-from safevla_envs.robots.panda_omron import GRIP_FORCE, GRIPPER_OPEN, ROBOT
+from safevla_envs.robots.panda_arm import GRIP_FORCE, GRIPPER_OPEN
+from safevla_envs.robots.panda_omron import ROBOT
 
 COUNTER = thing("counter", "kitchen_counter", 3.7, 3.0, fixed=True, role="furniture")
 STAND = thing("stand", "plant_stand", 3.54, 2.93)

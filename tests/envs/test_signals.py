@@ -11,7 +11,8 @@ from safevla_envs.reader import WorldLog
 from safevla_envs.record.looks import LOOKS_FRESH, LOOKS_KEPT
 from safevla_envs.record.support import support_margins
 from safevla_envs.record.watch import add_touch_counter
-from safevla_envs.robots.panda_omron import HOME_ARM, ROBOT, TORQUE_LIMITS
+from safevla_envs.robots.panda_arm import TORQUE_LIMITS
+from safevla_envs.robots.panda_omron import HOME_ARM, ROBOT
 from safevla_envs.world import TICK, World
 
 GRAVITY = 9.81

@@ -1,22 +1,39 @@
-"""The action sets: 20 discrete CHORES primitives (and two optional side-steps), or a base twist."""
+"""The action sets: discrete CHORES primitives, a base twist, or motions of the end effector."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import spaces
 
-from safevla_envs.control.arm import ArmMotion, DropMotion, GraspMotion, WristMotion
+from safevla_envs.control.arm import (
+    ArmMotion,
+    DropMotion,
+    EffectorMotion,
+    GraspMotion,
+    WristMotion,
+)
 from safevla_envs.control.drive import BaseMotion, held_reference, twist_reference
 from safevla_envs.world import World
 
-__all__ = ["ACTION_MODES", "MAX_TWIST", "PRIMITIVES", "SIDE_STEPS", "Actions", "Primitive"]
+__all__ = [
+    "ACTION_MODES",
+    "MAX_DELTA",
+    "MAX_TWIST",
+    "PRIMITIVES",
+    "SIDE_STEPS",
+    "Actions",
+    "Hold",
+    "Primitive",
+    "make_actions",
+]
 
-ACTION_MODES = ("discrete", "continuous")
 MAX_TWIST = np.array([0.6, 0.6, 1.2])
 """m/s, m/s, rad/s; twist at full action in continuous mode."""
+MAX_DELTA = np.array([0.04, 0.04, 0.04, 0.1, 0.1, 0.1])
+"""m, rad a tick; displacement and turn of the end effector at full action."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,31 +91,21 @@ GRASP_REACH = 0.35
 """m; `pick_up` takes nothing that is further from the gripper."""
 
 
-class Actions:
-    """Turns actions into set-points.
+class Actions(Protocol):
+    """What a policy may do, turned into motions.
 
-    Continuous actions are float (4,) in [-1, 1]: forward, left, counter-clockwise as shares of
-    `MAX_TWIST`, and `end`, which ends the episode above 0.5.
-
-    Args:
-        mode: "discrete" or "continuous".
-        side_steps: append the two side-steps to the discrete set.
-
-    Raises:
-        ValueError: on an unknown mode.
+    Attributes:
+        mode: its name, of `ACTION_MODES`.
+        names: of the actions, in order; none if they are no choice.
     """
 
-    def __init__(self, mode: str, *, side_steps: bool = False):
-        if mode not in ACTION_MODES:
-            raise ValueError(f"action_mode={mode!r}: allowed are {', '.join(ACTION_MODES)}")
-        self.mode = mode
-        self.primitives = PRIMITIVES + (SIDE_STEPS if side_steps else ())
-        self.names = tuple(p.name for p in self.primitives)
-        self.space: spaces.Space[Any]
-        if mode == "discrete":
-            self.space = spaces.Discrete(len(self.primitives))
-        else:
-            self.space = spaces.Box(-1.0, 1.0, (4,), np.float32)
+    mode: str
+    names: tuple[str, ...]
+
+    @property
+    def space(self) -> spaces.Space[Any]:
+        """Space of the actions."""
+        ...
 
     def check(self, action: Any) -> Any:
         """Returns the action in canonical form.
@@ -106,34 +113,15 @@ class Actions:
         Raises:
             ValueError: if it is outside the space, NaN included.
         """
-        if self.mode == "discrete":
-            if isinstance(action, np.ndarray) and action.size == 1:
-                action = action.item()
-            whole = isinstance(action, (int, np.integer)) and not isinstance(action, bool)
-            if not whole or not 0 <= action < len(self.names):
-                raise ValueError(f"action={action!r}: a whole number 0 to {len(self.names) - 1}")
-            return int(action)
-        try:
-            twist = np.asarray(action)
-        except ValueError:  # ragged
-            twist = np.zeros(0)
-        numbers = twist.shape == (4,) and twist.dtype.kind in "iuf"
-        # written so that NaN fails
-        if not numbers or not (np.abs(twist) <= 1 + 1e-6).all():
-            raise ValueError(f"action={action!r}: 4 finite numbers in [-1, 1] are needed")
-        return np.clip(twist.astype(np.float64), -1.0, 1.0)
+        ...
 
     def ends(self, action: Any) -> bool:
-        """Says whether the action is `end`."""
-        if self.mode == "continuous":
-            return bool(action[3] > END_THRESHOLD)
-        return self.primitives[action].kind == "end"
+        """Says whether the robot says by it that it is done."""
+        ...
 
     def ticks(self, action: Any) -> int:
-        """Number of control ticks the action lasts."""
-        if self.mode == "continuous":
-            return 0 if self.ends(action) else 1
-        return self.primitives[action].ticks
+        """Returns the number of control ticks that it lasts."""
+        ...
 
     def start(self, sim: World, action: Any) -> Any:
         """Returns the motion of an action: an object whose `apply()` sets each tick's set-points.
@@ -142,8 +130,38 @@ class Actions:
             sim: the world, whose `grasp` it sets if it is one.
             action: as `check` returned it.
         """
-        if self.mode == "continuous":
-            return _Twist(sim, action[:3] * MAX_TWIST)
+        ...
+
+
+class Primitives:
+    """One of 20 primitives, and of two side-steps if `side_steps`: `Discrete`."""
+
+    mode = "discrete"
+
+    def __init__(self, *, side_steps: bool = False):
+        self.primitives = PRIMITIVES + (SIDE_STEPS if side_steps else ())
+        self.names = tuple(p.name for p in self.primitives)
+        self.space = spaces.Discrete(len(self.primitives))
+
+    def check(self, action: Any) -> int:
+        """Returns an index; see `Actions`."""
+        if isinstance(action, np.ndarray) and action.size == 1:
+            action = action.item()
+        whole = isinstance(action, (int, np.integer)) and not isinstance(action, bool)
+        if not whole or not 0 <= action < len(self.names):
+            raise ValueError(f"action={action!r}: a whole number 0 to {len(self.names) - 1}")
+        return int(action)
+
+    def ends(self, action: int) -> bool:
+        """Says whether the action is `end`."""
+        return self.primitives[action].kind == "end"
+
+    def ticks(self, action: int) -> int:
+        """Returns the number of control ticks that it lasts."""
+        return self.primitives[action].ticks
+
+    def start(self, sim: World, action: int) -> Any:
+        """Returns the motion; see `Actions`."""
         primitive = self.primitives[action]
         if primitive.kind == "base":
             return BaseMotion(sim, np.array(primitive.amount), primitive.ticks)
@@ -157,6 +175,92 @@ class Actions:
         if primitive.kind == "drop":
             return DropMotion(sim)
         return Hold(sim)
+
+
+class Twist:
+    """Float (4,) in [-1, 1], one tick: forward, left, counter-clockwise as shares of `MAX_TWIST`.
+
+    The last one, `end`, ends the episode above 0.5.
+    """
+
+    mode, names = "continuous", ()
+    space = spaces.Box(-1.0, 1.0, (4,), np.float32)
+
+    def check(self, action: Any) -> np.ndarray:
+        """Returns float64 (4,); see `Actions`."""
+        return _shares(action, 4)
+
+    def ends(self, action: np.ndarray) -> bool:
+        """Says whether the action is `end`."""
+        return bool(action[3] > END_THRESHOLD)
+
+    def ticks(self, action: np.ndarray) -> int:
+        """Returns 1, 0 at the end."""
+        return 0 if self.ends(action) else 1
+
+    def start(self, sim: World, action: np.ndarray) -> Any:
+        """Returns the motion; see `Actions`."""
+        return _Twist(sim, action[:3] * MAX_TWIST)
+
+
+class Effector:
+    """Float (7,) in [-1, 1], one tick: displacement, turn, and gripper of the end effector.
+
+    Displacement x, y, z and turn about x, y, z in the robot's frame as shares of `MAX_DELTA`; the
+    gripper goes towards open at -1 and closed at 1, as robosuite's.
+    """
+
+    mode, names = "end_effector", ()
+    space = spaces.Box(-1.0, 1.0, (7,), np.float32)
+
+    def check(self, action: Any) -> np.ndarray:
+        """Returns float64 (7,); see `Actions`."""
+        return _shares(action, 7)
+
+    def ends(self, action: np.ndarray) -> bool:
+        """Returns False: the task says when it is done."""
+        return False
+
+    def ticks(self, action: np.ndarray) -> int:
+        """Returns 1."""
+        return 1
+
+    def start(self, sim: World, action: np.ndarray) -> Any:
+        """Returns the motion; see `Actions`."""
+        return EffectorMotion(sim, action[:6] * MAX_DELTA, action[6])
+
+
+ACTION_MODES = ("discrete", "continuous", "end_effector")
+
+
+def make_actions(mode: str, *, side_steps: bool = False) -> Actions:
+    """Returns the actions of a mode.
+
+    Args:
+        mode: of `ACTION_MODES`.
+        side_steps: append the two side-steps to the discrete primitives.
+
+    Raises:
+        ValueError: on an unknown mode.
+    """
+    if mode not in ACTION_MODES:
+        raise ValueError(f"action_mode={mode!r}: allowed are {', '.join(ACTION_MODES)}")
+    if mode == "discrete":
+        return Primitives(side_steps=side_steps)
+    return Twist() if mode == "continuous" else Effector()
+
+
+def _shares(action: Any, count: int) -> np.ndarray:
+    """Returns an action of so many numbers in [-1, 1], or raises."""
+    try:
+        shares = np.asarray(action)
+    except ValueError:  # ragged
+        shares = np.zeros(0)
+    numbers = shares.shape == (count,) and shares.dtype.kind in "iuf"
+    # written so that NaN fails
+    if not numbers or not (np.abs(shares) <= 1 + 1e-6).all():
+        raise ValueError(f"action={action!r}: {count} finite numbers in [-1, 1] are needed")
+    return np.clip(shares.astype(np.float64), -1.0, 1.0)
 
 
 class _Twist:

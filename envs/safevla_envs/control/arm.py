@@ -7,13 +7,15 @@ import numpy as np
 
 from safevla_envs.world import TICK, Grasp, World
 
-__all__ = ["ArmMotion", "DropMotion", "GraspMotion", "WristMotion"]
+__all__ = ["ArmMotion", "DropMotion", "EffectorMotion", "GraspMotion", "WristMotion"]
 
 DAMPING = 4e-3
 MAX_JOINT_STEP = 0.08
 """rad a tick: 1.6 rad/s, under every joint's limit of 2.175 rad/s."""
 WIND_UP = 0.25
 """rad; the reference never leads the measured position by more."""
+BLOCKED = 0.15
+"""rad; a joint that lags by more is held back: at full speed in free air it lags by 0.1."""
 REACHED, LIFTED = 0.6, 0.8
 """Shares of a pick-up's duration after which the gripper closes, and the arm lifts."""
 DESCEND = 0.4
@@ -35,12 +37,18 @@ def _servo(sim: World, error: np.ndarray) -> None:
 
     What the arm has still to go to its reference is no error any more: counting it again in every
     tick would overshoot.
+    """
+    jacobian = sim.grip_jacobian()
+    _advance(sim, jacobian, error - jacobian @ (sim.arm_reference - sim.arm_positions))
+
+
+def _advance(sim: World, jacobian: np.ndarray, error: np.ndarray) -> None:
+    """Moves the arm's reference by a displacement (6,) of the grip point: damped least squares.
 
     Joints about to leave their working range are locked and the rest solved again: else
     the one that stands still would turn the motion of the others into another direction.
     """
-    jacobian, reference, measured = sim.grip_jacobian(), sim.arm_reference, sim.arm_positions
-    error = error - jacobian @ (reference - measured)
+    reference, measured = sim.arm_reference, sim.arm_positions
     low, high = sim.working_range.T
     free = np.ones(len(reference), bool)
     for _ in range(3):
@@ -90,6 +98,37 @@ class ArmMotion:
         c, s = np.cos(yaw), np.sin(yaw)
         world = [c * error[0] - s * error[1], s * error[0] + c * error[1], error[2]]
         _servo(self.sim, np.array([*world, 0.0, 0.0, 0.0]))
+
+
+class EffectorMotion:
+    """Moves the grip point by a displacement and a turn in the robot's frame, in one tick.
+
+    They add to the reference, so that nothing drifts while they are 0; where contact holds the arm
+    back, the reference returns to where it is.
+
+    Args:
+        sim: the world.
+        delta: (6,) m and rad.
+        closing: -1 opens the gripper, 1 closes it; in between, to a share of its opening.
+    """
+
+    def __init__(self, sim: World, delta: np.ndarray, closing: float):
+        self.sim, self.delta = sim, delta
+        goal, step = sim.robot.hand.opening * (1.0 - closing) / 2.0, CLOSING_SPEED * TICK
+        now = sim.gripper_reference
+        self.opening = float(np.clip(goal, now - step, now + step))
+
+    def apply(self) -> None:
+        """Sets the references for the next tick."""
+        sim = self.sim
+        sim.set_gripper(self.opening)
+        if np.abs(sim.arm_reference - sim.arm_positions).max() > BLOCKED:
+            sim.set_arm(sim.arm_positions)
+        yaw = sim.base_pose[2]
+        c, s = np.cos(yaw), np.sin(yaw)
+        turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        world = np.concatenate((turn @ self.delta[:3], turn @ self.delta[3:]))
+        _advance(sim, sim.grip_jacobian(), world)
 
 
 class WristMotion:

@@ -23,14 +23,21 @@ class Holding:
 
     Args:
         model: the compiled model.
-        partners: ids (P,) of the bodies that can be held, each with its subtree.
+        partners: ids (P,) of the bodies, each with its subtree.
+        movable: indices of those that can be held.
         fingers: ids of the two fingers, each with its subtree.
     """
 
-    def __init__(self, model: mujoco.MjModel, partners: np.ndarray, fingers: Sequence[int]):
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        partners: np.ndarray,
+        movable: np.ndarray,
+        fingers: Sequence[int],
+    ):
         # per geom: the partner it belongs to and the finger it is part of, -1 for none
         partner, finger = np.full(model.nbody, -1), np.full(model.nbody, -1)
-        partner[partners] = np.arange(len(partners))
+        partner[partners[movable]] = movable
         finger[list(fingers)] = 0, 1
         for body in range(1, model.nbody):
             for owner in (partner, finger):

@@ -18,12 +18,11 @@ from safevla_envs.generate.placement import Placed, place
 from safevla_envs.instruction import encode_instruction
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import OccupancyGrid
-from safevla_envs.scenes.scenario import HAZARDS, IMPOSSIBLE, Scenario
+from safevla_envs.scenes.scenario import HAZARDS, IMPOSSIBLE, SPLITS, Scenario
 from safevla_envs.tasks.objnav import instruction_for
 
 __all__ = ["SPLITS", "Knobs", "generate", "knobs_for"]
 
-SPLITS = {"train": 0, "val": 1}
 MAX_DRAWS = 200
 
 

@@ -63,8 +63,9 @@ class Stock:
         return category, int(self.rng.integers(max(1, len(CATALOG[category].variants))))
 
     def of_kind(self, kind: str, *, drives: bool = False) -> list[str]:
-        """Returns the movable categories of a kind, those at home here if there are any."""
+        """Returns the movable floor-standing categories of a kind, those at home here if any is."""
         specs = [s for s in CATALOG.values() if s.kind == kind and s.movable and s.drives == drives]
+        specs = [s for s in specs if s.placement == "floor"]
         here = [s for s in specs if not s.rooms or self._rooms & set(s.rooms)]
         return [s.category for s in here or specs]
 

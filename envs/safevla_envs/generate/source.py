@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from safevla_envs.arguments import scenario_list
-from safevla_envs.generate import generate
 from safevla_envs.scenes.scenario import Scenario
 
 __all__ = ["ScenarioArgument", "ScenarioSource"]
@@ -26,7 +25,8 @@ class ScenarioSource:
 
     Args:
         scenario: what the environment was given.
-        generator: keyword arguments of `generate`.
+        generate: of the task, see `Task.generate`.
+        how: its keyword arguments.
         layouts: number of different homes that generated scenarios draw from; None for no limit.
         pool: number of different drawn scenarios, each drawn once a process; None for no limit.
 
@@ -37,11 +37,12 @@ class ScenarioSource:
     def __init__(
         self,
         scenario: ScenarioArgument,
-        generator: dict[str, Any],
+        generate: Callable[..., Scenario],
+        how: dict[str, Any],
         layouts: int | None,
         pool: int | None,
     ):
-        self.generator, self.layouts, self.pool = generator, layouts, pool
+        self.generate, self.how, self.layouts, self.pool = generate, how, layouts, pool
         self.make = scenario if callable(scenario) else None
         self.scenarios = scenario_list(None if callable(scenario) else scenario)
         self._next = 0
@@ -65,7 +66,8 @@ class ScenarioSource:
         draw = int(rng.integers(2**31)) if seed is None else int(seed)
         if self.pool is None:
             return self._draw(draw)
-        key = (draw % self.pool, self.layouts, repr((self.generator, self.make)))
+        what = (self.generate.__qualname__, self.how, self.make)
+        key = (draw % self.pool, self.layouts, repr(what))
         if key not in _drawn:
             _drawn[key] = self._draw(key[0])
         return _drawn[key]
@@ -77,4 +79,4 @@ class ScenarioSource:
                 raise ValueError(f"scenario function returned {scenario!r}: a Scenario is needed")
             return scenario
         layout = None if self.layouts is None else seed % self.layouts
-        return generate(seed, layout_seed=layout, **self.generator)
+        return self.generate(seed, layout_seed=layout, **self.how)

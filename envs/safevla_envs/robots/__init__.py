@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_ROBOT", "ROBOTS", "make_robot"]
 
-ROBOTS = {"PandaOmron": "safevla_envs.robots.panda_omron:PandaOmron"}
+ROBOTS = {
+    "PandaOmron": "safevla_envs.robots.panda_omron:PandaOmron",
+    "Panda": "safevla_envs.robots.panda:Panda",
+}
 """Where the class of each robot is."""
 DEFAULT_ROBOT = "PandaOmron"
 

@@ -11,7 +11,10 @@ import numpy as np
 
 from safevla_envs.record.watch import RobotParts
 
-__all__ = ["Hand", "Robot", "RobotLimits", "RobotNames"]
+__all__ = ["Hand", "Pose", "Robot", "RobotLimits", "RobotNames"]
+
+Pose = tuple[float, float, float, float]
+"""x, y, z in m, yaw in rad."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,11 @@ class RobotNames:
         )
 
     @property
+    def fixed(self) -> bool:
+        """Whether the robot stands where it was put."""
+        return not self.base_joints
+
+    @property
     def servo_joints(self) -> tuple[str, ...]:
         """Base, torso, arm, fingers."""
         torso = () if self.torso_joint is None else (self.torso_joint,)
@@ -103,7 +111,7 @@ class Robot(Protocol):
         limits: of its arm.
         home: joint -> position in rad or m at the start of an episode; 0 where it is not named.
         hand: its gripper.
-        base_rate: rad/s, natural frequency of the critically damped base servos.
+        base_rate: rad/s, natural frequency of the critically damped base servos, if it has any.
     """
 
     name: str
@@ -113,11 +121,12 @@ class Robot(Protocol):
     hand: Hand
     base_rate: float
 
-    def attach(self, spec: mujoco.MjSpec, *, visuals: str = "light") -> None:
+    def attach(self, spec: mujoco.MjSpec, *, pose: Pose, visuals: str = "light") -> None:
         """Adds the robot, its servos and its cameras to a model.
 
         Args:
             spec: the parent model; its options are left alone.
+            pose: where a robot without base joints stands; with them, the joints go there.
             visuals: "light" or "full" meshes.
 
         Raises:

@@ -16,7 +16,7 @@ import numpy as np
 from safevla_envs.record.watch import Watch, add_touch_counter
 from safevla_envs.render.camera import Camera
 from safevla_envs.robots import make_robot
-from safevla_envs.robots.robot import Robot
+from safevla_envs.robots.robot import Pose, Robot
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.objects import add_materials, add_object
 from safevla_envs.scenes.occupancy import WALL_DEPTH
@@ -98,12 +98,29 @@ def home_spec(
         )
     for mover in scenario.movers:
         add_mover(spec, mover, FLOOR)
-    robot.attach(spec, visuals=visuals)
+    robot.attach(spec, pose=_stand(scenario), visuals=visuals)
     for mover in scenario.movers:
         add_mover_servos(spec, mover)
     # the wheels are not modelled: the base hangs on its joints 2 mm above the floor
     spec.add_exclude(bodyname1=robot.names.base_body, bodyname2=FLOOR)
+    if robot.names.fixed:
+        spec.add_exclude(bodyname1=robot.names.base_body, bodyname2=ROOM)
+        # MuJoCo drops contacts of what cannot move with what sleeps
+        spec.option.enableflags &= ~int(mujoco.mjtEnableBit.mjENBL_SLEEP)
     return spec
+
+
+def _stand(scenario: Scenario) -> Pose:
+    """Returns where a fixed robot is bolted to: the top of the furniture there, else the floor."""
+    x, y, yaw = scenario.robot_start
+    tops = [0.0]
+    for placement in scenario.furniture:
+        dx, dy = x - placement.position[0], y - placement.position[1]
+        c, s = np.cos(placement.yaw), np.sin(placement.yaw)
+        for height, *half in CATALOG[placement.category].supports:
+            if abs(c * dx + s * dy) <= half[0] and abs(c * dy - s * dx) <= half[1]:
+                tops.append(placement.position[2] + height)
+    return x, y, max(tops), yaw
 
 
 def build_home(
@@ -155,15 +172,16 @@ def build_home(
     )
 
 
-_homes: OrderedDict[tuple[str, float, str, str], BuiltHome] = OrderedDict()
+_homes: OrderedDict[tuple[Any, ...], BuiltHome] = OrderedDict()
 
 
-def cached_home(scenario: Scenario, *, timestep: float, visuals: str, robot: Robot) -> BuiltHome:
+def cached_home(scenario: Scenario, timestep: float, visuals: str, robot: Robot) -> BuiltHome:
     """Returns `build_home`'s result, shared by every simulation of this process.
 
     Nothing edits a compiled model, so sharing is safe; the least recently used are dropped.
     """
-    key = (scenario.layout_key, timestep, visuals, robot.name)
+    place = scenario.robot_start if robot.names.fixed else ()
+    key = (scenario.layout_key, timestep, visuals, robot.name, place)
     home = _homes.get(key)
     if home is None:
         home = build_home(scenario, timestep=timestep, visuals=visuals, robot=robot)

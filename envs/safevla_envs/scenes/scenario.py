@@ -22,6 +22,7 @@ __all__ = [
     "HAZARDS",
     "HAZARD_KINDS",
     "SCHEMA_VERSION",
+    "SPLITS",
     "Doorway",
     "HazardKind",
     "Mover",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+SPLITS = {"train": 0, "val": 1}
+"""Streams that seeds draw from."""
 
 
 class HazardKind(NamedTuple):

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_TASK", "TASKS", "make_task"]
 
-TASKS = {"ObjNav": "safevla_envs.tasks.objnav:ObjNav"}
+TASKS = {
+    "ObjNav": "safevla_envs.tasks.objnav:ObjNav",
+    "Reach": "safevla_envs.tasks.reach:Reach",
+}
 """Where the class of each task is; each is an environment `SafeVLA/<name>-v0`."""
 DEFAULT_TASK = "ObjNav"
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.scenario import Scenario
-from safevla_envs.tasks.task import Goal, Outcome, handled
+from safevla_envs.tasks.task import Goal, Outcome, Task, handled
 
 if TYPE_CHECKING:
     from safevla_envs.world import World
@@ -44,8 +45,7 @@ def instruction_for(category: str, rng: np.random.Generator) -> str:
     return TEMPLATES[rng.integers(len(TEMPLATES))].format(words[rng.integers(len(words))])
 
 
-@dataclass(kw_only=True)
-class ObjNav:
+class ObjNav(Task):
     """Reward, success and ways of the episodes of Safety-ObjNav.
 
     Reward is +10 at a successful `end` and 0 otherwise. With `shaping`, each step also pays the
@@ -53,7 +53,19 @@ class ObjNav:
     shaping, Ng et al. 1999, undiscounted), which does not change what is optimal.
     """
 
-    shaping: bool = False
+    max_actions: Mapping[str, int] = MappingProxyType({"discrete": 300, "continuous": 2400})
+
+    def generate(self, seed: int, **how: Any) -> Scenario:
+        """Returns `generate.generate`'s home."""
+        from safevla_envs.generate import generate  # it takes the words of instructions from here
+
+        return generate(seed, **how)
+
+    def check_knobs(self, level: float, knobs: dict[str, Any] | None) -> None:
+        """Checks knobs of homes; see `knobs_for`."""
+        from safevla_envs.generate import knobs_for
+
+        knobs_for(level, knobs)
 
     def goal(self, scenario: Scenario) -> Goal:
         """Returns the scenario's instruction and the instances of its target category."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from safevla_envs.robots import DEFAULT_ROBOT
 from safevla_envs.scenes.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -46,35 +49,76 @@ class Outcome:
     success: bool
 
 
-class Task(Protocol):
-    """A task, from one episode to the next; an implementation is one file and an entry of `TASKS`.
+class Task(ABC):
+    """A task, from one episode to the next; one file and an entry of `TASKS`.
+
+    Args:
+        shaping: whether a step also pays for progress.
 
     Attributes:
-        shaping: whether a step also pays for progress.
+        robot: who does it, of `ROBOTS`.
+        max_actions: action mode -> actions an episode by default; the first mode is the usual one.
+        constraints: names of what is charged by default; all if None.
+        told: number of values of `tell`.
     """
 
-    shaping: bool
+    robot: str = DEFAULT_ROBOT
+    max_actions: Mapping[str, int]
+    constraints: tuple[str, ...] | None = None
+    told: int = 0
 
+    def __init__(self, *, shaping: bool = False):
+        self.shaping = shaping
+
+    @abstractmethod
+    def generate(self, seed: int, **how: Any) -> Scenario:
+        """Returns the scenario of a seed.
+
+        Args:
+            seed: any non-negative integer.
+            **how: split, level, hazards, knobs, layout_seed, as `generate.generate`.
+
+        Raises:
+            ValueError: naming what of these is outside what is allowed.
+        """
+
+    def check_knobs(self, level: float, knobs: dict[str, Any] | None) -> None:
+        """Checks overrides of the generator's knobs.
+
+        Raises:
+            ValueError: naming what is outside what is allowed; there are none by default.
+        """
+        if knobs:
+            raise ValueError(f"knobs={knobs!r}: {type(self).__name__} has none")
+
+    @abstractmethod
     def goal(self, scenario: Scenario) -> Goal:
         """Returns what a scenario asks for; it draws nothing, a scenario is complete."""
-        ...
 
+    @abstractmethod
     def begin(self, world: World) -> None:
         """Starts an episode in a world in which its scenario was just put in place."""
-        ...
 
+    @abstractmethod
     def outcome(self, world: World, *, ended: bool) -> Outcome:
         """Returns what a step came to, once a step.
 
         Args:
             world: after the step; the robot stands in it if the episode is over.
-            ended: whether the robot said that it is done.
+            ended: whether the robot, or `done`, said that it is over.
         """
-        ...
+
+    def done(self, world: World) -> bool:
+        """Says that the goal is reached and the episode over, without the robot saying so."""
+        return False
 
     def permits(self, world: World) -> np.ndarray:
         """Returns which bodies may be touched now as hard as it takes, bool (P,). Do not write."""
-        ...
+        return handled(world)
+
+    def tell(self, world: World) -> np.ndarray:
+        """Returns what a policy without cameras is told of the scene, (told,) of order 1."""
+        return np.zeros(0)
 
 
 def handled(world: World) -> np.ndarray:
