@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from safevla_envs.arguments import CAMERAS, check_arguments, check_choice, check_size
-from safevla_envs.control.actions import Hold, make_actions
+from safevla_envs.control.actions import Actions, Hold, make_actions
 from safevla_envs.costs import Constraint, CostManager, CostTerm, default_terms
 from safevla_envs.costs.clock import REST_SPEED, REST_TIME_S
 from safevla_envs.costs.gate import Gate
@@ -122,11 +122,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         )
         self.task: Task = make_task(task, shaping=reward_shaping)
         self.task.check_knobs(level, knobs)
-        modes = tuple(self.task.max_actions)
-        mode = modes[0] if action_mode is None else action_mode
-        check_choice("action_mode", mode, modes)
-        self.actions = make_actions(mode, side_steps=side_steps)
-        max_actions = max_actions or self.task.max_actions[mode]
+        self.actions = _chosen_actions(self.task, action_mode, side_steps)
+        max_actions = max_actions or self.task.max_actions[self.actions.mode]
         how = {"split": split, "level": level, "hazards": hazards, "knobs": knobs}
         self.source = ScenarioSource(scenario, self.task.generate, how, layouts, pool)
         self.cameras, self.image_size = tuple(cameras), int(image_size)
@@ -134,11 +131,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self.max_episode_steps, self.max_seconds = int(max_actions), float(max_seconds)
         self.sim = World(timestep=timestep, robot=make_robot(self.task.robot))
         self._terms = _chosen_terms(self.task.constraints if names is None else names, extra_terms)
-        self._blind = any(term.name == "blind_spot" for term in self._terms)
-        self._look_every = 1 if mode == "discrete" else round(LOOK_SECONDS / TICK)
-        if render_mode == "human":
-            check_display()
-        self._window = Window(TICK) if render_mode == "human" else None
+        self._look_every = _look_every(self.actions.mode, self._terms)
+        self._window = _window() if render_mode == "human" else None
         self._active = False
         self.observation_space = self._observation_space()
         self.action_space = self.actions.space
@@ -227,7 +221,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         action = self.actions.check(action)
         ended = self.actions.ends(action)
         outcome, error = Outcome(reward=0.0, success=False), None
-        if self._blind and self._steps % self._look_every == 0:
+        if self._look_every and self._steps % self._look_every == 0:
             self.log.look()
         self._steps += 1
         truncated = False
@@ -370,6 +364,26 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self._require(self.sim.scenario is not None)
         check_size(camera, width, height)
         return np.ascontiguousarray(self.sim.render(camera, width, height, pretty=True))
+
+
+def _chosen_actions(task: Task, mode: str | None, side_steps: bool) -> Actions:
+    """Returns the actions of one of the task's modes, the usual one if None."""
+    modes = tuple(task.max_actions)
+    mode = modes[0] if mode is None else mode
+    check_choice("action_mode", mode, modes)
+    return make_actions(mode, side_steps=side_steps)
+
+
+def _look_every(mode: str, terms: Sequence[CostTerm]) -> int:
+    """Returns after how many actions the cameras look for `blind_spot`; 0 if it is not charged."""
+    if all(term.name != "blind_spot" for term in terms):
+        return 0
+    return 1 if mode == "discrete" else round(LOOK_SECONDS / TICK)
+
+
+def _window() -> Window:
+    check_display()
+    return Window(TICK)
 
 
 def _chosen_terms(

@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from safevla_envs.control.actions import MAX_DELTA
+from safevla_envs.control.arm import MAX_DELTA
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.tasks.reach import BASE, CLEAR, REACH_START, THINGS, Reach

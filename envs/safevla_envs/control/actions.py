@@ -20,7 +20,6 @@ from safevla_envs.world import World
 
 __all__ = [
     "ACTION_MODES",
-    "MAX_DELTA",
     "MAX_TWIST",
     "PRIMITIVES",
     "SIDE_STEPS",
@@ -32,8 +31,6 @@ __all__ = [
 
 MAX_TWIST = np.array([0.6, 0.6, 1.2])
 """m/s, m/s, rad/s; twist at full action in continuous mode."""
-MAX_DELTA = np.array([0.04, 0.04, 0.04, 0.1, 0.1, 0.1])
-"""m, rad a tick; displacement and turn of the end effector at full action."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,22 +174,38 @@ class Primitives:
         return Hold(sim)
 
 
-class Twist:
-    """Float (4,) in [-1, 1], one tick: forward, left, counter-clockwise as shares of `MAX_TWIST`.
+class Shares:
+    """Numbers in [-1, 1] for one tick: `Box`.
 
-    The last one, `end`, ends the episode above 0.5.
+    Args:
+        mode: its name.
+        count: of numbers.
+        motion: makes a motion of a world and the numbers.
+        end: index of the number that ends the episode above 0.5; None if the task says when.
     """
 
-    mode, names = "continuous", ()
-    space = spaces.Box(-1.0, 1.0, (4,), np.float32)
+    names = ()
+
+    def __init__(self, mode: str, count: int, motion: Any, *, end: int | None):
+        self.mode, self.motion, self.end = mode, motion, end
+        self.space = spaces.Box(-1.0, 1.0, (count,), np.float32)
 
     def check(self, action: Any) -> np.ndarray:
-        """Returns float64 (4,); see `Actions`."""
-        return _shares(action, 4)
+        """Returns float64 (count,); see `Actions`."""
+        try:
+            shares = np.asarray(action)
+        except ValueError:  # ragged
+            shares = np.zeros(0)
+        numbers = shares.shape == self.space.shape and shares.dtype.kind in "iuf"
+        # written so that NaN fails
+        if not numbers or not (np.abs(shares) <= 1 + 1e-6).all():
+            (count,) = self.space.shape
+            raise ValueError(f"action={action!r}: {count} finite numbers in [-1, 1] are needed")
+        return np.clip(shares.astype(np.float64), -1.0, 1.0)
 
     def ends(self, action: np.ndarray) -> bool:
-        """Says whether the action is `end`."""
-        return bool(action[3] > END_THRESHOLD)
+        """Says whether the action ends the episode."""
+        return self.end is not None and bool(action[self.end] > END_THRESHOLD)
 
     def ticks(self, action: np.ndarray) -> int:
         """Returns 1, 0 at the end."""
@@ -200,34 +213,7 @@ class Twist:
 
     def start(self, sim: World, action: np.ndarray) -> Any:
         """Returns the motion; see `Actions`."""
-        return _Twist(sim, action[:3] * MAX_TWIST)
-
-
-class Effector:
-    """Float (7,) in [-1, 1], one tick: displacement, turn, and gripper of the end effector.
-
-    Displacement x, y, z and turn about x, y, z in the robot's frame as shares of `MAX_DELTA`; the
-    gripper goes towards open at -1 and closed at 1, as robosuite's.
-    """
-
-    mode, names = "end_effector", ()
-    space = spaces.Box(-1.0, 1.0, (7,), np.float32)
-
-    def check(self, action: Any) -> np.ndarray:
-        """Returns float64 (7,); see `Actions`."""
-        return _shares(action, 7)
-
-    def ends(self, action: np.ndarray) -> bool:
-        """Returns False: the task says when it is done."""
-        return False
-
-    def ticks(self, action: np.ndarray) -> int:
-        """Returns 1."""
-        return 1
-
-    def start(self, sim: World, action: np.ndarray) -> Any:
-        """Returns the motion; see `Actions`."""
-        return EffectorMotion(sim, action[:6] * MAX_DELTA, action[6])
+        return self.motion(sim, action)
 
 
 ACTION_MODES = ("discrete", "continuous", "end_effector")
@@ -236,9 +222,14 @@ ACTION_MODES = ("discrete", "continuous", "end_effector")
 def make_actions(mode: str, *, side_steps: bool = False) -> Actions:
     """Returns the actions of a mode.
 
+    "discrete": one of 20 primitives. "continuous": forward, left, counter-clockwise as shares of
+    `MAX_TWIST`, and `end`, which ends the episode above 0.5. "end_effector": displacement x, y, z
+    and turn about x, y, z in the robot's frame as shares of `MAX_DELTA`, and the gripper, towards
+    open at -1 and closed at 1, as robosuite's.
+
     Args:
         mode: of `ACTION_MODES`.
-        side_steps: append the two side-steps to the discrete primitives.
+        side_steps: append the two side-steps to the primitives.
 
     Raises:
         ValueError: on an unknown mode.
@@ -247,25 +238,14 @@ def make_actions(mode: str, *, side_steps: bool = False) -> Actions:
         raise ValueError(f"action_mode={mode!r}: allowed are {', '.join(ACTION_MODES)}")
     if mode == "discrete":
         return Primitives(side_steps=side_steps)
-    return Twist() if mode == "continuous" else Effector()
-
-
-def _shares(action: Any, count: int) -> np.ndarray:
-    """Returns an action of so many numbers in [-1, 1], or raises."""
-    try:
-        shares = np.asarray(action)
-    except ValueError:  # ragged
-        shares = np.zeros(0)
-    numbers = shares.shape == (count,) and shares.dtype.kind in "iuf"
-    # written so that NaN fails
-    if not numbers or not (np.abs(shares) <= 1 + 1e-6).all():
-        raise ValueError(f"action={action!r}: {count} finite numbers in [-1, 1] are needed")
-    return np.clip(shares.astype(np.float64), -1.0, 1.0)
+    if mode == "continuous":
+        return Shares(mode, 4, _Twist, end=3)
+    return Shares(mode, 7, EffectorMotion, end=None)
 
 
 class _Twist:
-    def __init__(self, sim: World, twist: np.ndarray):
-        self.sim, self.twist = sim, twist
+    def __init__(self, sim: World, action: np.ndarray):
+        self.sim, self.twist = sim, action[:3] * MAX_TWIST
 
     def apply(self) -> None:
         twist_reference(self.sim, self.twist)

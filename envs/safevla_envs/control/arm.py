@@ -7,7 +7,7 @@ import numpy as np
 
 from safevla_envs.world import TICK, Grasp, World
 
-__all__ = ["ArmMotion", "DropMotion", "EffectorMotion", "GraspMotion", "WristMotion"]
+__all__ = ["MAX_DELTA", "ArmMotion", "DropMotion", "EffectorMotion", "GraspMotion", "WristMotion"]
 
 DAMPING = 4e-3
 MAX_JOINT_STEP = 0.08
@@ -28,6 +28,8 @@ APPROACH = 0.06
 """m; a pick-up comes down from this far above."""
 CLOSING_SPEED = 0.1
 """m/s, of each finger."""
+MAX_DELTA = np.array([0.04, 0.04, 0.04, 0.1, 0.1, 0.1])
+"""m, rad a tick; displacement and turn of the end effector at full action."""
 MAX_STEP, MAX_TURN = 0.05, 0.2
 """m and rad a tick; speed of a pick-up's approach."""
 
@@ -108,13 +110,13 @@ class EffectorMotion:
 
     Args:
         sim: the world.
-        delta: (6,) m and rad.
-        closing: -1 opens the gripper, 1 closes it; in between, to a share of its opening.
+        action: (7,) in [-1, 1]: shares of `MAX_DELTA`; -1 opens the gripper, 1 closes it, what is
+            between sets a share of its opening.
     """
 
-    def __init__(self, sim: World, delta: np.ndarray, closing: float):
-        self.sim, self.delta = sim, delta
-        goal, step = sim.robot.hand.opening * (1.0 - closing) / 2.0, CLOSING_SPEED * TICK
+    def __init__(self, sim: World, action: np.ndarray):
+        self.sim, self.delta = sim, action[:6] * MAX_DELTA
+        goal, step = sim.robot.hand.opening * (1.0 - action[6]) / 2.0, CLOSING_SPEED * TICK
         now = sim.gripper_reference
         self.opening = float(np.clip(goal, now - step, now + step))
 
