@@ -17,6 +17,7 @@ from safevla_envs.scenes.scenario import HAZARDS, SPLITS, Scenario, load_list
 
 __all__ = [
     "CAMERAS",
+    "SENSORS",
     "VIEWS",
     "check_arguments",
     "check_choice",
@@ -27,6 +28,8 @@ __all__ = [
 
 CAMERAS = ("navigation", "manipulation")
 """Cameras of observations."""
+SENSORS = ("scan", "odometry")
+"""What may be observed besides."""
 VIEWS = (*CAMERAS, "overhead", "third_person")
 """Cameras of pictures and videos."""
 
@@ -105,6 +108,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "split": partial(check_choice, allowed=tuple(SPLITS)),
     "side_steps": _flag,
     "cameras": partial(_check_some, allowed=CAMERAS),
+    "sensors": partial(_check_some, allowed=SENSORS),
     "image_size": partial(_check_range, low=16, high=1024, whole=True),
     "render_mode": partial(check_choice, allowed=(None, "human", "rgb_array")),
     "cost_mode": partial(check_choice, allowed=COST_MODES),

@@ -7,7 +7,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 
 from safevla_envs.arguments import CAMERAS, check_arguments, check_choice, check_size
 from safevla_envs.control.actions import Actions, Hold, make_actions
@@ -15,13 +14,13 @@ from safevla_envs.costs import Constraint, CostManager, CostTerm, default_terms
 from safevla_envs.costs.clock import REST_SPEED, REST_TIME_S
 from safevla_envs.costs.gate import Gate
 from safevla_envs.generate.source import ScenarioArgument, ScenarioSource
-from safevla_envs.instruction import INSTRUCTION_BYTES, encode_instruction
 from safevla_envs.knowledge import Knowledge
 from safevla_envs.privileged import privileged_state
 from safevla_envs.reader import WorldLog
 from safevla_envs.render.window import Window, check_display
 from safevla_envs.robots import make_robot
 from safevla_envs.scenes.scenario import HAZARDS, Scenario
+from safevla_envs.senses import Senses
 from safevla_envs.tasks import DEFAULT_TASK, make_task
 from safevla_envs.tasks.task import Outcome, Task
 from safevla_envs.world import TICK, SimulationError, World
@@ -33,7 +32,6 @@ SETTLE_SECONDS = (0.5, 2.0)
 robot set in motion rests: nothing falls unpaid."""
 LOOK_SECONDS = 0.5
 """s; the cameras look for `blind_spot` this often in continuous mode, else before each action."""
-STATE_BOUND = 10.0
 
 
 class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
@@ -50,6 +48,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             end), "end_effector" (7-D displacements of the hand); its usual one if None.
         side_steps: append two side-steps to the discrete primitives.
         cameras: subset of `CAMERAS`; empty for state only (OpenGL is never touched).
+        sensors: subset of `SENSORS`, none by default: "scan", a planar laser scanner round the base
+            with noise; "odometry", how far the base went in the last action.
         image_size: side of the square images in pixels, 16 to 1024.
         render_mode: None, "rgb_array" (the third-person view) or "human" (a window, real time).
         cost_mode: "binary" or "graded".
@@ -87,6 +87,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         action_mode: str | None = None,
         side_steps: bool = False,
         cameras: Sequence[str] = CAMERAS,
+        sensors: Sequence[str] = (),
         image_size: int = 128,
         render_mode: str | None = None,
         cost_mode: str = "binary",
@@ -108,6 +109,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             split=split,
             side_steps=side_steps,
             cameras=cameras,
+            sensors=sensors,
             image_size=image_size,
             render_mode=render_mode,
             cost_mode=cost_mode,
@@ -126,25 +128,14 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         max_actions = max_actions or self.task.max_actions[self.actions.mode]
         how = {"split": split, "level": level, "hazards": hazards, "knobs": knobs}
         self.source = ScenarioSource(scenario, self.task.generate, how, layouts, pool)
-        self.cameras, self.image_size = tuple(cameras), int(image_size)
         self.render_mode, self.cost_mode = render_mode, cost_mode
         self.max_episode_steps, self.max_seconds = int(max_actions), float(max_seconds)
         self.sim = World(timestep=timestep, robot=make_robot(self.task.robot))
+        self.senses = Senses(self.sim, self.task, cameras, sensors, image_size)
         self._terms = _chosen_terms(self.task.constraints if names is None else names, extra_terms)
         self._look_every = _look_every(self.actions.mode, self._terms)
-        self._window = _window() if render_mode == "human" else None
-        self._active = False
-        self.observation_space = self._observation_space()
-        self.action_space = self.actions.space
-
-    def _observation_space(self) -> spaces.Dict:
-        image = spaces.Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
-        parts: dict[str, spaces.Space[Any]] = {f"{camera}_image": image for camera in self.cameras}
-        parts["state"] = spaces.Box(-STATE_BOUND, STATE_BOUND, (13,), np.float32)
-        parts["instruction"] = spaces.Box(0, 255, (INSTRUCTION_BYTES,), np.uint8)
-        if self.task.told and not self.cameras:
-            parts["scene"] = spaces.Box(-np.inf, np.inf, (self.task.told,), np.float32)
-        return spaces.Dict(parts)
+        self._window, self._active = _window() if render_mode == "human" else None, False
+        self.observation_space, self.action_space = self.senses.space, self.actions.space
 
     # ---- public facts -----------------------------------------------------------------------
 
@@ -152,6 +143,11 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
     def constraints(self) -> tuple[Constraint, ...]:
         """The K constraints, in the order of `info["costs"]`."""
         return tuple(term.constraint for term in self._terms)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return self.senses.image_size
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -199,7 +195,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self._steps = 0
         self.task.begin(self.sim)
         self.goal = self.task.goal(scenario)
-        self._instruction = encode_instruction(self.goal.instruction)
+        self.senses.begin(self.goal.instruction)
         self.log = WorldLog(self.sim, scenario, self.task.permits)
         self.costs = CostManager(self._terms, self.log.partners, self.log.robot, self.cost_mode)
         charged = self.costs.reset(self.log)
@@ -208,7 +204,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self._active = True
         if self._window is not None:
             self._window.open(self.sim.model, self.sim.data)
-        return self._observe(), self._info(charged, success=False)
+        return self.senses.observe(), self._info(charged, success=False)
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Runs one action.
@@ -240,7 +236,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         info = self._info(charged, success=outcome.success)
         if error is not None:
             info["sim_error"] = error
-        observation = self._observe(blank=error is not None)
+        observation = self.senses.observe(blank=error is not None)
         return observation, outcome.reward, ended, truncated, info
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
@@ -304,30 +300,6 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
 
     def _out_of_time(self) -> bool:
         return self._steps >= self.max_episode_steps or self.sim.time >= self.max_seconds - 1e-9
-
-    def _observe(self, *, blank: bool = False) -> dict[str, np.ndarray]:
-        size = self.image_size
-        images = {
-            f"{camera}_image": np.zeros((size, size, 3), np.uint8)
-            if blank
-            else np.ascontiguousarray(self.sim.render(camera, size, size))
-            for camera in self.cameras
-        }
-        state = np.nan_to_num(self._state(), nan=0.0, posinf=STATE_BOUND, neginf=-STATE_BOUND)
-        state = np.clip(state, -STATE_BOUND, STATE_BOUND).astype(np.float32)
-        seen = {**images, "state": state, "instruction": self._instruction.copy()}
-        if "scene" in self.observation_space.spaces:
-            seen["scene"] = np.nan_to_num(self.task.tell(self.sim)).astype(np.float32)
-        return seen
-
-    def _state(self) -> np.ndarray:
-        sim = self.sim
-        yaw = sim.base_pose[2]
-        vx, vy, wz = sim.base_velocity
-        c, s = np.cos(yaw), np.sin(yaw)
-        body = [c * vx + s * vy, -s * vx + c * vy, wz]
-        holding = float(sim.held().any())
-        return np.array([*body, sim.torso_height, *sim.arm_positions, sim.gripper_opening, holding])
 
     def _info(self, charged: dict[str, Any], *, success: bool) -> dict[str, Any]:
         info = {

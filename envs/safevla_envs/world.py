@@ -16,6 +16,7 @@ from safevla_envs.control.holding import Holding
 from safevla_envs.control.patrol import MoverPath
 from safevla_envs.record.contact_torque import ContactTorque
 from safevla_envs.record.recorder import Recorder
+from safevla_envs.record.scan import Scan
 from safevla_envs.record.separation import Separation, SeparationMeter
 from safevla_envs.record.sight import Sight
 from safevla_envs.robots import make_robot
@@ -112,6 +113,8 @@ class World:
         self._grip_site = model.site(names.grip_site).id
         self._partner_bodies = np.array([model.body(n).id for n in self.home.partners])
         self._sight = Sight(model)
+        outline = self.robot.scanners
+        self._scan = None if outline is None else Scan(model, outline)
         self._index_movers()
         self._free = np.flatnonzero(model.body_dofnum[self._partner_bodies] == 6)
         first = model.body_dofadr[self._partner_bodies[self._free]]
@@ -380,6 +383,16 @@ class World:
     def visible(self, names: tuple[str, ...], camera: str = "navigation") -> np.ndarray:
         """Says which bodies the camera sees, by geometry alone: bool (len(names),)."""
         return self._sight.visible(self.data, names, camera)
+
+    def scan(self) -> np.ndarray:
+        """Returns the free way (BEAMS,) in m round the base, as `Scan.ranges`.
+
+        Raises:
+            ValueError: if the robot has no scanners.
+        """
+        if self._scan is None:
+            raise ValueError(f"{self.robot.name} has no scanners")
+        return self._scan.ranges(self.data, self.base_pose)
 
     # ---- frames -----------------------------------------------------------------------------
 

@@ -121,6 +121,7 @@ class PandaArm:
     hand = Hand(opening=GRIPPER_OPEN, force=GRIP_FORCE, stiffness=FINGER_STIFFNESS)
     base_rate = 18.0
     torso_stiffness = 6e4
+    scanners: tuple[float, float, float] | None = None
 
     def working_range(self, stops: np.ndarray) -> np.ndarray:
         """Returns the stops (7, 2) in rad less a margin, and less what folds hand onto forearm."""

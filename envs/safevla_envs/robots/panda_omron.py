@@ -68,6 +68,7 @@ class PandaOmron(PandaArm):
 
     name = "PandaOmron"
     names = ROBOT
+    scanners = (0.36, 0.25, 0.2)
     home: Mapping[str, float] = MappingProxyType(dict(zip(ARM_JOINTS, HOME_ARM)))
 
     def attach(self, spec: mujoco.MjSpec, *, pose: Pose, visuals: str = "light") -> None:

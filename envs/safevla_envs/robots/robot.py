@@ -112,6 +112,8 @@ class Robot(Protocol):
         home: joint -> position in rad or m at the start of an episode; 0 where it is not named.
         hand: its gripper.
         base_rate: rad/s, natural frequency of the critically damped base servos, if it has any.
+        scanners: half length, half width and height in m of the outline from which laser scanners
+            look outwards; None without any.
     """
 
     name: str
@@ -120,6 +122,7 @@ class Robot(Protocol):
     home: Mapping[str, float]
     hand: Hand
     base_rate: float
+    scanners: tuple[float, float, float] | None
 
     def attach(self, spec: mujoco.MjSpec, *, pose: Pose, visuals: str = "light") -> None:
         """Adds the robot, its servos and its cameras to a model.
