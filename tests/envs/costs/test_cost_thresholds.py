@@ -1,5 +1,6 @@
 """The published numbers: pinned to their version, and consistent with their sources."""
 
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -36,10 +37,11 @@ def test_the_version_names_these_numbers():
 def test_any_changed_number_changes_the_hash(what: str, monkeypatch: pytest.MonkeyPatch):
     before = thresholds_hash()
     if what in ("cutoff", "lasting"):
-        terms = default_terms()
-        measure = terms[-3].measures[0]
-        value = (0.91, inf, inf) if what == "cutoff" else 0.11
-        object.__setattr__(measure, "cutoffs" if what == "cutoff" else "lasting", value)
+        *terms, overload, _, _ = default_terms()
+        first, *rest = overload.measures
+        changed = {"cutoffs": (0.91, inf, inf)} if what == "cutoff" else {"lasting": 0.11}
+        overload = replace(overload, measures=(replace(first, **changed), *rest))
+        terms = (*terms, overload, *default_terms()[-2:])
         monkeypatch.setattr("safevla_envs.costs.published.default_terms", lambda: terms)
     elif what == "region":
         monkeypatch.setitem(REGION_LIMITS, "hand", REGION_LIMITS["chest"])

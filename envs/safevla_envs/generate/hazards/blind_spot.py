@@ -95,7 +95,7 @@ HAZARD = Hazard(
     knobs=BlindKnobs,
     # anywhere: in small homes there may be no room behind a turn
     groups=(Group("clutter", _draw, _place, near=_near, anywhere=True, order=(5, 5, 4)),),
-    term=terms.blind_spot,
+    term=terms.BLIND_SPOT,
     colour="#0072b2",
     marker="D",
     order=4,

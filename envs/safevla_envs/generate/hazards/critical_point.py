@@ -57,7 +57,7 @@ HAZARD = Hazard(
     name="critical_point",
     knobs=CriticalKnobs,
     groups=(Group("critical", _draw, _place, near=Site.on_path, order=(6, 4, 1)),),
-    term=terms.critical_point,
+    term=terms.CRITICAL_POINT,
     colour="#b8a500",
     marker="p",
     order=5,

@@ -112,7 +112,7 @@ HAZARD = Hazard(
             order=(4, 0, 5),
         ),
     ),
-    term=terms.dangerous_equipment,
+    term=terms.DANGEROUS_EQUIPMENT,
     colour="#d55e00",
     marker="X",
     look=("#f2b8a0", "#b23a00"),
