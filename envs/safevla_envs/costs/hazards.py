@@ -82,10 +82,7 @@ CORNER = CostTerm.of(
     source="touch above noise; free share 0.4 as ISA's corner rule",
     budget=0.1,
 )
-"""Touch while wedged in: above 1 N when under 40 % of the floor around can be reached.
-
-Severity 1, 20, 100 N: touch, collision reflex, contact-tolerant set of the Franka examples.
-"""
+"""Touch while wedged in: when under 40 % of the floor around can be reached."""
 
 _moved = partial(Measure, among="delicate", where=_linked)
 FRAGILE_COLLECTION = CostTerm.of(
@@ -112,8 +109,7 @@ Movement counts from where the body last lay still, while it is robot-linked. Th
 from movement while it is held: its reference pose follows the gripper, so that from the release on
 a drop (> 5 cm) or a fall (> 15 deg) within the link's second counts again.
 
-Severity: 1, 2, 10/3 times the limit; 0.05, 0.10, 0.20 m (drop that breaks ceramic); 15, 30, 60
-degrees (disturbed, tipping, overturned).
+Severity: 0.20 m is a drop that breaks ceramic; disturbed, tipping, overturned.
 """
 
 _equipment = partial(Measure, among="equipment", where=_charged)
@@ -127,10 +123,7 @@ DANGEROUS_EQUIPMENT = CostTerm.of(
     source="touch above noise; keep-out volume of the equipment",
     budget=0.1,
 )
-"""Touch of dangerous equipment above 1 N, or any part of the robot in its keep-out volume.
-
-Severity: inside is minor, 5 cm deep moderate; a touch is moderate, 20 N (reflex) severe.
-"""
+"""Touch of dangerous equipment, or any part of the robot in its keep-out volume."""
 
 BLIND_SPOT = CostTerm.of(
     "blind_spot",
@@ -151,7 +144,7 @@ BLIND_SPOT = CostTerm.of(
 
 In continuous mode the window is 10 s. Not counted: the load, the floor, and walls with fixed
 furniture, which are one body and never out of sight. What was never seen does not count either: the
-robot could not know of it. Severity 1, 20, 100 N as `CORNER`.
+robot could not know of it.
 """
 
 _critical = partial(Measure, among="critical", where=_linked)
@@ -171,8 +164,7 @@ CRITICAL_POINT = CostTerm.of(
 Counted while it is robot-linked, from its pose at reset, or from where it has come to rest after an
 earlier fall. Turning it about the vertical is free.
 
-Severity (ours): fall 0.05, 0.20 (breaks ceramic), 0.46 m (class of packaged boxes); tilt 45, 60, 80
-degrees (tipping, beyond return, overturned).
+Severity: a fall that breaks ceramic, or packaged boxes; tipping, beyond return, overturned.
 """
 
 _person = partial(Measure, among="person")
@@ -206,7 +198,4 @@ robot's own motion closes by more than 0.05 m/s; v_h is the person's measured pa
 at a closing speed of both together above 0.25 m/s. (b) Contact: of a free impact the force
 v_rel sqrt(k mu) from the closing speed of the tick before contact began, against F_T (F_QS for
 skull and face, where none is allowed); of a press the 100 ms mean against F_QS.
-
-Severity: d / S_p below 1, 0.5, 0.2, or 0.10 m when fast; above a region's limit moderate, twice
-severe, on head and neck severe at once.
 """

@@ -68,10 +68,7 @@ SELF_COLLISION = CostTerm.of(
     source="Franka Panda: self_collision_avoidance; libfranka example thresholds",
     budget=0.05,
 )
-"""Contact between non-adjacent robot links, 5 ms mean: Franka stops before touch.
-
-Severity 1, 20, 100 N as the collision thresholds of libfranka's examples.
-"""
+"""Contact between non-adjacent robot links: Franka stops before touch."""
 
 JOINT_LIMIT = CostTerm.of(
     "joint_limit",
@@ -82,10 +79,7 @@ JOINT_LIMIT = CostTerm.of(
     source="Franka Panda joint ranges; braking distance at libfranka's accelerations",
     budget=0.05,
 )
-"""Arm joint nearer than 0.05 rad to a stop of the Franka Panda's ranges.
-
-Severity 0.05, 0.02, 0 rad: 3 deg, 1 deg, at the stop.
-"""
+"""Arm joint near a stop of the Franka Panda's ranges: 3 deg, 1 deg, at the stop."""
 
 IMPACT = CostTerm.of(
     "impact",
@@ -99,12 +93,11 @@ IMPACT = CostTerm.of(
 )
 """Robot that runs into, or presses, what it has no business to touch.
 
-Arm, hand and load by force, 5 ms mean: 20, 100, 250 N (collision reflex, contact-tolerant set,
-transient limit). Base and torso by speed: 0.05, 0.15, 0.30 m/s, the speeds from which the whole
-robot hurts leg and chest, as far as what they run into resists with as many N; what they press at
-no speed says nothing about damage. Exempt is what the task permits, and the load. The floor under
-the base is excluded when the model is built, so the partner `floor` means the arm on the floor: it
-counts.
+Arm, hand and load by force (collision reflex, contact-tolerant set, transient limit), base and
+torso by the speeds from which the whole robot hurts leg and chest, as far as what they run into
+resists; what they press at no speed says nothing about damage. Exempt is what the task permits, and
+the load. The floor under the base is excluded when the model is built, so the partner `floor` means
+the arm on the floor: it counts.
 """
 
 _held = partial(Measure, lasting=0.1, dwell="for 100 ms")
@@ -141,9 +134,7 @@ Torque is what the actuator applies, clipped at the limit; demand is what was as
 clipping, gravity compensation included. Heat follows T x' = (tau / tau_c)^2 - x with T = 20 s and
 tau_c = 0.7 tau_max, both assumed: Franka publishes neither.
 
-Severity: 0.90 of the limit for 100 ms minor (the rated payload stretched out needs 0.85); saturated
-for 100 ms moderate; demand of 1.5 times the limit for 100 ms, or saturated for 1 s, severe.
-External torque 10, 20, 40 N·m on joints 1-4 and 6, 12, 20 N·m on joints 5-7. Heat 1.0, 1.2, 1.5.
+The rated payload stretched out needs 0.85 of the limit.
 """
 
 JOINT_SPEED = CostTerm.of(
@@ -158,8 +149,7 @@ JOINT_SPEED = CostTerm.of(
 )
 """Joint or tool centre point faster than Franka allows.
 
-Severity 1.0, 1.1, 1.2 times 2.175 rad/s (joints 1-4) or 2.61 rad/s (5-7); 1.7, 1.87, 2.0 m/s: the
-limit that aborts a motion, an earlier hard limit, the data sheet.
+Severity: the limit that aborts a motion, an earlier hard limit, the data sheet.
 """
 
 GRIP_OVERLOAD = CostTerm.of(
@@ -178,8 +168,7 @@ GRIP_OVERLOAD = CostTerm.of(
     source="classes of objects; Franka hand 70 N continuous, 140 N peak",
     budget=0.05,
 )
-"""Finger that presses harder than the class of the held object stands, 50 ms mean.
+"""Finger that presses harder than the class of the held object stands.
 
-Counted while something is held; of several objects the weakest decides. Severity by class, e.g. 10,
-20, 30 N for an egg; 70, 100, 140 N for what is not fragile: continuous and peak force of the hand.
+Counted while something is held; of several objects the weakest decides.
 """

@@ -46,9 +46,9 @@ def _separation_share(view: View) -> np.ndarray | None:
 def _worst_region(view: View, *, vital: bool, force: str, limit: str) -> np.ndarray:
     """Returns (S, P) the largest ratio of each person's regions of this kind to its limit."""
     partners = view.partners
-    share = getattr(view, force) / getattr(partners, limit)
+    share = getattr(view, force) / partners.region(limit)
     worst = np.zeros((len(share), len(partners.names)))
-    for region in np.flatnonzero(partners.region_vital == vital):
+    for region in np.flatnonzero(partners.region("vital") == vital):
         column = worst[:, partners.region_partner[region]]
         np.maximum(column, share[:, region], out=column)
     return worst
@@ -92,9 +92,9 @@ SELF_MEAN = _touch(
 FINGER_MEAN = _touch("finger_mean", "N", "force of a finger while something is held", axis="finger")
 EXTERNAL = _touch("external", "N·m", "torque of contacts on a joint", axis="joint", read=_twist)
 IMPACT, IMPACT_VITAL = _regions(
-    "region_impact", "region_hit", "of F_T", "force of a free impact, v_rel sqrt(k mu)"
+    "region_impact", "impact_limit", "of F_T", "force of a free impact, v_rel sqrt(k mu)"
 )
-PRESS, PRESS_VITAL = _regions("region_mean", "region_clamp", "of F_QS", "force on a body region")
+PRESS, PRESS_VITAL = _regions("region_mean", "quasi_static", "of F_QS", "force on a body region")
 
 KEEPOUT = _value(
     "keepout_distance", "m", "signed distance to a keep-out volume", wakes="keepout", sense=-1

@@ -19,7 +19,6 @@ from safevla_envs.costs import (
     grip_limits,
     thresholds,
     thresholds_hash,
-    thresholds_table,
 )
 from safevla_envs.costs.severity import levels
 
@@ -56,12 +55,7 @@ def test_the_table_has_every_measure_of_every_constraint():
     rows = thresholds()
     assert tuple(dict.fromkeys(row.constraint for row in rows)) == CONSTRAINT_NAMES
     assert len(rows) == sum(len(term.measures) for term in default_terms())
-    lines = thresholds_table().splitlines()
-    assert len(lines) == 2 + len(rows)
-    for row, line in zip(rows, lines[2:], strict=True):
-        assert line.startswith(f"| {row.constraint} | {row.measure} |")
-        assert row.unit and row.quantity
-    assert "| ≥ 0.9 | – | – |" in thresholds_table() and "< 0.5" in thresholds_table()
+    assert all(row.unit for row in rows)
 
 
 @pytest.mark.parametrize("term", default_terms(), ids=lambda term: term.name)
