@@ -5,6 +5,8 @@ from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {"safevla": ROOT / "safevla", "safevla_envs": ROOT / "envs/safevla_envs"}
 
@@ -54,10 +56,12 @@ def test_a_circle_would_be_found():
     assert list(imports(text, {"p", "p.a", "p.b"})) == ["p.b"]
 
 
-def test_imports_run_one_way():
-    assert cycle(graph("safevla")) is None
+@pytest.mark.parametrize("package", SOURCES)
+def test_imports_run_one_way(package):
+    assert cycle(graph(package)) is None
 
 
-def test_a_file_name_occurs_once():
-    names = Counter(path.name for path in SOURCES["safevla"].rglob("*.py"))
+@pytest.mark.parametrize("package", SOURCES)
+def test_a_file_name_occurs_once(package):
+    names = Counter(path.name for path in SOURCES[package].rglob("*.py"))
     assert [n for n, count in names.items() if count > 1 and n != "__init__.py"] == []

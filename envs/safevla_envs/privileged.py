@@ -28,18 +28,13 @@ _LAYOUT = (
 )
 
 
-def _slices() -> dict[str, slice]:
-    result, start = {}, 0
-    for name, length in _LAYOUT:
-        result[name] = slice(start, start + length)
-        start += length
-    result["aux"] = slice(0, 16)
-    return result
-
-
-PRIVILEGED_SLICES = _slices()
+_ENDS = np.cumsum([length for _, length in _LAYOUT]).tolist()
+PRIVILEGED_SLICES = {
+    **{name: slice(end - length, end) for (name, length), end in zip(_LAYOUT, _ENDS)},
+    "aux": slice(0, 16),
+}
 """Where each part stands; `aux` (what the picture shows of hazards, obstacles, target) is first."""
-PRIVILEGED_DIM = sum(length for _, length in _LAYOUT)
+PRIVILEGED_DIM = _ENDS[-1]
 _NOWHERE = (9.0, 0.0)
 """m; where an absent target is said to be: ahead, beyond reach."""
 _CAMERA = 0.30

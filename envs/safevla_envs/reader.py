@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
-from safevla_envs.costs import PARTNER_TAGS, BodyRegion, Partners, RobotInfo
+from safevla_envs.costs import PARTNER_TAGS, BodyRegion, Partners, RobotInfo, grip_limits
 from safevla_envs.record.log import LiveLog
 from safevla_envs.record.looks import Looks
 from safevla_envs.record.support import CRITICAL_MARGIN, support_margins
-from safevla_envs.scenes.catalog import CATALOG, RUGGED
+from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.home import FLOOR, ROOM
 from safevla_envs.scenes.occupancy import BASE_RADIUS, FreeShare
 from safevla_envs.scenes.scenario import Scenario
@@ -29,11 +30,9 @@ DISC_RADIUS = BASE_RADIUS + 0.5
 
 def clustered(positions: np.ndarray) -> np.ndarray:
     """Says which of the bodies at (n, 2) m stand in a cluster (single linkage), bool (n,)."""
-    count = len(positions)
-    link = np.hypot(*(positions[:, None] - positions[None]).transpose(2, 0, 1)) < CLUSTER_LINK
-    for _ in range(max(1, int(np.ceil(np.log2(max(count, 2)))))):
-        link = (link.astype(int) @ link.astype(int)) > 0
-    return link.sum(1) >= CLUSTER_SIZE
+    apart = np.hypot(*(positions[:, None] - positions[None]).transpose(2, 0, 1))
+    cluster = connected_components(apart < CLUSTER_LINK)[1]
+    return np.bincount(cluster)[cluster] >= CLUSTER_SIZE
 
 
 def partners_of(
@@ -76,7 +75,7 @@ def partners_of(
         names=names,
         tags=tags,
         fragile_limit=limits,
-        grip_limit=np.array([(RUGGED if s is None else s.bears).grip for s in specs], float),
+        grip_limit=grip_limits(None if s is None else s.fragility for s in specs),
         regions=tuple(BodyRegion(partner=p, name=r) for p, r in regions),
     )
 
@@ -147,7 +146,7 @@ class WorldLog(LiveLog):
         for name in _READ:
             self.__dict__.pop(name, None)
         self.time = start
-        if self.recorder.held.any() or self.sim.gripping:
+        if self.recorder.loaded or self.sim.gripping:
             self.recorder.carry(self.held)
 
     def look(self) -> None:

@@ -15,7 +15,25 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from safevla_envs import ENV_IDS
+from safevla_envs.control.actions import PRIMITIVES, SIDE_STEPS
+from safevla_envs.costs import (
+    CONSTRAINTS,
+    COST_SEMANTICS,
+    FRAGILITY_CLASSES,
+    REGION_LIMITS,
+    RUGGED,
+    THRESHOLDS_VERSION,
+    default_terms,
+    thresholds_hash,
+)
+from safevla_envs.env import SafeVLAEnv
+from safevla_envs.generate.knobs import LEVELS, Knobs
 from safevla_envs.resources import assets_dir, data_root
+from safevla_envs.robots.panda_arm import SPEED_LIMITS, TORQUE_LIMITS
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.scenario import SCHEMA_VERSION, list_hash, load_list
+from safevla_envs.world import TICK
 
 __all__ = ["TABLES", "Table", "refresh", "table"]
 
@@ -117,8 +135,6 @@ def _table(*heads: str, code: tuple[int, ...] = (0,)) -> Callable[[_Rows], _Rows
 
 @_table("constraint", "kind", "signal", "threshold", "unit", "budget", "source")
 def _constraints() -> _Lines:
-    from safevla_envs.costs import CONSTRAINTS
-
     for c in CONSTRAINTS:
         threshold, budget = _number(c.threshold), f"{c.budget:g}"
         yield c.name, c.kind, c.signal, threshold, c.unit, budget, c.source
@@ -126,8 +142,6 @@ def _constraints() -> _Lines:
 
 @_table("constraint", "measure", "value", "for", "per", "minor / moderate / severe", code=(0, 1))
 def _measures() -> _Lines:
-    from safevla_envs.costs import default_terms
-
     for term in default_terms():
         for measure in term.measures:
             value = measure.value
@@ -150,10 +164,6 @@ def _measures() -> _Lines:
 
 @_table("what", "version", code=())
 def _versions() -> _Lines:
-    from safevla_envs import ENV_IDS
-    from safevla_envs.costs import COST_SEMANTICS, THRESHOLDS_VERSION, thresholds_hash
-    from safevla_envs.scenes.scenario import SCHEMA_VERSION
-
     yield "environment", ", ".join(ENV_IDS)
     yield "cost semantics", COST_SEMANTICS
     yield "thresholds", f"version {THRESHOLDS_VERSION}, hash {thresholds_hash()}"
@@ -162,16 +172,12 @@ def _versions() -> _Lines:
 
 @_table("class", "grip N per finger", "drop m", "Δv m/s", code=())
 def _classes() -> _Lines:
-    from safevla_envs.costs import FRAGILITY_CLASSES, RUGGED
-
     for name, c in (*FRAGILITY_CLASSES.items(), ("rugged (all others)", RUGGED)):
         yield name, _steps(c.grip), _steps(c.drop), _steps([round(v, 2) for v in c.delta_v])
 
 
 @_table("region", "F_QS N", "F_T N", "k N/mm", "m_H kg", "m_R kg", "limit reached at m/s", code=())
 def _regions() -> _Lines:
-    from safevla_envs.costs import REGION_LIMITS
-
     for name, r in REGION_LIMITS.items():
         yield (
             name.replace("_", " "),
@@ -186,16 +192,12 @@ def _regions() -> _Lines:
 
 @_table("", *(f"joint {i}" for i in range(1, 8)), code=())
 def _joints() -> _Lines:
-    from safevla_envs.robots.panda_arm import SPEED_LIMITS, TORQUE_LIMITS
-
     yield "torque N·m", *(f"{v:g}" for v in TORQUE_LIMITS)
     yield "speed rad/s", *(f"{v:g}" for v in SPEED_LIMITS)
 
 
 @_table("key", "type", "shape", "range")
 def _observations() -> _Lines:
-    from safevla_envs.env import SafeVLAEnv
-
     env = SafeVLAEnv()
     for name, space in env.observation_space.spaces.items():  # type: ignore[attr-defined]
         low, high = (f"{float(v.flat[0]):g}".replace("-", "−") for v in (space.low, space.high))
@@ -205,16 +207,12 @@ def _observations() -> _Lines:
 
 @_table("knob", "level 0", "level 1", "level 2")
 def _levels() -> _Lines:
-    from safevla_envs.generate.knobs import LEVELS
-
     for name, values in LEVELS.items():
         yield name, *map(_number, values)
 
 
 @_table("knob", "default", "allowed")
 def _knobs() -> _Lines:
-    from safevla_envs.generate.knobs import LEVELS, Knobs
-
     for field in fields(Knobs):
         bounds = field.metadata.get("range")
         allowed = " to ".join(map(_number, bounds)) if bounds else "a list of names"
@@ -223,9 +221,6 @@ def _knobs() -> _Lines:
 
 @_table("action", "number", "moves", "lasts")
 def _actions() -> _Lines:
-    from safevla_envs.control.actions import PRIMITIVES, SIDE_STEPS
-    from safevla_envs.world import TICK
-
     for number, action in enumerate((*PRIMITIVES, *SIDE_STEPS)):
         amount = ""
         if action.kind == "wrist" or (action.kind == "base" and action.amount[2]):
@@ -238,16 +233,12 @@ def _actions() -> _Lines:
 
 @_table("kind", "categories", code=())
 def _categories() -> _Lines:
-    from safevla_envs.scenes.catalog import CATALOG
-
     for kind in dict.fromkeys(spec.kind for spec in CATALOG.values()):
         yield kind, ", ".join(c for c, spec in CATALOG.items() if spec.kind == kind)
 
 
 @_table("file", "scenarios", "hash", code=(0, 2))
 def _lists() -> _Lines:
-    from safevla_envs.scenes.scenario import list_hash, load_list
-
     for path in sorted((assets_dir() / "scenarios").glob("*.jsonl.gz")):
         scenarios = load_list(path)
         yield path.name, str(len(scenarios)), list_hash(scenarios)

@@ -318,7 +318,7 @@ def test_at_least_half_of_the_draws_are_accepted(level):
 @pytest.mark.parametrize("kind", HAZARD_KINDS, ids=lambda kind: kind.name)
 def test_a_hazard_is_what_scenarios_know_of_it(kind):
     hazard = BUILT_IN[kind.name]
-    assert hazard.name == hazard.term().name == kind.name
+    assert hazard.name == hazard.term.name == kind.name
     assert {group.role for group in hazard.groups} <= {hazard.role} == {kind.role}
     assert kind.moves == any(group.moves for group in hazard.groups)
     assert {f.name for f in fields(hazard.knobs)} <= {f.name for f in fields(Knobs)}

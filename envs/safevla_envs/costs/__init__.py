@@ -10,7 +10,6 @@ from safevla_envs.costs.published import (
     Threshold,
     thresholds,
     thresholds_hash,
-    thresholds_table,
 )
 from safevla_envs.costs.regions import REGION_LIMITS, RegionLimit
 from safevla_envs.costs.severity import (
@@ -50,5 +49,4 @@ __all__ = [
     "severity_weights",
     "thresholds",
     "thresholds_hash",
-    "thresholds_table",
 ]

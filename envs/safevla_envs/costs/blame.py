@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from safevla_envs.compiled import compiled
 from safevla_envs.costs.clock import Clock
 from safevla_envs.costs.facts import Partners
 from safevla_envs.costs.links import NEVER
-from safevla_envs.costs.windows import causal_mean
 from safevla_envs.record.log import TickLog
 
 __all__ = ["CLOSING_MIN", "TOUCH_N", "Blame", "Uncharged"]
@@ -56,71 +56,56 @@ class Blame:
 
     def __init__(self, partners: Partners, clk: Clock, log: TickLog):
         self._partners, self._clock = partners, clk
-        count, regions = len(partners.names), len(partners.regions)
+        self._movers, count = np.flatnonzero(partners.tags["mover"]), len(partners.names)
         self.met_at = np.full(count, NEVER)
         self.uncharged: list[Uncharged] = []
         self._latest: dict[str, Uncharged] = {}
-        self._charged = np.ones(count, dtype=bool)
+        self._all = np.ones(count, dtype=bool)
         self._pusher: tuple[str, int] | None = None
         self._nothing = np.zeros(count)
-        self._region_last = np.zeros(regions)
-        self._region_tail = np.zeros((clk.press - 1, regions))
-        self._silence = np.zeros((0, regions))
         self.approach(log)
 
     def approach(self, log: TickLog) -> None:
         """Remembers how fast robot and movers closed in at the end of a tick."""
-        robot, mover = self.closing(log)
+        robot = self._nothing if log.closing_robot is None else log.closing_robot
+        mover = self._nothing if log.closing_mover is None else log.closing_mover
         near = True if log.separation is None else log.separation <= CONTACT_REACH
         self._closed = (log.step + log.steps, robot * near, (robot + mover) * near)
 
     def closing(self, log: TickLog) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the robot's and the mover's part (P,) m/s, zero where not measured."""
-        robot, mover = log.closing_robot, log.closing_mover
-        return (
-            self._nothing if robot is None else np.array(robot, dtype=float),
-            self._nothing if mover is None else np.array(mover, dtype=float),
-        )
-
-    def _before(self, log: TickLog) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the closing speeds at the end of the tick before, of the robot and of both."""
+        """Returns how fast (P,) m/s the robot, and both, closed in just before a tick."""
         at, robot, both = self._closed
         return (robot, both) if at == log.step else (self._nothing, self._nothing)
 
-    def settle(self, log: TickLog) -> np.ndarray:
-        """Returns whose contact in a tick is charged, bool (P,), and records what is not."""
-        mover = self._partners.tags["mover"]
-        if log.closing_robot is None or not mover.any():
-            return self._charged
-        clk, end = self._clock, log.step + log.steps
-        closes = (log.closing_robot > CLOSING_MIN) | (self._before(log)[0] > CLOSING_MIN)
-        met = ((log.contact_force > 0.0) | (log.keepout_distance < 0.0)).any(0) & mover
-        ours = met & (closes | (log.step - self.met_at <= clk.close))
-        self.met_at[ours] = end
-        charged = ~mover | (end - self.met_at <= clk.close)
-        for body in np.flatnonzero(met & ~charged):
-            self._record(self._partners.names[body], log, log.contact_force[:, body])
-        return charged
+    def settle(self, log: TickLog) -> tuple[np.ndarray, str | None]:
+        """Settles the blame for a tick, and records contacts that are nobody's.
 
-    def pushed_by(self, log: TickLog, charged: np.ndarray) -> str | None:
-        """Returns the mover that ran into the robot just now, if nothing else touches the arm.
-
-        Up to 0.25 s afterwards; then what the arm suffers is not the robot's doing.
-
-        Args:
-            log: The tick.
-            charged: bool (P,), as `settle` returned it.
+        Returns:
+            Whose contact is charged, bool (P,); and the mover that ran into the robot just now, or
+            up to 0.25 s ago, if nothing else touches the arm: what the arm suffers then is not the
+            robot's doing.
         """
-        force, end = log.contact_force.max(0), log.step + log.steps
-        ours = (log.arm_force > 0.0).any(0) & charged
-        theirs = np.where(charged, 0.0, force)
-        if ours.any():
+        charged, bumped = self._all, False
+        if len(self._movers) and log.closing_robot is not None:
+            charged, before, end = self._all.copy(), self.closing(log)[0], log.step + log.steps
+            seen = (log.contact_force, log.keepout_distance, log.closing_robot, before)
+            times = (log.step, end, self._clock.close)
+            bumped = _settle(self._movers, *seen, self.met_at, *times, charged)
+        if bumped:
+            for body in np.flatnonzero(~charged):
+                self._record(self._partners.names[body], log, log.contact_force[:, body])
+        if bumped or self._pusher is not None:
+            self._find_pusher(log, charged)
+        return charged, None if self._pusher is None else self._pusher[0]
+
+    def _find_pusher(self, log: TickLog, charged: np.ndarray) -> None:
+        theirs = np.where(charged, 0.0, log.contact_force.max(0))
+        if (log.arm_force > 0.0).any(0)[charged].any():
             self._pusher = None
         elif theirs.any():
-            self._pusher = self._partners.names[int(theirs.argmax())], end
-        if self._pusher is None or log.step - self._pusher[1] > self._clock.join:
-            return None
-        return self._pusher[0]
+            self._pusher = self._partners.names[int(theirs.argmax())], log.step + log.steps
+        elif self._pusher is not None and log.step - self._pusher[1] > self._clock.join:
+            self._pusher = None
 
     def _record(self, name: str, log: TickLog, force: np.ndarray) -> None:
         hit = np.flatnonzero(force > TOUCH_N)
@@ -137,32 +122,34 @@ class Blame:
         known.last, known.end = log.step + int(hit[-1]), start + (int(hit[-1]) + 1) * dt
         known.peak = max(known.peak, float(force.max()))
 
-    def press(self, log: TickLog, fresh: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the 100 ms mean of forces on regions, and the force of free impacts, (S, R) N.
 
-        The latter is predicted from the closing speed of the tick before contact began, and zero
-        but where it begins: peak forces of rigid contacts depend on the solver, this does not.
+@compiled
+def _settle(movers, force, keepout, closing, before, met_at, step, end, close, charged):
+    """Notes which movers the robot met by its own doing, and enters who is charged.
 
-        Args:
-            log: The tick.
-            fresh: Whether the tick before was looked at too; else there was no contact in it.
+    Returns whether a mover that is not touches the robot.
 
-        Returns:
-            Both are (0, R) in silence.
-        """
-        force = log.region_force
-        if not (force.any() or (fresh and self.ringing)):
-            self._region_last[:], self._region_tail[:] = 0.0, 0.0
-            return self._silence, self._silence
-        last = self._region_last if fresh else np.zeros_like(self._region_last)
-        tail = self._region_tail if fresh else np.zeros_like(self._region_tail)
-        begins = (force > 0.0) & ~(np.concatenate((last[None], force[:-1])) > 0.0)
-        speed = self._before(log)[1][self._partners.region_partner] * self._partners.impedance
-        self._region_last = force[-1].copy()
-        mean, self._region_tail = causal_mean(force, tail)
-        return mean, begins * speed
-
-    @property
-    def ringing(self) -> bool:
-        """Whether a window still holds a force on a person."""
-        return bool(self._region_tail.any() or self._region_last.any())
+    Args:
+        movers: int (M,).
+        force: (S, P) N.
+        keepout: (S, P) m.
+        closing: (P,) m/s of the robot, at the end of the tick.
+        before: (P,) m/s, the same before the tick.
+        met_at: see `Blame`.
+        step: first substep of the tick.
+        end: the one after its last.
+        close: substeps for which blame lasts.
+        charged: bool (P,).
+    """
+    bumped = False
+    for m in movers:
+        touched = inside = False
+        for s in range(len(force)):
+            touched |= force[s, m] > 0.0
+            inside |= keepout[s, m] < 0.0
+        closes = closing[m] > CLOSING_MIN or before[m] > CLOSING_MIN
+        if (touched or inside) and (closes or step - met_at[m] <= close):
+            met_at[m] = end
+        charged[m] = end - met_at[m] <= close
+        bumped |= touched and not charged[m]
+    return bumped

@@ -1,6 +1,5 @@
 """Times of the cost rules, counted in whole substeps so that results do not drift."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 EVENT_CLOSE_S = 0.5
@@ -25,20 +24,21 @@ REST_TIME_S = 0.25
 """... once they have been for this long; their pose is then the new reference."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Clock:
     """The times above in substeps of length `dt` (s)."""
 
-    dt: float
-    close: int
-    second: int
-    join: int
-    window: int
-    grip: int
-    run_in: int
-    press: int
-    linger: int
-    rest: int
+    def __init__(self, dt: float):
+        if not 0.0 < dt <= INCIDENT_JOIN_S:
+            raise ValueError(f"substep_dt={dt!r}: must be in (0, {INCIDENT_JOIN_S}] s")
+        self.dt = dt
+        self.close, self.second, self.rest, self.window, self.grip, self.run_in, self.press = (
+            max(1, round(seconds / dt))
+            for seconds in (
+                *(EVENT_CLOSE_S, RECHARGE_S, REST_TIME_S),
+                *(FORCE_WINDOW_S, GRIP_WINDOW_S, RUN_IN_WINDOW_S, PRESS_WINDOW_S),
+            )
+        )
+        self.join, self.linger = int(INCIDENT_JOIN_S / dt + 1e-9), round(LINK_LINGER_S / dt)
 
 
 @lru_cache(maxsize=64)
@@ -48,17 +48,4 @@ def clock(dt: float) -> Clock:
     >>> clock(0.002).close, clock(0.002).window, clock(0.005).window
     (250, 2, 1)
     """
-    if not 0.0 < dt <= INCIDENT_JOIN_S:
-        raise ValueError(f"substep_dt={dt!r}: must be in (0, {INCIDENT_JOIN_S}] s")
-    return Clock(
-        dt=dt,
-        close=max(1, round(EVENT_CLOSE_S / dt)),
-        second=max(1, round(RECHARGE_S / dt)),
-        join=int(INCIDENT_JOIN_S / dt + 1e-9),
-        window=max(1, round(FORCE_WINDOW_S / dt)),
-        grip=max(1, round(GRIP_WINDOW_S / dt)),
-        run_in=max(1, round(RUN_IN_WINDOW_S / dt)),
-        press=max(1, round(PRESS_WINDOW_S / dt)),
-        linger=round(LINK_LINGER_S / dt),
-        rest=max(1, round(REST_TIME_S / dt)),
-    )
+    return Clock(dt)

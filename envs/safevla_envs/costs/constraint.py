@@ -5,8 +5,10 @@ published table, the test for violation and the gate, which decides what need no
 same numbers.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +23,7 @@ Scale = Literal["fragile_limit", "grip_limit"]
 Mask = Callable[[Any], np.ndarray]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Value:
     """A quantity of a control tick.
 
@@ -43,12 +45,13 @@ class Value:
     unit: str
     axis: Axis
     read: Callable[[Any], Any]
+    _: KW_ONLY
     wakes: Wakes = "always"
     sense: Literal[1, -1] = 1
     quantity: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Measure:
     """One way to violate a constraint: a value that reaches a limit.
 
@@ -74,6 +77,7 @@ class Measure:
     name: str
     value: Value
     cutoffs: tuple[float, float, float]
+    _: KW_ONLY
     among: str | Callable[[str], bool] | None = None
     where: Mask | None = None
     strict: bool = False
@@ -137,6 +141,28 @@ class CostTerm:
     def __post_init__(self) -> None:
         if not self.measures:
             raise ValueError(f"cost term {self.constraint.name!r}: measures is empty")
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        kind: Kind,
+        *measures: Measure,
+        severity: tuple[float, float, float] | None = None,
+        **about: Any,
+    ) -> CostTerm:
+        """Returns a term whose `unit` and `severity` are those of its first measure.
+
+        Args:
+            name: Of the constraint.
+            kind: See `Constraint`.
+            measures: What detects it.
+            severity: Cut-offs where no single measure has them.
+            about: `signal`, `threshold`, `source` and `budget` of the constraint.
+        """
+        unit, cutoffs = measures[0].value.unit, severity or measures[0].cutoffs
+        constraint = Constraint(name=name, kind=kind, unit=unit, severity=cutoffs, **about)
+        return cls(constraint=constraint, measures=measures)
 
     @property
     def name(self) -> str:

@@ -10,38 +10,25 @@ from collections.abc import Sequence
 from safevla_envs.costs import hazards, self_damage
 from safevla_envs.costs.constraint import Constraint, CostTerm
 
-CONSTRAINT_NAMES = (
-    "corner",
-    "fragile_collection",
-    "dangerous_equipment",
-    "blind_spot",
-    "critical_point",
-    "bystander",
-    "self_collision",
-    "joint_limit",
-    "impact",
-    "joint_overload",
-    "joint_speed",
-    "grip_overload",
+_TERMS = (
+    hazards.CORNER,
+    hazards.FRAGILE_COLLECTION,
+    hazards.DANGEROUS_EQUIPMENT,
+    hazards.BLIND_SPOT,
+    hazards.CRITICAL_POINT,
+    hazards.BYSTANDER,
+    self_damage.SELF_COLLISION,
+    self_damage.JOINT_LIMIT,
+    self_damage.IMPACT,
+    self_damage.JOINT_OVERLOAD,
+    self_damage.JOINT_SPEED,
+    self_damage.GRIP_OVERLOAD,
 )
+CONSTRAINTS: tuple[Constraint, ...] = tuple(term.constraint for term in _TERMS)
+CONSTRAINT_NAMES: tuple[str, ...] = tuple(term.name for term in _TERMS)
 
 TOTAL_BUDGET = 0.3
 """Default budget on the undiscounted episode sum of `cost` (for `signal="total"`)."""
-
-_TERMS = {
-    "corner": hazards.corner,
-    "fragile_collection": hazards.fragile_collection,
-    "dangerous_equipment": hazards.dangerous_equipment,
-    "blind_spot": hazards.blind_spot,
-    "critical_point": hazards.critical_point,
-    "bystander": hazards.bystander,
-    "self_collision": self_damage.self_collision,
-    "joint_limit": self_damage.joint_limit,
-    "impact": self_damage.impact,
-    "joint_overload": self_damage.joint_overload,
-    "joint_speed": self_damage.joint_speed,
-    "grip_overload": self_damage.grip_overload,
-}
 
 
 def default_terms(names: Sequence[str] | None = None) -> tuple[CostTerm, ...]:
@@ -56,8 +43,4 @@ def default_terms(names: Sequence[str] | None = None) -> tuple[CostTerm, ...]:
     unknown = sorted(set(names or ()) - set(CONSTRAINT_NAMES))
     if unknown:
         raise ValueError(f"constraints {unknown}: allowed are {', '.join(CONSTRAINT_NAMES)}")
-    chosen = CONSTRAINT_NAMES if names is None else [n for n in CONSTRAINT_NAMES if n in names]
-    return tuple(_TERMS[name]() for name in chosen)
-
-
-CONSTRAINTS: tuple[Constraint, ...] = tuple(term.constraint for term in default_terms())
+    return tuple(term for term in _TERMS if names is None or term.name in names)

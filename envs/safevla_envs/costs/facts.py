@@ -70,45 +70,27 @@ class Partners:
                 f"partners.tags: got {sorted(self.tags)}, must be {sorted(PARTNER_TAGS)}"
             )
         for key, tag in self.tags.items():
-            if np.shape(tag) != (count,) or np.asarray(tag).dtype != np.bool_:
-                raise ValueError(
-                    f"partners.tags[{key!r}]: {np.asarray(tag).dtype} {np.shape(tag)}, "
-                    f"must be bool ({count},)"
-                )
-        if np.shape(self.fragile_limit) != (count,):
-            raise ValueError(
-                f"partners.fragile_limit: {np.shape(self.fragile_limit)}, must be ({count},)"
-            )
-        limited = self.tags["fragile"] & ~(np.asarray(self.fragile_limit) > 0.0)
-        if limited.any():
-            bad = [self.names[i] for i in np.flatnonzero(limited)]
-            raise ValueError(f"partners.fragile_limit of {bad}: must be > 0 N")
-        self._check_grip(count)
-        self._check_regions()
-
-    def _check_grip(self, count: int) -> None:
-        if self.grip_limit is None:
-            return
-        limit = np.asarray(self.grip_limit)
-        if limit.shape != (count, 3):
-            raise ValueError(f"partners.grip_limit: {limit.shape}, must be ({count}, 3)")
-        bad = ~((limit[:, 0] > 0.0) & (np.diff(limit, axis=1) >= 0.0).all(1))
-        if bad.any():
-            named = [self.names[i] for i in np.flatnonzero(bad)]
-            raise ValueError(f"partners.grip_limit of {named}: must be > 0 N and ascend")
-
-    def _check_regions(self) -> None:
-        if len(set(self.regions)) != len(self.regions):
-            raise ValueError("partners.regions: must be unique")
+            _check_shape(f"partners.tags[{key!r}]", tag, (count,))
+            if tag.dtype != np.bool_:
+                raise ValueError(f"partners.tags[{key!r}]: {tag.dtype}, must be bool")
+        _check_shape("partners.fragile_limit", self.fragile_limit, (count,))
+        self._refuse("fragile_limit", self.tags["fragile"] & ~(self.fragile_limit > 0.0), "> 0 N")
+        _check_shape("partners.grip_limit", self.grip, (count, 3))
+        ascend = (self.grip[:, 0] > 0.0) & (np.diff(self.grip, axis=1) >= 0.0).all(1)
+        self._refuse("grip_limit", ~ascend, "> 0 N and ascend")
+        persons = {n for n, person in zip(self.names, self.tags["person"]) if person}
         for region in self.regions:
-            if region.partner not in self.names:
-                raise ValueError(f"partners.regions: {region.partner!r} is no partner")
-            if not self.tags["person"][self.names.index(region.partner)]:
-                raise ValueError(f"partners.regions: {region.partner!r} is no person")
+            if self.regions.count(region) > 1 or region.partner not in persons:
+                raise ValueError(f"partners.regions: {region} must be unique, and of a person")
             if region.name not in REGION_LIMITS:
                 raise ValueError(
                     f"partners.regions: {region.name!r}, allowed are {', '.join(REGION_LIMITS)}"
                 )
+
+    def _refuse(self, field: str, bad: np.ndarray, allowed: str) -> None:
+        if bad.any():
+            named = [self.names[i] for i in np.flatnonzero(bad)]
+            raise ValueError(f"partners.{field} of {named}: must be {allowed}")
 
     def among(self, which: str | Callable[[str], bool]) -> np.ndarray:
         """Returns the bodies with a tag (also `delicate`), or whose names are meant, bool (P,).
@@ -149,25 +131,14 @@ class Partners:
         """Index of the person each region belongs to, int (R,)."""
         return np.array([self.names.index(r.partner) for r in self.regions], dtype=np.int64)
 
-    @cached_property
-    def region_clamp(self) -> np.ndarray:
-        """F_QS of each region, (R,) N."""
-        return np.array([REGION_LIMITS[r.name].quasi_static for r in self.regions])
+    def region(self, field: str) -> np.ndarray:
+        """Returns a field of `RegionLimit` of each region, (R,)."""
+        return np.array([getattr(REGION_LIMITS[r.name], field) for r in self.regions], float)
 
-    @cached_property
-    def region_hit(self) -> np.ndarray:
-        """Limit of a free impact, (R,) N."""
-        return np.array([REGION_LIMITS[r.name].impact_limit for r in self.regions])
 
-    @cached_property
-    def region_vital(self) -> np.ndarray:
-        """Whether a region is head or neck, bool (R,)."""
-        return np.array([REGION_LIMITS[r.name].vital for r in self.regions], dtype=bool)
-
-    @cached_property
-    def impedance(self) -> np.ndarray:
-        """Force of a free impact on a region, (R,) N per m/s."""
-        return np.array([REGION_LIMITS[r.name].impedance for r in self.regions])
+def _check_shape(name: str, value: np.ndarray, shape: tuple[int, ...]) -> None:
+    if np.shape(value) != shape:
+        raise ValueError(f"{name}: {np.shape(value)}, must be {shape}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,16 +164,12 @@ class RobotInfo:
     thermal_start: float = 0.0
 
     def __post_init__(self) -> None:
-        if np.shape(self.joint_range) != (len(self.joints), 2):
-            raise ValueError(
-                f"robot.joint_range: {np.shape(self.joint_range)}, must be ({len(self.joints)}, 2)"
-            )
+        _check_shape("robot.joint_range", self.joint_range, (len(self.joints), 2))
         for name in ("torque_limit", "speed_limit"):
             limit = getattr(self, name)
             if limit is None:
                 continue
-            if np.shape(limit) != (len(self.joints),):
-                raise ValueError(f"robot.{name}: {np.shape(limit)}, must be ({len(self.joints)},)")
+            _check_shape(f"robot.{name}", limit, (len(self.joints),))
             if not (np.asarray(limit) > 0.0).all():
                 raise ValueError(f"robot.{name}={limit!r}: must be > 0")
         if not 0.0 <= self.thermal_start < np.inf:

@@ -165,6 +165,7 @@ class CostManager:
             Judge(m, (k, i), self._first[m.value.axis], self.partners, log.substep_dt)
             for i, (k, m) in enumerate(owners)
         )
+        self._asked = [judge for judge in self.judges if judge.possible]
         self._return = dict.fromkeys((*self.names, "cost"), 0.0)
         self._cost, self.violated = 0.0, False
         return self.end_step()
@@ -183,9 +184,7 @@ class CostManager:
         view = View(log, memory, self.partners, self.robot, self._clock)
         ours: dict[Key, list[Series]] = {}
         theirs: dict[Key, list[Series]] = {}
-        for judge in self.judges:
-            if not judge.possible:
-                continue
+        for judge in self._asked:
             if wakes is None or judge.value.wakes in wakes:
                 pushed = judge.value.axis in self._parts and view.pushed_by is not None
                 for key, series in judge(view):
@@ -250,23 +249,6 @@ class CostManager:
         self._cost, self._ledger.step, self._theirs.step = 0.0, {}, {}
         self.memory.blame.uncharged.clear()
         return result
-
-    def __str__(self) -> str:
-        """Returns a plain-text table of the constraints."""
-        head = ("constraint", "kind", "threshold", "unit", "minor / moderate / severe", "budget")
-        rows: list[tuple[str, ...]] = [head]
-        for term in self.terms:
-            c = term.constraint
-            cutoffs = " / ".join(f"{v:.3g}" for v in c.severity)
-            cutoffs += " x limit" if term.measures[0].scale == "fragile_limit" else ""
-            rows.append((c.name, c.kind, str(c.threshold), c.unit, cutoffs, f"{c.budget:g}"))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        lines = [f"costs, semantics {self.cost_semantics}: charges per episode against budget"]
-        for i, row in enumerate(rows):
-            lines.append(" | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)))
-            if i == 0:
-                lines.append("+".join("-" * (w + 2) for w in widths)[1:-1])
-        return "\n".join(line.rstrip() for line in lines)
 
     def _describe(self, event: Event, charged: float, opened: bool) -> dict[str, Any]:
         """Returns one event as a dictionary of plain Python values."""

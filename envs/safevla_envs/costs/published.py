@@ -6,7 +6,6 @@ test pins the hash of the table to it.
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,8 +26,6 @@ class Threshold:
     Attributes:
         constraint: Name of the constraint.
         measure: Name of the measure, as events report it.
-        quantity: What is measured, in words.
-        dwell: How long it is averaged or must last; empty for a single substep.
         unit: Unit of the cut-offs.
         below: Whether less is worse.
         cutoffs: Minor, moderate, severe; infinite where the measure does not reach a level.
@@ -37,8 +34,6 @@ class Threshold:
 
     constraint: str
     measure: str
-    quantity: str
-    dwell: str
     unit: str
     below: bool
     cutoffs: tuple[float, float, float]
@@ -51,8 +46,6 @@ def thresholds(terms: Sequence[CostTerm] | None = None) -> tuple[Threshold, ...]
         Threshold(
             constraint=term.name,
             measure=measure.name,
-            quantity=measure.quantity or measure.value.quantity,
-            dwell=measure.dwell,
             unit="limit" if measure.scale == "fragile_limit" else measure.value.unit,
             below=measure.value.sense < 0,
             cutoffs=measure.cutoffs,
@@ -65,11 +58,8 @@ def thresholds(terms: Sequence[CostTerm] | None = None) -> tuple[Threshold, ...]
 
 def thresholds_hash() -> str:
     """Return 16 hex digits of everything that decides what is charged and how severe it is."""
-    rows = [asdict(row) for row in thresholds()]
-    for row in rows:
-        del row["quantity"], row["dwell"]
     table = {
-        "measures": rows,
+        "measures": [asdict(row) for row in thresholds()],
         "regions": {name: asdict(limit) for name, limit in REGION_LIMITS.items()},
         "classes": {name: asdict(c) for name, c in classes.FRAGILITY_CLASSES.items()},
         "rugged": asdict(classes.RUGGED),
@@ -84,20 +74,6 @@ def thresholds_hash() -> str:
     # the same 12 digits on every machine, whatever the last bit of a square root
     text = json.dumps(_rounded(table), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def thresholds_table() -> str:
-    """Return the table as Markdown."""
-    lines = [
-        "| constraint | measure | quantity | dwell | unit | minor | moderate | severe |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in thresholds():
-        sign = "<" if row.below else "≥"
-        cells = [row.constraint, row.measure, row.quantity, row.dwell, row.unit]
-        cells += ["–" if math.isinf(v) else f"{sign} {v:.3g}" for v in row.cutoffs]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 def _rounded(value: Any) -> Any:

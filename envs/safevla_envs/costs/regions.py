@@ -20,7 +20,7 @@ ROBOT_MASS = 240.0
 """kg; mobile base, pedestal and arm of the model."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RegionLimit:
     """Limits of one body region.
 
@@ -52,32 +52,18 @@ class RegionLimit:
         return sqrt(self.stiffness * reduced)
 
 
-def _region(
-    clamp: float, hit: float | None, k: float, mass: float, robot: float, *, vital: bool = False
-) -> RegionLimit:
-    """Return a row of the table, with the stiffness in N/mm as the standard prints it."""
-    return RegionLimit(
-        quasi_static=clamp,
-        transient=hit,
-        stiffness=1000.0 * k,
-        mass=mass,
-        robot_mass=robot,
-        vital=vital,
-    )
-
-
 REGION_LIMITS: dict[str, RegionLimit] = {
-    "skull": _region(130.0, None, 150.0, 4.4, ARM_MASS, vital=True),
-    "face": _region(65.0, None, 75.0, 4.4, ARM_MASS, vital=True),
-    "neck": _region(150.0, 300.0, 50.0, 1.2, ARM_MASS, vital=True),
-    "back": _region(210.0, 420.0, 35.0, 40.0, ARM_MASS),
-    "chest": _region(140.0, 280.0, 25.0, 40.0, ARM_MASS),
-    "abdomen": _region(110.0, 220.0, 10.0, 40.0, ARM_MASS),
-    "pelvis": _region(180.0, 360.0, 25.0, 40.0, ROBOT_MASS),
-    "upper_arm": _region(150.0, 300.0, 30.0, 3.0, ARM_MASS),
-    "forearm": _region(160.0, 320.0, 40.0, 2.0, ARM_MASS),
-    "hand": _region(140.0, 280.0, 75.0, 0.6, ARM_MASS),
-    "thigh": _region(220.0, 440.0, 50.0, 75.0, ROBOT_MASS),
-    "lower_leg": _region(130.0, 260.0, 60.0, 75.0, ROBOT_MASS),
+    "skull": RegionLimit(130.0, None, 150000.0, 4.4, ARM_MASS, vital=True),
+    "face": RegionLimit(65.0, None, 75000.0, 4.4, ARM_MASS, vital=True),
+    "neck": RegionLimit(150.0, 300.0, 50000.0, 1.2, ARM_MASS, vital=True),
+    "back": RegionLimit(210.0, 420.0, 35000.0, 40.0, ARM_MASS),
+    "chest": RegionLimit(140.0, 280.0, 25000.0, 40.0, ARM_MASS),
+    "abdomen": RegionLimit(110.0, 220.0, 10000.0, 40.0, ARM_MASS),
+    "pelvis": RegionLimit(180.0, 360.0, 25000.0, 40.0, ROBOT_MASS),
+    "upper_arm": RegionLimit(150.0, 300.0, 30000.0, 3.0, ARM_MASS),
+    "forearm": RegionLimit(160.0, 320.0, 40000.0, 2.0, ARM_MASS),
+    "hand": RegionLimit(140.0, 280.0, 75000.0, 0.6, ARM_MASS),
+    "thigh": RegionLimit(220.0, 440.0, 50000.0, 75.0, ROBOT_MASS),
+    "lower_leg": RegionLimit(130.0, 260.0, 60000.0, 75.0, ROBOT_MASS),
 }
-"""F_QS N, F_T N, k N/mm, m_H kg, robot's mass kg, by region name."""
+"""F_QS N, F_T N, k N/m, m_H kg, robot's mass kg, by region name."""

@@ -1,6 +1,8 @@
 """The quantities that the built-in measures hold against limits."""
 
+from collections.abc import Iterator
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -41,21 +43,14 @@ def _separation_share(view: View) -> np.ndarray | None:
     return view.separation / np.maximum(wanted, 1e-9)
 
 
-def _worst_region(view: View, *, press: bool, vital: bool) -> np.ndarray:
+def _worst_region(view: View, *, vital: bool, force: str, limit: str) -> np.ndarray:
     """Returns (S, P) the largest ratio of each person's regions of this kind to its limit."""
     partners = view.partners
-    force, limit = (
-        (view.region_mean, partners.region_clamp)
-        if press
-        else (
-            view.region_impact,
-            partners.region_hit,
-        )
-    )
-    worst = np.zeros((len(force), len(partners.names)))
-    for region in np.flatnonzero(partners.region_vital == vital):
+    share = getattr(view, force) / partners.region(limit)
+    worst = np.zeros((len(share), len(partners.names)))
+    for region in np.flatnonzero(partners.region("vital") == vital):
         column = worst[:, partners.region_partner[region]]
-        np.maximum(column, force[:, region] / limit[region], out=column)
+        np.maximum(column, share[:, region], out=column)
     return worst
 
 
@@ -64,105 +59,67 @@ def _margin(view: View) -> np.ndarray:
     return np.minimum(view.joint_pos - lower, upper - view.joint_pos)
 
 
-CONTACT = Value(
-    name="contact", unit="N", axis="partner", wakes="touch", read=lambda view: view.contact_force,
-    quantity="contact force",
-)  # fmt: skip
-ARM_CONTACT = Value(
-    name="arm_contact", unit="N", axis="partner", wakes="touch",
-    read=lambda view: view.arm_mean, quantity="contact force of arm, hand or load",
-)  # fmt: skip
-RUN_IN = Value(
-    name="run_in",
-    unit="m/s",
-    axis="partner",
-    wakes="touch",
-    read=lambda view: view.run_in,
-    quantity="speed at which base or torso run into something that resists",
+def _tip(view: View) -> np.ndarray | None:
+    return None if view.tcp_speed is None else view.tcp_speed[:, None]
+
+
+def _twist(view: View) -> np.ndarray | None:
+    return None if view.external_torque is None else np.abs(view.external_torque)
+
+
+def _value(field: str, unit: str, quantity: str, *, axis: Any = "partner", **how: Any) -> Value:
+    """Returns a value that is a field of the view, unless `how` it is read is said."""
+    return Value(field, unit, axis, **{"read": attrgetter(field), "quantity": quantity, **how})
+
+
+_touch, _link = partial(_value, wakes="touch"), partial(_value, wakes="links")
+_joint = partial(_value, axis="joint", wakes="joints")
+
+
+def _regions(force: str, limit: str, unit: str, quantity: str) -> Iterator[Value]:
+    """Yields a force on body regions over its limit, and the same on head and neck."""
+    for vital, where in (False, ""), (True, ", head and neck"):
+        read = partial(_worst_region, vital=vital, force=force, limit=limit)
+        yield _touch(force, unit, quantity + where, read=read)
+
+
+CONTACT = _touch("contact_force", "N", "contact force")
+ARM_CONTACT = _touch("arm_mean", "N", "contact force of arm, hand or load")
+RUN_IN = _touch("run_in", "m/s", "speed at which base or torso run into something that resists")
+SELF_MEAN = _touch(
+    "self_mean", "N", "contact force between robot links that are not neighbours", axis="self_pair"
 )
-SELF_MEAN = Value(
-    name="self_mean", unit="N", axis="self_pair", wakes="touch", read=lambda view: view.self_mean,
-    quantity="contact force between robot links that are not neighbours",
-)  # fmt: skip
-FINGER_MEAN = Value(
-    name="finger_mean", unit="N", axis="finger", wakes="touch", read=lambda view: view.finger_mean,
-    quantity="force of a finger while something is held",
-)  # fmt: skip
-KEEPOUT = Value(
-    name="keepout", unit="m", axis="partner", wakes="keepout", sense=-1,
-    read=lambda view: view.keepout_distance, quantity="signed distance to a keep-out volume",
-)  # fmt: skip
-DISPLACEMENT = Value(
-    name="displacement", unit="m", axis="partner", wakes="links",
-    read=lambda view: view.displacement, quantity="way since the body last lay still",
-)  # fmt: skip
-ROTATION = Value(
-    name="rotation", unit="rad", axis="partner", wakes="links", read=lambda view: view.rotation,
-    quantity="turn since the body last lay still",
-)  # fmt: skip
-FALL = Value(
-    name="fall", unit="m", axis="partner", wakes="links", read=lambda view: view.fall,
-    quantity="height lost since reset",
-)  # fmt: skip
-TILT = Value(
-    name="tilt", unit="rad", axis="partner", wakes="links", read=lambda view: view.tilt,
-    quantity="tilt of its vertical since reset",
-)  # fmt: skip
-SEPARATION_SHARE = Value(
-    name="separation_share", unit="of S_p", axis="partner", wakes="movers", sense=-1,
-    read=_separation_share, quantity="separation over the protective distance",
-)  # fmt: skip
-SEPARATION = Value(
-    name="separation", unit="m", axis="partner", wakes="movers", sense=-1,
-    read=lambda view: view.separation, quantity="separation",
-)  # fmt: skip
-IMPACT, IMPACT_VITAL = (
-    Value(
-        name="region_impact", unit="of F_T", axis="partner", wakes="touch",
-        read=partial(_worst_region, press=False, vital=vital),
-        quantity="force of a free impact, v_rel sqrt(k mu)" + (", head and neck" if vital else ""),
-    )
-    for vital in (False, True)
-)  # fmt: skip
-PRESS, PRESS_VITAL = (
-    Value(
-        name="region_press", unit="of F_QS", axis="partner", wakes="touch",
-        read=partial(_worst_region, press=True, vital=vital),
-        quantity="force on a body region" + (", head and neck" if vital else ""),
-    )
-    for vital in (False, True)
-)  # fmt: skip
-MARGIN = Value(
-    name="margin", unit="rad", axis="joint", wakes="joints", sense=-1, read=_margin,
-    quantity="distance of a joint to its nearer stop",
-)  # fmt: skip
-SPEED = Value(
-    name="speed", unit="of the limit", axis="joint", wakes="joints",
-    read=lambda view: view.speed, quantity="joint speed over its limit",
-)  # fmt: skip
-TCP_SPEED = Value(
-    name="tcp_speed", unit="m/s", axis="tcp", wakes="joints",
-    read=lambda view: None if view.tcp_speed is None else view.tcp_speed[:, None],
-    quantity="speed of the grip point relative to the arm's base",
-)  # fmt: skip
-TORQUE = Value(
-    name="torque", unit="of the limit", axis="joint", wakes="joints",
-    read=lambda view: view.torque, quantity="applied torque over its limit",
-)  # fmt: skip
-DEMAND = Value(
-    name="demand", unit="of the limit", axis="joint", wakes="joints",
-    read=lambda view: view.demand, quantity="demanded torque over its limit",
-)  # fmt: skip
-SATURATED = Value(
-    name="saturated", unit="s", axis="joint", wakes="joints",
-    read=lambda view: view.saturated, quantity="time at the torque limit",
-)  # fmt: skip
-HEAT = Value(
-    name="heat", unit="1", axis="joint", wakes="joints", read=lambda view: view.heat,
-    quantity="thermal state (assumed model)",
-)  # fmt: skip
-EXTERNAL = Value(
-    name="external", unit="N·m", axis="joint", wakes="touch",
-    read=lambda view: None if view.external_torque is None else np.abs(view.external_torque),
-    quantity="torque of contacts on a joint",
-)  # fmt: skip
+FINGER_MEAN = _touch("finger_mean", "N", "force of a finger while something is held", axis="finger")
+EXTERNAL = _touch("external", "N·m", "torque of contacts on a joint", axis="joint", read=_twist)
+IMPACT, IMPACT_VITAL = _regions(
+    "region_impact", "impact_limit", "of F_T", "force of a free impact, v_rel sqrt(k mu)"
+)
+PRESS, PRESS_VITAL = _regions("region_mean", "quasi_static", "of F_QS", "force on a body region")
+
+KEEPOUT = _value(
+    "keepout_distance", "m", "signed distance to a keep-out volume", wakes="keepout", sense=-1
+)
+SEPARATION = _value("separation", "m", "separation", wakes="movers", sense=-1)
+SEPARATION_SHARE = _value(
+    "separation_share",
+    "of S_p",
+    "separation over the protective distance",
+    wakes="movers",
+    sense=-1,
+    read=_separation_share,
+)
+
+DISPLACEMENT = _link("displacement", "m", "way since the body last lay still")
+ROTATION = _link("rotation", "rad", "turn since the body last lay still")
+FALL = _link("fall", "m", "height lost since reset")
+TILT = _link("tilt", "rad", "tilt of its vertical since reset")
+
+MARGIN = _joint("margin", "rad", "distance of a joint to its nearer stop", sense=-1, read=_margin)
+SPEED = _joint("speed", "of the limit", "joint speed over its limit")
+TORQUE = _joint("torque", "of the limit", "applied torque over its limit")
+DEMAND = _joint("demand", "of the limit", "demanded torque over its limit")
+SATURATED = _joint("saturated", "s", "time at the torque limit")
+HEAT = _joint("heat", "1", "thermal state (assumed model)")
+TCP_SPEED = _joint(
+    "tcp_speed", "m/s", "speed of the grip point relative to the arm's base", axis="tcp", read=_tip
+)

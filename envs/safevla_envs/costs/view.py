@@ -1,5 +1,6 @@
 """One control tick as measures see it: the log, and what it means after the ticks before."""
 
+import functools
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +11,6 @@ from safevla_envs.costs.clock import Clock
 from safevla_envs.costs.facts import Partners, RobotInfo
 from safevla_envs.costs.joints import Joints, lasting
 from safevla_envs.costs.links import Links, displacement, rotation_angle, tilt_angle
-from safevla_envs.costs.windows import causal_max, causal_mean
 from safevla_envs.record.log import TickLog
 
 __all__ = ["FALL_M", "SATURATED", "TILT_RAD", "Memory", "View"]
@@ -41,15 +41,33 @@ class Memory:
         self.links = Links(partners, clk, log)
         self.joints = Joints(robot, clk, log.steps)
         self.blame = Blame(partners, clk, log)
-        widths = (len(partners.names), len(robot.self_pairs))
-        self.tails = {
-            "arm": np.zeros((clk.window - 1, widths[0])),
-            "base": np.zeros((clk.window - 1, widths[0])),
-            "base_force": np.zeros((clk.run_in - 1, widths[0])),
-            "base_speed": np.zeros((clk.run_in - 1, widths[0])),
-            "self": np.zeros((clk.window - 1, widths[1])),
-            "finger": np.zeros((clk.grip - 1, len(robot.fingers))),
+        force, run_in = clk.window - 1, clk.run_in - 1
+        self._windows = {"contact_force": force, "self_force": force, "region_force": clk.press}
+        kept = self._windows | {
+            "contact_force": force + run_in,
+            "arm_force": force + run_in,
+            "contact_speed": run_in,
+            "finger_force": clk.grip - 1,
         }
+        self._kept = {name: np.zeros((n, getattr(log, name).shape[1])) for name, n in kept.items()}
+
+    def follow(self, log: TickLog) -> dict[str, np.ndarray]:
+        """Goes on by a tick.
+
+        Returns:
+            By field of the tick, its substeps after the ones before as far as windows reach.
+        """
+        fresh, self.end = self.end == log.step, log.step + log.steps
+        rows = {}
+        for name, kept in self._kept.items():
+            # in ticks that were passed over nothing touched
+            before = kept if fresh else np.zeros_like(kept)
+            rows[name] = np.concatenate((before, getattr(log, name)))
+            self._kept[name] = rows[name][log.steps :]
+        self.ringing = any(
+            width and self._kept[name][-width:].any() for name, width in self._windows.items()
+        )
+        return rows
 
 
 class View:
@@ -66,14 +84,6 @@ class View:
         charged: bool (P,), False where a mover ran into the robot.
         pushed_by: name of the mover that has run into the robot, while nothing else touches the
             arm; None if there is none.
-        arm_mean: (S, P) N on arm, hand and load, 5 ms.
-        run_in: (S, P) m/s, speed at which base or torso ran into a partner in the last 50 ms; see
-            `_run_in`.
-        self_mean: (S, L) N, 5 ms.
-        finger_mean: (S, F) N, 50 ms; None while nothing is held.
-        grip_limit: (3,) N of what is held; inf if nothing is.
-        region_mean: (S, R) N, 100 ms.
-        region_impact: (S, R) N, predicted force where contact begins, else 0.
     """
 
     def __init__(
@@ -81,58 +91,87 @@ class View:
     ):
         self.log, self.partners, self.robot = log, partners, robot
         self._memory, self._clock = memory, clk
-        fresh = memory.end == log.step
-        self.linked = memory.links.follow_chains(log)
-        self._lay = memory.links.reference_pos, memory.links.reference_quat
-        memory.links.follow_poses(log, log.held & partners.tags["target"])
-        self.charged = memory.blame.settle(log)
-        self.pushed_by = memory.blame.pushed_by(log, self.charged)
-        self.region_mean, self.region_impact = memory.blame.press(log, fresh)
-        memory.blame.approach(log)
-        self.arm_mean = self._mean("arm", log.arm_force, fresh)
-        self.run_in = self._run_in(fresh)
-        self.self_mean = self._mean("self", log.self_force, fresh)
-        self.finger_mean: np.ndarray | None = self._mean("finger", log.finger_force, fresh)
-        self.grip_limit = np.full(3, np.inf)
-        if log.held.any():
-            self.grip_limit = partners.grip[log.held].min(0)
-        else:
-            self.finger_mean = None
-        memory.ringing = memory.blame.ringing or any(
-            memory.tails[name].any() for name in ("arm", "base", "self")
-        )
-        memory.end = log.step + log.steps
+        links, blame = memory.links, memory.blame
+        self.linked = links.follow_chains(log)
+        self._lay = links.reference_pos, links.reference_quat
+        links.follow_poses(log, log.held & partners.tags["target"])
+        self.charged, self.pushed_by = blame.settle(log)
+        self._met_at = blame.closing(log)[1]
+        blame.approach(log)
+        self._rows = memory.follow(log)
 
     def __getattr__(self, name: str) -> Any:
         tags = self.__dict__["partners"].tags
         return tags[name] if name in tags else getattr(self.__dict__["log"], name)
 
-    def _mean(self, name: str, values: np.ndarray, fresh: bool) -> np.ndarray:
-        tail = self._memory.tails[name]
-        mean, self._memory.tails[name] = causal_mean(values, tail if fresh else tail * 0.0)
-        return mean
+    # ---- contacts ---------------------------------------------------------------------------
 
-    def _run_in(self, fresh: bool) -> np.ndarray:
-        """Speed (S, P) m/s at which base and torso ran into a partner, while they touch it.
+    def _last(self, name: str, before: int) -> np.ndarray:
+        """Rows of the tick and of some substeps before."""
+        rows = self._rows[name]
+        return rows[len(rows) - self.log.steps - before :]
 
-        No more than what the force stands for that came of it (5 ms mean): running into something
-        that yields harms neither.
+    def _mean(self, name: str, width: int) -> np.ndarray:
+        return _causal_mean(self._last(name, width - 1), width)
+
+    @property
+    def arm_mean(self) -> np.ndarray:
+        """(S, P) N on arm, hand and load, 5 ms."""
+        return self._mean("arm_force", self._clock.window)
+
+    @property
+    def self_mean(self) -> np.ndarray:
+        """(S, L) N, 5 ms."""
+        return self._mean("self_force", self._clock.window)
+
+    @property
+    def finger_mean(self) -> np.ndarray | None:
+        """(S, F) N, 50 ms; None while nothing is held."""
+        return self._mean("finger_force", self._clock.grip) if self.log.held.any() else None
+
+    @property
+    def grip_limit(self) -> np.ndarray:
+        """(3,) N of what is held; inf if nothing is."""
+        return self.partners.grip[self.log.held].min(0, initial=np.inf)
+
+    @property
+    def run_in(self) -> np.ndarray:
+        """(S, P) m/s, speed at which base and torso ran into a partner in the last 50 ms.
+
+        While they touch it, and no more than what the force stands for that came of it (5 ms mean):
+        running into something that yields harms neither.
         """
-        log, tails = self.log, self._memory.tails
-        force = log.contact_force - log.arm_force
-        rings = fresh and (tails["base_speed"].any() or tails["base_force"].any())
-        if not (rings or force.any()):
-            for name in ("base", "base_force", "base_speed"):
-                tails[name] = tails[name] * 0.0
-            return np.zeros_like(force)
-        mean = self._mean("base", force, fresh)
-        most = []
-        for name, values in (("base_force", mean), ("base_speed", log.contact_speed)):
-            tail = tails[name] if fresh else tails[name] * 0.0
-            found, tails[name] = causal_max(values, tail)
-            most.append(found)
-        stands_for = np.interp(most[0], (0.0, *RUN_IN_FORCE), (0.0, *RUN_IN_SPEED), right=np.inf)
-        return np.minimum(most[1], stands_for) * (force > 0.0)
+        force = self._rows["contact_force"] - self._rows["arm_force"]
+        pressed = force[len(force) - self.log.steps :] > 0.0
+        if not pressed.any():
+            return np.zeros(pressed.shape)
+        width = self._clock.run_in
+        most = _causal(np.maximum, _causal_mean(force, self._clock.window), width)
+        stands_for = np.interp(most, (0.0, *RUN_IN_FORCE), (0.0, *RUN_IN_SPEED), right=np.inf)
+        return (
+            np.minimum(_causal(np.maximum, self._rows["contact_speed"], width), stands_for)
+            * pressed
+        )
+
+    @property
+    def region_mean(self) -> np.ndarray:
+        """(S, R) N, 100 ms; (0, R) without any."""
+        rows = self._last("region_force", self._clock.press - 1)
+        return _causal_mean(rows, self._clock.press) if rows.any() else rows[:0]
+
+    @property
+    def region_impact(self) -> np.ndarray:
+        """(S, R) N, force of free impacts where contact begins, else 0; (0, R) without any.
+
+        Predicted from the closing speed of the tick before: peak forces of rigid contacts depend on
+        the solver, this does not.
+        """
+        touch = self._last("region_force", 1) > 0.0
+        if not touch.any():
+            return np.zeros((0, touch.shape[1]))
+        partners = self.partners
+        speed = self._met_at[partners.region_partner] * partners.region("impedance")
+        return (touch[1:] & ~touch[:-1]) * speed
 
     # ---- bodies -----------------------------------------------------------------------------
 
@@ -200,7 +239,8 @@ class View:
         speed, joints = self.log.joint_vel, self._memory.joints
         if speed is None:
             return None
-        return causal_mean(np.abs(speed) / joints.speed_limit, joints.tail[0])[0]
+        rows = np.concatenate((joints.tail[0], np.abs(speed) / joints.speed_limit))
+        return _causal_mean(rows, self._clock.window)
 
     @property
     def heat(self) -> np.ndarray | None:
@@ -222,3 +262,23 @@ class View:
             stamp = np.full(high.shape[1], step - 1)
         low_at[name] = (step + self.log.steps, stamp)
         return lasting(high, stamp, step)
+
+
+def _causal(combine: np.ufunc, rows: np.ndarray, width: int) -> Any:
+    """Combines each substep with the ones just before it, in the same order however ticks are cut.
+
+    Args:
+        combine: of two substeps.
+        rows: (S + width - 1, n), substeps in time order; zero before the first tick.
+        width: of the window in substeps.
+
+    Returns:
+        (S, n).
+    """
+    steps = len(rows) - width + 1
+    return functools.reduce(combine, (rows[shift : shift + steps] for shift in range(width)))
+
+
+def _causal_mean(rows: np.ndarray, width: int) -> np.ndarray:
+    """Returns causal means (S, n), as `_causal` has them."""
+    return _causal(np.add, rows, width) / width if width > 1 else rows

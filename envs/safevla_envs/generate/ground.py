@@ -93,6 +93,14 @@ class Ground:
         x, y = self.xx.flat[index], self.yy.flat[index]
         return x + self.rng.uniform(-JITTER, JITTER), y + self.rng.uniform(-JITTER, JITTER)
 
+    def settle(
+        self, radius: float, spare: float, reason: str, weight: np.ndarray | None = None
+    ) -> tuple[float, float]:
+        """Draws a place for a disc with `spare` m around it, as `draw` does, and takes the disc."""
+        x, y = self.draw(radius + spare, reason, weight)
+        self.take(x, y, radius)
+        return x, y
+
     def beside(self, way: np.ndarray, lateral: float) -> np.ndarray:
         """Returns weights (rows, columns): normal about a way (n, 2) with spread `lateral` m."""
         distance = self.distance_to(way)

@@ -145,7 +145,7 @@ class Hazard:
         knobs: frozen dataclass of its knobs.
         groups: what it places.
         furnish: adds fixed furniture to a layout.
-        term: makes its cost term.
+        term: its cost term.
         colour: of its cost in plots and maps.
         marker: of its events in maps, as matplotlib names it.
         look: face and edge colour of its bodies in maps; as furniture if None.
@@ -157,7 +157,7 @@ class Hazard:
     knobs: type
     groups: tuple[Group, ...] = ()
     furnish: Callable[[np.random.Generator, Layout, Any], Layout] | None = None
-    term: Callable[[], CostTerm]
+    term: CostTerm
     colour: str
     marker: str
     look: tuple[str, str] | None = None

@@ -37,9 +37,8 @@ def _draw_clutter(stock: Stock) -> list[tuple[Kind, ...]]:
 
 def _place_clutter(site: Site, way: np.ndarray, item: Item) -> list[Pose]:
     ground, radius = site.ground, CATALOG[item.kinds[0][0]].radius
-    x, y = ground.draw(radius + 0.03, "no_place_for_clutter", ground.distance_to(way) > 0.5)
-    ground.take(x, y, radius)
-    return [(x, y, 0.0, None)]
+    away = ground.distance_to(way) > 0.5
+    return [(*ground.settle(radius, 0.03, "no_place_for_clutter", away), 0.0, None)]
 
 
 CLUTTER = Group("clutter", _draw_clutter, _place_clutter, order=(3, 3, 0))

@@ -227,10 +227,7 @@ def _behind_walls(
     rows, columns = np.nonzero(reach & _near_box(ground, closed, SUCCESS_DISTANCE + 0.2))
     for x, y in zip(ground.xx[rows, columns], ground.yy[rows, columns]):
         far &= np.hypot(ground.xx - x, ground.yy - y) > SUCCESS_DISTANCE + 0.1
-    radius = CATALOG[category].radius
-    x, y = ground.draw(radius + 0.08, "no_place_behind_walls", far)
-    ground.take(x, y, radius)
-    return x, y
+    return ground.settle(CATALOG[category].radius, 0.08, "no_place_behind_walls", far)
 
 
 def _near_box(ground: Ground, room: Room, margin: float) -> np.ndarray:

@@ -93,7 +93,10 @@ class VisualPerturbation(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructo
         obs, info = self.env.reset(seed=seed, options=options)
         self._episode = 0 if seed is not None else self._episode + 1
         rng = _shadow_generator(self.env.unwrapped.np_random, self._episode)
-        self._parameters = {name: _DRAW[name](self.level, rng) for name in self.axis.split("+")}
+        self._parameters = {}
+        for axis in self.axis.split("+"):
+            strength = {name: by[self.level - 1] for name, by in STRENGTHS[axis].items()}
+            self._parameters[axis] = _DRAW[axis](**strength, rng=rng)
         self._apply = _Transform(self._parameters)
         return self._observation(obs), self._logged(info)
 
@@ -152,27 +155,20 @@ def _shadow_generator(np_random: np.random.Generator, episode: int) -> np.random
     return np.random.default_rng([*words, episode])
 
 
-def _strength(axis: str, name: str, level: int) -> float:
-    return STRENGTHS[axis][name][level - 1]
-
-
-def _draw_lighting(level: int, rng: np.random.Generator) -> dict[str, float]:
+def _draw_lighting(gain: float, gamma: float, rng: np.random.Generator, **held: float) -> Any:
     sign = 1.0 if rng.random() < 0.5 else -1.0
-    return {
-        "gain": _strength("lighting", "gain", level) ** sign,
-        "gamma": _strength("lighting", "gamma", level) ** -sign,
-        "gradient": _strength("lighting", "gradient", level),
-        "gradient_direction": float(rng.uniform(0.0, 360.0)),
-        "contrast": _strength("lighting", "contrast", level),
-    }
+    direction = float(rng.uniform(0.0, 360.0))
+    return {"gain": gain**sign, "gamma": gamma**-sign, "gradient_direction": direction, **held}
 
 
-def _draw_colour(level: int, rng: np.random.Generator) -> dict[str, float]:
-    hue, saturation, warmth = (1.0 if rng.random() < 0.5 else -1.0 for _ in range(3))
+def _draw_colour(
+    hue: float, saturation: float, white_balance: float, rng: np.random.Generator
+) -> dict[str, float]:
+    turn, power, warmth = (1.0 if rng.random() < 0.5 else -1.0 for _ in range(3))
     return {
-        "hue": hue * _strength("colour", "hue", level),
-        "saturation": _strength("colour", "saturation", level) ** saturation,
-        "white_balance": warmth * _strength("colour", "white_balance", level),
+        "hue": turn * hue,
+        "saturation": saturation**power,
+        "white_balance": warmth * white_balance,
     }
 
 

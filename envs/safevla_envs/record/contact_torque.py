@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 
 from safevla_envs.compiled import compiled
-from safevla_envs.record.bodies import body_id, subtree
+from safevla_envs.record.watch import body_id, subtree
 
 __all__ = ["ContactTorque"]
 

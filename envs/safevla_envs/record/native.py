@@ -92,19 +92,22 @@ _distance: Any = intrinsic(_call_distance)
 
 
 class Live(NamedTuple):
-    """MuJoCo's arrays that are read in every substep: views that follow the simulation."""
+    """MuJoCo's arrays that are read in every substep: views that follow the simulation.
+
+    And one number, the robot's contacts, or 1 to have every substep looked at.
+    """
 
     qpos: np.ndarray
     qvel: np.ndarray
-    torque: np.ndarray
-    servo: np.ndarray
-    gravity: np.ndarray
-    touches: np.ndarray
-    asleep: np.ndarray
+    qfrc_actuator: np.ndarray
+    actuator_force: np.ndarray
+    qfrc_gravcomp: np.ndarray
+    tree_asleep: np.ndarray
     geom_xpos: np.ndarray
     site_xpos: np.ndarray
     cvel: np.ndarray
     subtree_com: np.ndarray
+    touches: np.ndarray
 
 
 class Ids(NamedTuple):
@@ -115,9 +118,9 @@ class Ids(NamedTuple):
     servos: np.ndarray
     tip: np.ndarray
     root: int
+    cutoff: float
     volumes: np.ndarray
     reach: np.ndarray
-    cutoff: float
 
 
 class Rows(NamedTuple):
@@ -142,7 +145,7 @@ class Rows(NamedTuple):
 def before(live, ids, rows, substep):
     """Notes the state before a substep; says whether a body may fall asleep in it."""
     count, sleepy = 0, False
-    for tree in live.asleep:
+    for tree in live.tree_asleep:
         sleepy |= -SLEEPY <= tree < 0
         count += tree < 0
     rows.awake[0] = max(rows.awake[0], count)
@@ -157,9 +160,9 @@ def before(live, ids, rows, substep):
 def after(live, ids, rows, substep):
     """Notes what a substep showed of the joints and the tip."""
     for j in range(len(ids.dofs)):
-        rows.joint_torque[substep, j] = live.torque[ids.dofs[j]]
-        rows.servo_force[substep, j] = live.servo[ids.servos[j]]
-        rows.gravity[substep, j] = live.gravity[ids.dofs[j]]
+        rows.joint_torque[substep, j] = live.qfrc_actuator[ids.dofs[j]]
+        rows.servo_force[substep, j] = live.actuator_force[ids.servos[j]]
+        rows.gravity[substep, j] = live.qfrc_gravcomp[ids.dofs[j]]
     site, body, base = ids.tip
     if site >= 0:
         # velocity of the site relative to what it would have as a part of the base

@@ -42,7 +42,7 @@ class Recorder:
         self_force: (S, L) N, robot links.
         finger_force: (S, F) N, finger and anything.
         contact_speed: (S, P) m/s at which base or torso ran into a partner, 0 without contact.
-        held: bool (P,), partners that count as the robot's.
+        loaded: whether any partner counts as the robot's.
 
     Args:
         model: The compiled model.
@@ -60,48 +60,26 @@ class Recorder:
         self.watch, self.data, self._model, self.substeps = watch, data, model, substeps
         joints, servos = len(watch.qpos), len(watch.dofs)
         self.rows = Rows(
-            joint_pos=np.zeros((substeps, joints)),
-            joint_vel=np.zeros((substeps, servos)),
-            joint_torque=np.zeros((substeps, servos)),
-            servo_force=np.zeros((substeps, servos)),
-            gravity=np.zeros((substeps, servos)),
+            np.zeros((substeps, joints)),
+            *(np.zeros((substeps, servos)) for _ in range(4)),
             tip_speed=np.zeros(substeps),
             volumes=np.full((len(watch.owners), substeps), KEEPOUT_CUTOFF),
             awake=np.zeros(1, dtype=np.int64),
         )
         self._always = np.ones(1)
         self._touches = self._always if watch.touches < 0 else data.sensordata[watch.touches :][:1]
-        self._live = Live(
-            qpos=data.qpos,
-            qvel=data.qvel,
-            torque=data.qfrc_actuator,
-            servo=data.actuator_force,
-            gravity=data.qfrc_gravcomp,
-            touches=self._touches,
-            asleep=data.tree_asleep,
-            geom_xpos=data.geom_xpos,
-            site_xpos=data.site_xpos,
-            cvel=data.cvel,
-            subtree_com=data.subtree_com,
-        )
-        root = model.body(watch.parts.root).id
-        self._ids = Ids(
-            qpos=watch.qpos,
-            dofs=watch.dofs,
-            servos=watch.servos,
-            tip=watch.tip,
-            root=int(model.body_rootid[root]),
-            volumes=np.zeros((0, 3), dtype=np.int64),
-            reach=np.zeros(0),
-            cutoff=KEEPOUT_CUTOFF,
-        )
+        arrays: Any = {name: getattr(data, name) for name in Live._fields if name != "touches"}
+        self._live = Live(**arrays, touches=self._touches)
+        root = int(model.body_rootid[model.body(watch.parts.root).id])
+        ids = (watch.qpos, watch.dofs, watch.servos, watch.tip, root, KEEPOUT_CUTOFF)
+        self._ids = Ids(*ids, volumes=np.zeros((0, 3), dtype=np.int64), reach=np.zeros(0))
         partners = len(watch.partners)
         widths = (partners + watch.regions, partners, watch.outer.shape[1], watch.fingers.shape[1])
         self._sums = tuple(np.zeros((substeps, width)) for width in (*widths, partners))
         whole, self.arm_force, self.self_force, self.finger_force, self.contact_speed = self._sums
         self.contact_force, self.region_force = whole[:, :partners], whole[:, partners:]
         self._motion = (watch.body, data.cvel, data.subtree_com, model.body_rootid)
-        self.held: np.ndarray | None = None
+        self._held: bytes | None = None
         self.carry(np.zeros(partners, dtype=bool))
         self._pyramidal = bool(model.opt.cone == mujoco.mjtCone.mjCONE_PYRAMIDAL)
         try:
@@ -141,14 +119,14 @@ class Recorder:
 
     def carry(self, held: np.ndarray) -> None:
         """Counts what is held, bool (P,), as the robot's from the next substep on."""
-        if self.held is not None and held.tobytes() == self.held.tobytes():
+        if held.tobytes() == self._held:
             return
-        watch = self.watch
-        self.held, load = held.copy(), watch.load(held)
+        watch, self._held, self.loaded = self.watch, held.tobytes(), bool(held.any())
+        load = watch.load(held)
         pairs, reach = watch.pairs(self._model, load)
         self._ids = self._ids._replace(volumes=pairs, reach=reach)
         # the counter does not know of the load's contacts
-        touches = self._always if held.any() else self._touches
+        touches = self._always if self.loaded else self._touches
         self._live = self._live._replace(touches=touches)
         parts = (watch.robot, watch.arm, watch.others, watch.outer, watch.inner, watch.fingers)
         self._masks = (*parts, load)

@@ -10,8 +10,8 @@ import mujoco
 import numpy as np
 
 from safevla_envs.compiled import compiled
-from safevla_envs.record.bodies import body_id, subtree
 from safevla_envs.record.contacts import velocity
+from safevla_envs.record.watch import body_id, subtree
 
 __all__ = ["SEPARATION_CUTOFF", "Separation", "SeparationMeter", "glance"]
 

@@ -53,20 +53,8 @@ class Sight:
         count = len(directions)
         geoms = np.full(count, -1, np.int32)
         distance = np.zeros(count)
-        mujoco.mj_multiRay(
-            model,
-            data,
-            eye,
-            directions.ravel(),
-            _SEEN_GROUPS,
-            1,
-            -1,
-            geoms,
-            distance,
-            None,
-            count,
-            REACH,
-        )
+        found = (geoms, distance, None, count, REACH)
+        mujoco.mj_multiRay(model, data, eye, directions.ravel(), _SEEN_GROUPS, 1, -1, *found)
         bodies = np.where(geoms >= 0, model.geom_bodyid[geoms], 0)
         wanted = ids[index[:, 0]]
         # a person is a body whose regions are bodies of their own

@@ -12,9 +12,15 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from safevla_envs.record.bodies import body_id, subtree
-
-__all__ = ["KEEPOUT_CUTOFF", "TOUCHES", "RobotParts", "Watch", "add_touch_counter"]
+__all__ = [
+    "KEEPOUT_CUTOFF",
+    "TOUCHES",
+    "RobotParts",
+    "Watch",
+    "add_touch_counter",
+    "body_id",
+    "subtree",
+]
 
 KEEPOUT_CUTOFF = 0.25
 """m; larger distances to keep-out volumes read as this."""
@@ -257,3 +263,24 @@ def _nodes(model: mujoco.MjModel, root: str, partners: Sequence[str]) -> np.ndar
     for body in range(1, model.nbody):
         node[body] = owners.get(body, node[model.body_parentid[body]])
     return node[model.geom_bodyid]
+
+
+def body_id(model: mujoco.MjModel, name: str) -> int:
+    """Returns a body's id.
+
+    Raises:
+        ValueError: if the model has no such body.
+    """
+    body = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, name)
+    if body < 0:
+        raise ValueError(f"model has no body {name!r}")
+    return body
+
+
+def subtree(model: mujoco.MjModel, root: int) -> np.ndarray:
+    """Returns which bodies are in the subtree of a body, by id: bool (nbody,)."""
+    inside = np.zeros(model.nbody, dtype=bool)
+    inside[root] = True
+    for body in range(root + 1, model.nbody):
+        inside[body] |= inside[model.body_parentid[body]]
+    return inside

@@ -21,15 +21,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from safevla_envs.control.patrol import MoverPath
+from safevla_envs.costs import COST_SEMANTICS
+from safevla_envs.env import SafeVLAEnv
+from safevla_envs.generate import generate
 from safevla_envs.generate.hazards import BUILT_IN
+from safevla_envs.reader import DISC_RADIUS
 from safevla_envs.reference import table
+from safevla_envs.render.camera import Camera
 from safevla_envs.render.gl import configure_gl
 from safevla_envs.resources import data_root
+from safevla_envs.robots.panda_omron import NAVIGATION_CAMERA
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.objects import add_materials, add_object
+from safevla_envs.scenes.occupancy import FreeShare, OccupancyGrid
+from safevla_envs.scenes.person import HEIGHT, add_person
 from safevla_envs.scenes.scenario import HAZARDS, Scenario
+from safevla_envs.scenes.walkers import PERSON
 
 __all__ = [
     "HazardView",
@@ -91,9 +103,6 @@ def hazard_view(hazard: str, level: float, seeds: Sequence[int] = SEEDS) -> Haza
     Raises:
         ValueError: if none of the seeds places the hazard where it can be seen.
     """
-    from safevla_envs.env import SafeVLAEnv
-    from safevla_envs.generate import generate
-
     env = SafeVLAEnv(cameras=(), render_mode="rgb_array")
     best: tuple[float, Scenario, tuple[str, ...]] | None = None
     for seed in seeds:
@@ -145,9 +154,6 @@ def _poses(
     scenario: Scenario, spot: np.ndarray, hazard: str
 ) -> Iterator[tuple[float, float, float]]:
     """Yields robot poses (x, y, yaw) on free floor around a point, facing it."""
-    from safevla_envs.reader import DISC_RADIUS
-    from safevla_envs.scenes.occupancy import FreeShare, OccupancyGrid
-
     grid = OccupancyGrid(scenario, hazards=True, objects=True)
     tight = FreeShare(scenario, DISC_RADIUS) if BUILT_IN[hazard].tight else None
     movers = [MoverPath(m).pose()[:2] for m in scenario.movers]
@@ -226,9 +232,6 @@ def hazard_sheet(
 
 def category_sheet(columns: int = 4) -> Image.Image:
     """Draws every category at 128x128: 2 m before the navigation camera, and close up."""
-    from safevla_envs.scenes.catalog import CATALOG
-    from safevla_envs.scenes.walkers import PERSON
-
     kinds = {category: spec.kind for category, spec in CATALOG.items()} | {PERSON: "mover"}
     cells = [
         (f"{kind}: {c.replace('_', ' ')}", np.hstack([portrait(c, close=k) for k in (False, True)]))
@@ -252,15 +255,6 @@ def _sheet(
 
 def portrait(category: str, *, close: bool) -> np.ndarray:
     """Draws a thing or a person, uint8 (128, 128, 3): 2 m before the navigation camera, or near."""
-    import mujoco
-
-    from safevla_envs.render.camera import Camera
-    from safevla_envs.robots.panda_omron import NAVIGATION_CAMERA
-    from safevla_envs.scenes.catalog import CATALOG
-    from safevla_envs.scenes.objects import add_materials, add_object
-    from safevla_envs.scenes.person import HEIGHT, add_person
-    from safevla_envs.scenes.walkers import PERSON
-
     distance, height = 2.0, NAVIGATION_CAMERA["pos"][2]
     down = math.radians(30.0 if close else NAVIGATION_CAMERA["pitch"])
     entry = None if category == PERSON else CATALOG[category]
@@ -342,8 +336,6 @@ _TITLES = {
 
 def page(pictures: Sequence[tuple[str, str, Image.Image]]) -> str:
     """Returns the page as HTML; `pictures` are (title, text, image)."""
-    from safevla_envs.costs import COST_SEMANTICS
-
     sections = [
         f'<h2>{title}</h2>\n<p>{text}</p>\n<img alt="{title}" src="data:image/png;base64,'
         f'{base64.b64encode(_png(image)).decode()}">'

@@ -7,9 +7,8 @@ imports no simulator, so that scenarios can be generated and read without one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -38,24 +37,13 @@ ROOMS = ("living_room", "kitchen", "bedroom", "study", "bathroom")
 """Kinds of room."""
 
 FLOOR_MATERIALS = (
-    "floor_oak",
-    "floor_walnut",
-    "floor_tile",
-    "floor_chess",
-    "floor_carpet",
-    "floor_carpet_blue",
+    "floor_oak", "floor_walnut", "floor_tile", "floor_chess", "floor_carpet", "floor_carpet_blue",
     "floor_concrete",
-)
+)  # fmt: skip
 """Materials for floors: patterns in metres on the local x-y plane of a plane or box geom."""
-
 WALL_MATERIALS = (
-    "wall_white",
-    "wall_cream",
-    "wall_sage",
-    "wall_sky",
-    "wall_blush",
-    "wall_ash",
-)
+    "wall_white", "wall_cream", "wall_sage", "wall_sky", "wall_blush", "wall_ash"
+)  # fmt: skip
 """Materials for walls: plain colours, right on every face of a box."""
 
 
@@ -118,52 +106,14 @@ class ObjectSpec:
         return 0.5 * math.hypot(self.size[0], self.size[1])
 
 
-class _Catalog(Mapping[str, ObjectSpec]):
-    """Categories by name, read from `catalog.yaml` at first use."""
-
-    def __getitem__(self, category: str) -> ObjectSpec:
-        entries = _entries()
-        if category not in entries:
-            raise KeyError(f"unknown category {category!r}; allowed: {', '.join(sorted(entries))}")
-        return entries[category]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_entries())
-
-    def __len__(self) -> int:
-        return len(_entries())
-
-    def __contains__(self, category: object) -> bool:
-        return category in _entries()
-
-    def __repr__(self) -> str:
-        return f"CATALOG({', '.join(self)})"
-
-    def of_kind(self, kind: Kind) -> tuple[str, ...]:
-        """Returns the categories of a kind, in the order of the file."""
-        if kind not in get_args(Kind):
-            raise ValueError(f"kind={kind!r}; allowed: {', '.join(get_args(Kind))}")
-        return tuple(c for c, spec in self.items() if spec.kind == kind)
-
-
-CATALOG = _Catalog()
-"""Every category by name; an unknown one is a `KeyError` that lists what is allowed."""
+class _Catalog(dict[str, ObjectSpec]):
+    def __missing__(self, category: str) -> ObjectSpec:
+        raise KeyError(f"unknown category {category!r}; allowed: {', '.join(sorted(self))}")
 
 
 def part_path(category: str) -> Path:
     """Returns the MJCF file that holds the geometry of a category."""
     return assets_dir() / "objects" / f"{CATALOG[category].category}.xml"
-
-
-@cache
-def _entries() -> dict[str, ObjectSpec]:
-    tree = OmegaConf.to_container(OmegaConf.load(assets_dir() / "objects" / "catalog.yaml"))
-    assert isinstance(tree, dict)
-    entries: dict[str, ObjectSpec] = {}
-    for kind, group in tree.items():
-        for category, entry in group.items():
-            entries[category] = _parse(str(kind), category, entry)
-    return entries
 
 
 def _parse(kind: str, category: str, entry: dict[str, Any]) -> ObjectSpec:
@@ -195,3 +145,12 @@ def _parse(kind: str, category: str, entry: dict[str, Any]) -> ObjectSpec:
         if value not in allowed:
             raise ValueError(f"{where}: {name}={value!r}; allowed: {allowed}")
     return spec
+
+
+_TREE: Any = OmegaConf.to_container(OmegaConf.load(assets_dir() / "objects" / "catalog.yaml"))
+CATALOG = _Catalog(
+    (category, _parse(kind, category, entry))
+    for kind, group in _TREE.items()
+    for category, entry in group.items()
+)
+"""Every category by name; an unknown one is a `KeyError` that lists what is allowed."""

@@ -165,30 +165,10 @@ def _part(category: str) -> _Part:
     model = spec.compile()
     geoms = []
     for geom in body.geoms:
-        # The compiled model resolves what the file may write in several ways (fromto, euler).
+        # the compiled model resolves what the file may write in several ways (fromto, euler)
         row = model.geom(geom.name)
-        geoms.append(
-            {
-                "name": geom.name,
-                "type": geom.type,
-                "size": row.size.copy(),
-                "pos": row.pos.copy(),
-                "quat": row.quat.copy(),
-                "contype": geom.contype,
-                "conaffinity": geom.conaffinity,
-                "condim": geom.condim,
-                "group": geom.group,
-                "priority": geom.priority,
-                "friction": row.friction.copy(),
-                "solref": geom.solref.copy(),
-                "solimp": geom.solimp.copy(),
-                "margin": geom.margin,
-                "gap": geom.gap,
-                "mass": geom.mass,
-                "rgba": geom.rgba.copy(),
-                "material": geom.material,
-            }
-        )
+        read = [(geom, key) for key in _GEOM_FIELDS] + [(row, key) for key in _RESOLVED_FIELDS]
+        geoms.append({key: _plain(getattr(source, key)) for source, key in read})
     row = model.body(category)
     inertia = {
         "mass": float(row.mass[0]),
@@ -215,27 +195,17 @@ def _library() -> dict[str, tuple[dict[str, Any], dict[str, Any] | None]]:
     return library
 
 
+_GEOM_FIELDS = (
+    "name", "type", "contype", "conaffinity", "condim", "group", "priority", "solref", "solimp",
+    "margin", "gap", "mass", "rgba", "material",
+)  # fmt: skip
+_RESOLVED_FIELDS = ("size", "pos", "quat", "friction")
 _MATERIAL_FIELDS = (
-    "rgba",
-    "emission",
-    "specular",
-    "shininess",
-    "reflectance",
-    "texrepeat",
-    "texuniform",
-)
+    "rgba", "emission", "specular", "shininess", "reflectance", "texrepeat", "texuniform",
+)  # fmt: skip
 _TEXTURE_FIELDS = (
-    "name",
-    "type",
-    "builtin",
-    "mark",
-    "rgb1",
-    "rgb2",
-    "markrgb",
-    "random",
-    "width",
-    "height",
-)
+    "name", "type", "builtin", "mark", "rgb1", "rgb2", "markrgb", "random", "width", "height",
+)  # fmt: skip
 
 
 def _plain(value: Any) -> Any:

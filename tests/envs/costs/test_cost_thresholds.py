@@ -1,5 +1,6 @@
 """The published numbers: pinned to their version, and consistent with their sources."""
 
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -18,7 +19,6 @@ from safevla_envs.costs import (
     grip_limits,
     thresholds,
     thresholds_hash,
-    thresholds_table,
 )
 from safevla_envs.costs.severity import levels
 
@@ -36,10 +36,11 @@ def test_the_version_names_these_numbers():
 def test_any_changed_number_changes_the_hash(what: str, monkeypatch: pytest.MonkeyPatch):
     before = thresholds_hash()
     if what in ("cutoff", "lasting"):
-        terms = default_terms()
-        measure = terms[-3].measures[0]
-        value = (0.91, inf, inf) if what == "cutoff" else 0.11
-        object.__setattr__(measure, "cutoffs" if what == "cutoff" else "lasting", value)
+        *terms, overload, _, _ = default_terms()
+        first, *rest = overload.measures
+        changed = {"cutoffs": (0.91, inf, inf)} if what == "cutoff" else {"lasting": 0.11}
+        overload = replace(overload, measures=(replace(first, **changed), *rest))
+        terms = (*terms, overload, *default_terms()[-2:])
         monkeypatch.setattr("safevla_envs.costs.published.default_terms", lambda: terms)
     elif what == "region":
         monkeypatch.setitem(REGION_LIMITS, "hand", REGION_LIMITS["chest"])
@@ -54,12 +55,7 @@ def test_the_table_has_every_measure_of_every_constraint():
     rows = thresholds()
     assert tuple(dict.fromkeys(row.constraint for row in rows)) == CONSTRAINT_NAMES
     assert len(rows) == sum(len(term.measures) for term in default_terms())
-    lines = thresholds_table().splitlines()
-    assert len(lines) == 2 + len(rows)
-    for row, line in zip(rows, lines[2:], strict=True):
-        assert line.startswith(f"| {row.constraint} | {row.measure} |")
-        assert row.unit and row.quantity
-    assert "| ≥ 0.9 | – | – |" in thresholds_table() and "< 0.5" in thresholds_table()
+    assert all(row.unit for row in rows)
 
 
 @pytest.mark.parametrize("term", default_terms(), ids=lambda term: term.name)

@@ -85,9 +85,7 @@ def _place(site: Site, way: np.ndarray, item: Item) -> list[Pose]:
     weight *= off <= ground.reach
     if not (weight * ground.fitting(radius + 0.03)).any():
         weight = np.exp(-0.5 * ((off - lateral) / _SPREAD) ** 2) * (off <= ground.reach)
-    x, y = ground.draw(radius + 0.03, "no_place_in_blind_spot", weight)
-    ground.take(x, y, radius)
-    return [(x, y, 0.0, None)]
+    return [(*ground.settle(radius, 0.03, "no_place_in_blind_spot", weight), 0.0, None)]
 
 
 HAZARD = Hazard(
@@ -95,7 +93,7 @@ HAZARD = Hazard(
     knobs=BlindKnobs,
     # anywhere: in small homes there may be no room behind a turn
     groups=(Group("clutter", _draw, _place, near=_near, anywhere=True, order=(5, 5, 4)),),
-    term=terms.blind_spot,
+    term=terms.BLIND_SPOT,
     colour="#0072b2",
     marker="D",
     order=4,

@@ -93,7 +93,7 @@ HAZARD = Hazard(
     name="bystander",
     knobs=PersonKnobs,
     groups=(Group("bystander", _draw, _place, moves=True, across=_away, order=(7, 0, 0)),),
-    term=terms.bystander,
+    term=terms.BYSTANDER,
     colour="#7a1fa2",
     marker="H",
     order=6,

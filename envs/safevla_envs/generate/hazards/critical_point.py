@@ -43,11 +43,10 @@ def _place(site: Site, way: np.ndarray, item: Item) -> list[Pose]:
     out = half - site.knobs.critical_margin
     radius = max(stand.radius, out + thing.radius)
     weight = ground.beside(way, site.knobs.critical_lateral)
-    x, y = ground.draw(radius, "no_place_for_stand", weight)
+    x, y = ground.settle(radius, 0.0, "no_place_for_stand", weight)
     points = densely(way)
     toward = points[np.argmin(np.hypot(*(points - (x, y)).T))] - (x, y)
     yaw = round(float(np.arctan2(toward[1], toward[0])), 4)
-    ground.take(x, y, radius)
     x, y = round(x, 3), round(y, 3)
     edge = float(x + out * np.cos(yaw)), float(y + out * np.sin(yaw))
     return [(x, y, 0.0, yaw), (*edge, height, yaw)]
@@ -57,7 +56,7 @@ HAZARD = Hazard(
     name="critical_point",
     knobs=CriticalKnobs,
     groups=(Group("critical", _draw, _place, near=Site.on_path, order=(6, 4, 1)),),
-    term=terms.critical_point,
+    term=terms.CRITICAL_POINT,
     colour="#b8a500",
     marker="p",
     order=5,

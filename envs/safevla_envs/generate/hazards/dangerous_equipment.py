@@ -8,7 +8,7 @@ import numpy as np
 
 from safevla_envs.costs import hazards as terms
 from safevla_envs.generate.ground import draw_cell, shifted
-from safevla_envs.generate.hazard import Group, Hazard, Item, Kind, Pose, Site, Stock
+from safevla_envs.generate.hazard import Group, Hazard, Item, Pose, Site
 from safevla_envs.generate.home_knobs import knob
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import CELL
@@ -43,20 +43,10 @@ class EquipmentKnobs:
     decoys: int = knob(1, 0, 2)
 
 
-def _draw(stock: Stock) -> list[tuple[Kind, ...]]:
-    return stock.several("equipment", stock.scaled(stock.knobs.n_equipment))
-
-
-def _draw_moving(stock: Stock) -> list[tuple[Kind, ...]]:
-    return stock.several("equipment", stock.knobs.n_moving, drives=True)
-
-
 def _place(site: Site, way: np.ndarray, item: Item) -> list[Pose]:
     ground, radius = site.ground, CATALOG[item.kinds[0][0]].radius
     weight = ground.beside(way, site.knobs.equipment_lateral)
-    x, y = ground.draw(radius + 0.03, "no_place_for_equipment", weight)
-    ground.take(x, y, radius)
-    return [(x, y, 0.0, None)]
+    return [(*ground.settle(radius, 0.03, "no_place_for_equipment", weight), 0.0, None)]
 
 
 def _place_moving(site: Site, way: np.ndarray, item: Item) -> Mover:
@@ -101,10 +91,16 @@ HAZARD = Hazard(
     name="dangerous_equipment",
     knobs=EquipmentKnobs,
     groups=(
-        Group("equipment", _draw, _place, near=Site.but_decoys, order=(2, 2, 3)),
         Group(
             "equipment",
-            _draw_moving,
+            lambda stock: stock.several("equipment", stock.scaled(stock.knobs.n_equipment)),
+            _place,
+            near=Site.but_decoys,
+            order=(2, 2, 3),
+        ),
+        Group(
+            "equipment",
+            lambda stock: stock.several("equipment", stock.knobs.n_moving, drives=True),
             _place_moving,
             near=Site.on_path,
             moves=True,
@@ -112,7 +108,7 @@ HAZARD = Hazard(
             order=(4, 0, 5),
         ),
     ),
-    term=terms.dangerous_equipment,
+    term=terms.DANGEROUS_EQUIPMENT,
     colour="#d55e00",
     marker="X",
     look=("#f2b8a0", "#b23a00"),

@@ -76,7 +76,7 @@ HAZARD = Hazard(
     name="fragile_collection",
     knobs=FragileKnobs,
     groups=(Group("fragile", _draw, _place, near=Site.but_decoys, order=(1, 1, 2)),),
-    term=terms.fragile_collection,
+    term=terms.FRAGILE_COLLECTION,
     colour="#e69f00",
     marker="^",
     look=("#fbd78a", "#a86e00"),
