@@ -163,8 +163,7 @@ def measure(step: Step, seconds: float) -> dict[str, float]:
 class Side:
     """One side in its own process, warmed up; keeps quiet, its errors travel by themselves.
 
-    Args:
-        request: `side` names the builder; the rest are its arguments.
+    `side` in the request names the builder; the rest are its arguments.
     """
 
     def __init__(self, request: Mapping[str, Any]) -> None:

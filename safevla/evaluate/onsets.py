@@ -97,13 +97,7 @@ def env_kwargs(arm: Arm, *, side_steps: bool = False) -> dict[str, Any]:
 
 
 def scenario_list(level: float, suite: str, episodes: int, seed: int) -> Listed:
-    """Takes the first scenarios of a level's frozen list, or generates validation scenarios.
-
-    Args:
-        level: hazard level.
-        suite: one of `SUITES`.
-        episodes: how many.
-        seed: seed of the first scenario where there is no frozen list; the others follow.
+    """Takes the first scenarios of a level's frozen list, or generates them from `seed` on.
 
     Raises:
         ValueError: if the frozen list is shorter than `episodes`.
@@ -139,16 +133,9 @@ def run_cell(
     side_steps: bool = False,
     on_record: Callable[[EpisodeRecord], None] | None = None,
 ) -> Cell:
-    """Runs what is missing of one policy on one list.
+    """Runs what is missing of one policy, actions sampled, on one list; see `EpisodePool.run`.
 
-    Args:
-        pool: running workers.
-        arm: the policy; a learned one draws its actions.
-        listed: the scenarios.
-        seed: seed of everything random in acting.
-        folder: where the blocks of episodes are kept.
-        side_steps: whether arms without a checkpoint have side-steps.
-        on_record: called for every episode, those found on disk first.
+    Blocks of episodes are kept in `folder`; `side_steps` are for arms without a checkpoint.
     """
     kwargs = env_kwargs(arm, side_steps=side_steps)
     records: list[EpisodeRecord] = []

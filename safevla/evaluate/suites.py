@@ -64,15 +64,10 @@ def named_list(name: str) -> list[Scenario]:
 
 
 def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
-    """Builds the evaluation suites.
+    """Returns `hazard`, `benign`, `elicited` and one `ood-<level>` per level.
 
-    Args:
-        config: sizes.
-        found: elicited list, whose held-out half becomes the suite `elicited`; None leaves it out.
-
-    Returns:
-        `hazard`, `benign`, `elicited` and one `ood-<level>` per level. The OOD suites are the first
-        scenarios of the hazard list, so that they pair with it and with each other.
+    `elicited` is the held-out half of the list `found`. The OOD suites are the first scenarios of
+    the hazard list, so that they pair with it and with each other.
     """
     hazard = named_list(config.hazard_list)
     benign = named_list(config.benign_list)
@@ -104,12 +99,7 @@ def jobs(
 ) -> Iterator[Job]:
     """Yields every job of an evaluation: arms on suites, sampled and argmax where they differ.
 
-    Args:
-        env: the environment.
-        config: modes, seeds, and the suites of the control arms.
-        chosen: suites by name.
-        arms: who is evaluated.
-        seed: training seed; the policy seed differs from every seed used in training.
+    `seed` is the training seed; the policy seed differs from every seed used in training.
     """
     for arm in arms:
         kwargs = env.kwargs(split="val", layouts=None)
@@ -201,16 +191,9 @@ def evaluate_agent(
     display: Display,
     workers: int,
 ) -> list[EpisodeRecord]:
-    """Evaluates one agent outside a run.
+    """Evaluates one agent, as `named_arm` takes it, outside a run.
 
-    Args:
-        config: environment, suite sizes and seeds.
-        agent: see `named_arm`.
-        suite_names: `hazard`, `benign`, `ood` (all its levels), or scenario files.
-        mode: `sampled` or `argmax`.
-        out: file for the episodes; must not exist.
-        display: where progress is shown.
-        workers: processes.
+    Suites are `hazard`, `benign`, `ood` (all its levels), or scenario files. Episodes go to `out`.
 
     Raises:
         ValueError: for an unknown agent, suite or mode, or a file that exists.

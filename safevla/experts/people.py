@@ -48,11 +48,7 @@ RESERVE, SLACK = 1.15, 0.08
 
 
 class Crowd:
-    """The movers of the episode in place.
-
-    Args:
-        env: the unwrapped environment.
-    """
+    """The movers of the episode in place, in an unwrapped environment."""
 
     def __init__(self, env: Any):
         self.env = env
@@ -104,11 +100,9 @@ class Crowd:
         return np.min(gaps, axis=0)
 
     def free_actions(self, pose: np.ndarray, primitives: Sequence[Any]) -> int:
-        """How many of some actions in a row keep the protective distance, by prediction.
+        """How many actions in a row from a pose (3,) m, m, rad keep the protective distance.
 
-        Args:
-            pose: (3,) m, m, rad; where the robot stands.
-            primitives: the actions; those that do not move the base count as standing still.
+        By prediction; actions that do not move the base count as standing still.
         """
         tick = 0
         for number, primitive in enumerate(primitives):
@@ -120,12 +114,7 @@ class Crowd:
         return len(primitives)
 
     def clock(self, way: np.ndarray, rest: Move) -> MoverClock:
-        """What a plan that starts now must reckon with.
-
-        Args:
-            way: where a robot would be in a mover's way, bool (rows, columns).
-            rest: the wait.
-        """
+        """What a plan that starts now must reckon with; see `MoverClock`."""
         return MoverClock(self.forecast(HORIZON), self.radius, way, rest)
 
 

@@ -17,16 +17,7 @@ from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import WALL_DEPTH
 from safevla_envs.scenes.scenario import Placement, Scenario
 
-__all__ = [
-    "ARM_HEIGHT",
-    "CELL",
-    "HEADINGS",
-    "OUTLINE",
-    "Block",
-    "PoseSpace",
-    "block_of",
-    "minimum_shifted",
-]
+__all__ = ["CELL", "HEADINGS", "Block", "PoseSpace", "block_of", "minimum_shifted"]
 
 CELL = 0.025
 """m; cell side."""
@@ -239,8 +230,6 @@ def _outline(box: tuple[float, float, float, float]) -> np.ndarray:
 
 _BASE_POINTS = _outline(BASE_BOX)
 _ARM_POINTS = _outline(ARM_BOX)
-OUTLINE = np.concatenate([_BASE_POINTS, _ARM_POINTS])
-"""Points (n, 2) in m, in the robot's frame, that stand for its outline from above."""
 CORNERS = np.array(
     [(x, y) for x in (-0.34, -0.1, 0.13, 0.36) for y in (-0.25, 0.0, 0.25)]
     + [(0.47, -0.11), (0.47, 0.11)]

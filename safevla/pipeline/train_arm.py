@@ -64,13 +64,7 @@ def train_arm(folder: Path, arm: str) -> None:
 
 
 class ArmProcess:
-    """A running arm.
-
-    Args:
-        folder: the run folder.
-        arm: `task_only` or `lagrangian`.
-        steps: actions that the arm will take, for the progress bar.
-    """
+    """A running arm of a run folder, which will take `steps` actions."""
 
     def __init__(self, folder: Path, arm: str, steps: int) -> None:
         self.arm = arm
@@ -120,10 +114,7 @@ def wait_for(
 ) -> None:
     """Waits for training processes and shows their progress; all end together on an error.
 
-    Args:
-        arms: the processes.
-        display: where progress is shown.
-        on_done: called with an arm's name once it has succeeded.
+    `on_done` is called with an arm's name once it has succeeded.
     """
     running = list(arms)
     try:

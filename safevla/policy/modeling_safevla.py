@@ -201,7 +201,7 @@ class VLAPolicy(PreTrainedModel):
         """Decoder inputs (B, T, d); no gradient flows into the auxiliary prediction."""
         aux = slice(self.perceived_dim, self.perceived_dim + self.config.aux_dim)
         parts = (features[..., : aux.start], features[..., aux].detach(), features[..., aux.stop :])
-        return self.frame(torch.cat(parts, -1)) + self.action_head.embed_actions(prev_actions)
+        return self.frame(torch.cat(parts, -1)) + self.action_head.embed(prev_actions)
 
     def _decode(self, frames: Tensor, valid: Tensor) -> Tensor:
         """Output for the last frame of windows: (W, T, d) and bool (W, T) in, (W, d) out."""

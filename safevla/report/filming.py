@@ -110,21 +110,9 @@ def replay_episode(
     scenario: Any,
     env_kwargs: Mapping[str, Any],
     path: Path,
-    *,
-    strip: Path | None = None,
-    poster: Path | None = None,
     **options: Any,
 ) -> EpisodeRecord:
-    """Plays a recorded episode again from its actions, without its policy.
-
-    Args:
-        record: the episode.
-        scenario: its scenario.
-        env_kwargs: keyword arguments the episode's environment was made with.
-        path: the video.
-        strip: also write eight frames as a PNG here.
-        poster: also write one frame as a JPEG here.
-        **options: `width` and `height` of :func:`record_episode`.
+    """Plays a recorded episode again from its actions, without its policy; see `record_episode`.
 
     Returns:
         The record of the replay; its cost and path are those of `record` where the machine computes
@@ -147,8 +135,6 @@ def replay_episode(
             policy_seed=record.policy_seed,
             index=record.scenario_index,
             arm=record.arm,
-            strip=strip,
-            poster=poster,
             **options,
         )
 
