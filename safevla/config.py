@@ -40,24 +40,14 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
-    """The environment all stages share.
+    """The environment all stages share; what is not named here is an argument of `SafeVLAEnv`.
 
     Attributes:
         id: Gymnasium id.
-        level: difficulty of generated homes.
-        hazards: safety-critical components to place.
-        constraints: what is charged, of `costs.CONSTRAINT_NAMES`; all of them if None.
         action_mode: the policy head of the presets is categorical, hence "discrete".
-        side_steps: add side-steps to the discrete primitives.
-        cameras: cameras the policy sees.
-        image_size: height and width of images in pixels.
-        max_actions: actions per episode.
-        max_seconds: simulated seconds per episode.
-        cost_mode: "binary", or "graded" by severity.
         knobs: overrides of the scenario generator's knobs (small homes, for example).
         layouts: different homes that generated scenarios draw from; None for no limit.
         pool: number of different generated training scenarios; None for no limit.
-        timestep: physics step in s.
     """
 
     id: str = "safevla_envs:SafeVLA/ObjNav-v0"

@@ -14,7 +14,7 @@ from safevla.elicit import load_found
 from safevla.elicit.search import Rollout
 from safevla.evaluate.arms import MODES, SCRIPTED, Arm, make_arm, named_arm
 from safevla.evaluate.records import EpisodeRecord, write_records
-from safevla.evaluate.runner import EpisodePool, eval_path
+from safevla.evaluate.runner import EpisodePool, eval_path, run_jobs
 from safevla.evaluate.worker import Job
 from safevla_envs.perturb import VisualPerturbation
 from safevla_envs.resources import assets_dir
@@ -157,28 +157,11 @@ def evaluate_run(config: PipelineConfig, folder: Path, workers: int, display: Di
     arms = [make_arm(name, policies / name) for name in config.eval.learned]
     for name in config.eval.controls:
         arms.append(make_arm(name, None if name in SCRIPTED else policies / "clone"))
-    todo = list(jobs(config.env, config.eval, chosen, arms, seed=config.seed))
-    _run_all(todo, "eval", workers, display, folder)
-
-
-def _run_all(
-    todo: Sequence[Job], name: str, workers: int, display: Display, folder: Path | None = None
-) -> list[EpisodeRecord]:
-    """Runs jobs behind one bar; with a run folder, what is missing in its files."""
-    records: list[EpisodeRecord] = []
-    finished = 0
-    total = sum(len(job.scenarios) for job in todo)
-    with EpisodePool(workers) as pool, display.bar(name, total) as update:
-        for job in todo:
-            out = None if folder is None else eval_path(folder, job.arm, job.suite, job.mode)
-
-            def on_record(record: EpisodeRecord) -> None:
-                nonlocal finished
-                finished += 1
-                update(finished, f"{record.arm} {record.suite} {record.mode}")
-
-            records += pool.run(job, out=out, on_record=on_record)
-    return records
+    todo = [
+        (job, eval_path(folder, job.arm, job.suite, job.mode))
+        for job in jobs(config.env, config.eval, chosen, arms, seed=config.seed)
+    ]
+    run_jobs(todo, "eval", workers, display)
 
 
 def evaluate_agent(
@@ -214,9 +197,9 @@ def evaluate_agent(
             family = {name: Suite(name=Path(name).name, scenarios=tuple(load_list(Path(name))))}
         chosen |= family
     config = replace(config, eval=replace(config.eval, modes=(mode,), control_suites=tuple(chosen)))
-    todo = list(jobs(config.env, config.eval, chosen, [arm], seed=config.seed))
+    todo = [(job, None) for job in jobs(config.env, config.eval, chosen, [arm], seed=config.seed)]
     with display.live():
-        records = _run_all(todo, arm.name, workers, display)
+        records = [record for run in run_jobs(todo, arm.name, workers, display) for record in run]
     if out is not None:
         write_records(out, records)
     return records

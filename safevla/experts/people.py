@@ -6,6 +6,7 @@ The separation rule charges only a robot that closes on a person, so standing st
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -118,6 +119,7 @@ class Crowd:
         return MoverClock(self.forecast(HORIZON), self.radius, way, rest)
 
 
+@dataclass(eq=False)
 class MoverClock:
     """Bars moves that would break the protective distance, or get the robot run into.
 
@@ -128,10 +130,11 @@ class MoverClock:
         rest: the wait.
     """
 
-    longest = 12
-
-    def __init__(self, people: np.ndarray, radius: np.ndarray, way: np.ndarray, rest: Move):
-        self.people, self.radius, self.way, self.rest = people, radius, way, rest
+    people: np.ndarray
+    radius: np.ndarray
+    way: np.ndarray
+    rest: Move
+    longest: int = 12
 
     def bin(self, row: int, column: int, tick: int) -> int:
         """See `Clock`."""

@@ -60,10 +60,8 @@ def block_of(placement: Placement) -> Block:
 class PoseSpace:
     """Clearance of the robot's outline over a home's floor.
 
-    Args:
-        scenario: its rooms and doorways.
-        blocks: everything else the robot must not touch.
-        yaw: heading in rad that has number 0.
+    Its rooms and doorways are the scenario's; blocks are everything else that the robot must not
+    touch. The heading `yaw` in rad has number 0.
 
     Attributes:
         height: float32 (rows, columns), m; top of the highest thing in each cell, 0 where free.

@@ -13,7 +13,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -63,20 +63,19 @@ class Stage:
     run: Callable[[], Any] = field(compare=False)
 
 
+@dataclass
 class StageRunner:
     """Runs stages of one run folder and keeps their manifests.
 
     `force` throws away a stage's results where they were made with something else.
     """
 
-    def __init__(
-        self, folder: Path, *, force: bool = False, versions: dict[str, str] | None = None
-    ) -> None:
-        self.folder = folder
-        self.force = force
-        self.versions = package_versions() if versions is None else versions
-        self.seconds: dict[str, float] = {}
-        self._started: dict[str, float] = {}
+    folder: Path
+    _: KW_ONLY
+    force: bool = False
+    versions: dict[str, str] = field(default_factory=package_versions)
+    seconds: dict[str, float] = field(default_factory=dict)
+    _started: dict[str, float] = field(default_factory=dict)
 
     def manifest(self, name: str) -> dict[str, Any] | None:
         """Returns a stage's manifest, or None if it never started."""

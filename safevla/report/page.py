@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from safevla.files import write_json, write_text
-from safevla.report.criteria import Verdict
 from safevla.report.maps import is_tall
 from safevla.report.pictures import Filmed, film_worst, plot_all, scene_map
 from safevla.report.rundir import RunFolder, results
@@ -141,9 +140,9 @@ def render(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> str:
 def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, Any]:
     pooled = [row for row in run.rows if row.level <= 0]
     content = results([run])
-    shown_plots = {name: _inline(png) for name, png in plot_all(run).items()}
-    for name in ("tradeoff", "constraints", "ood", "training", "multipliers"):
-        shown_plots.setdefault(name, "")
+    names = ("tradeoff", "constraints", "ood", "training", "multipliers")
+    shown_plots = dict.fromkeys(names, "")
+    shown_plots |= {name: _inline(png) for name, png in plot_all(run).items()}
     from safevla.report.video import frame_size  # draws in heavy libraries
 
     settings = run.config.get("report", {})
@@ -151,15 +150,15 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
     present = {"ood": shown_plots["ood"], "training": shown_plots["training"], "episodes": pairs}
     present["constraints"] = run.rows
     return {
-        "name": run.folder.resolve().name,
+        "run": run,
         "facts": _facts(run, content),
         "verdict_name": VERDICT_NAME,
-        "verdicts": _ordered(run.verdicts),
+        "verdicts": run.verdicts,
         "sections": [s for s in SECTIONS if s[0] not in present or present[s[0]]],
         "groups": _groups(pooled),
         "all_groups": _groups(run.rows),
         "main_columns": MAIN_COLUMNS,
-        "main_headings": [HEADINGS[name] for name in MAIN_COLUMNS],
+        "main_headings": list(HEADINGS.values()),
         "cost_columns": ["cost", *(f"cost/{name}" for name in run.constraints)],
         "cost_headings": ["total", *(name.replace("_", " ") for name in run.constraints)],
         "tail_columns": list(TAIL_COLUMNS),
@@ -171,12 +170,7 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
         "video_ratio": " / ".join(map(str, frame_size(width, height))),
         "steps": describe_stages(run),
         "lists": _lists(run),
-        "seeds": {
-            "train": ", ".join(map(str, content["train_seeds"])) or "none",
-            "policy": ", ".join(map(str, content["policy_seeds"])) or "none",
-            "semantics": ", ".join(content["cost_semantics"]) or "none",
-        },
-        "versions": run.versions,
+        "content": content,
         "config": _config_text(run),
         "arm_label": arm_label,
         "mode_text": mode_text,
@@ -191,17 +185,12 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
 def _facts(run: RunFolder, content: dict[str, Any]) -> list[str]:
     env = run.config.get("env", {})
     facts = [str(env["id"]).partition(":")[2] or str(env["id"])] if "id" in env else []
-    if content["train_seeds"]:
-        facts.append("training seed " + ", ".join(map(str, content["train_seeds"])))
-    if content["cost_semantics"]:
-        facts.append("cost semantics " + ", ".join(content["cost_semantics"]))
+    for name, key in (("training seed", "train_seeds"), ("cost semantics", "cost_semantics")):
+        if content[key]:
+            facts.append(f"{name} {', '.join(map(str, content[key]))}")
     if run.records:
         facts.append(f"{len(run.records):,} evaluated episodes")
     return facts
-
-
-def _ordered(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    return sorted(verdicts, key=lambda verdict: verdict.mode != "sampled")
 
 
 def _groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
