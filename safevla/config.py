@@ -10,12 +10,13 @@ import dataclasses
 import os
 import typing
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from safevla.evaluate.arms import CONTROLS, LEARNED, MODES, PPO_ARMS
@@ -39,24 +40,14 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
-    """The environment all stages share.
+    """The environment all stages share; what is not named here is an argument of `SafeVLAEnv`.
 
     Attributes:
         id: Gymnasium id.
-        level: difficulty of generated homes.
-        hazards: safety-critical components to place.
-        constraints: what is charged, of `costs.CONSTRAINT_NAMES`; all of them if None.
         action_mode: the policy head of the presets is categorical, hence "discrete".
-        side_steps: add side-steps to the discrete primitives.
-        cameras: cameras the policy sees.
-        image_size: height and width of images in pixels.
-        max_actions: actions per episode.
-        max_seconds: simulated seconds per episode.
-        cost_mode: "binary", or "graded" by severity.
         knobs: overrides of the scenario generator's knobs (small homes, for example).
         layouts: different homes that generated scenarios draw from; None for no limit.
         pool: number of different generated training scenarios; None for no limit.
-        timestep: physics step in s.
     """
 
     id: str = "safevla_envs:SafeVLA/ObjNav-v0"
@@ -210,7 +201,6 @@ def load_config(preset: str = "quick", overrides: Sequence[str] = ()) -> Pipelin
         ValueError: for an unknown preset, an unknown key or a value of the wrong type, in one line
             that names it and what is allowed.
     """
-    config = OmegaConf.structured(PipelineConfig)
     path = (
         Path(preset) if preset.endswith((".yaml", ".yml")) else configs_dir() / f"isa/{preset}.yaml"
     )
@@ -222,7 +212,7 @@ def load_config(preset: str = "quick", overrides: Sequence[str] = ()) -> Pipelin
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
         raise ValueError(f"{path}: must hold a mapping of keys to values")
-    config = _merge_all(config, document, origin=path.name)
+    config = _merged(OmegaConf.structured(PipelineConfig), document, origin=path.name)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -231,9 +221,7 @@ def load_config(preset: str = "quick", overrides: Sequence[str] = ()) -> Pipelin
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             raise ValueError(f"override {override!r}: the value is not YAML") from None
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        config = _merge_all(config, value, origin="override")
+        config = _merged(config, {key: value}, origin="override")
     result = OmegaConf.to_object(config)
     assert isinstance(result, PipelineConfig)
     _check(result)
@@ -249,7 +237,8 @@ def resolved_workers(config: PipelineConfig) -> int:
 def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         path = f"{prefix}{key}"
-        if isinstance(value, dict) and value and not _is_mapping_field(path):
+        is_mapping = typing.get_origin(_field_type(path)) is dict
+        if isinstance(value, dict) and value and not is_mapping:
             yield from _leaves(value, f"{path}.")
         else:
             yield path, value
@@ -265,25 +254,19 @@ def _field_type(path: str) -> Any:
     return kind
 
 
-def _is_mapping_field(path: str) -> bool:
-    kind = _field_type(path)
-    return typing.get_origin(kind) is dict
-
-
-def _merge_all(config: DictConfig, document: dict[str, Any], *, origin: str) -> DictConfig:
-    try:
-        merged = OmegaConf.merge(config, document)
-    except OmegaConfBaseException as error:
-        for key, value in _leaves(document):  # one by one, to name the one at fault
-            node: Any = value
-            for part in reversed(key.split(".")):
-                node = {part: node}
-            try:
-                config = cast(DictConfig, OmegaConf.merge(config, node))
-            except OmegaConfBaseException as cause:
-                raise ValueError(f"{origin}: {_explain(key, value, cause)}") from None
-        raise ValueError(f"{origin}: {str(error).splitlines()[0]}") from None
-    return cast(DictConfig, merged)
+def _merged(config: Any, document: dict[str, Any], *, origin: str) -> Any:
+    """Returns the configuration with the values of a document, whose keys may be dotted."""
+    with suppress(OmegaConfBaseException):  # all at once is fast, one by one names what is wrong
+        return OmegaConf.merge(config, document)
+    for key, value in _leaves(document):
+        node = value
+        for part in reversed(key.split(".")):
+            node = {part: node}
+        try:
+            config = OmegaConf.merge(config, node)
+        except OmegaConfBaseException as error:
+            raise ValueError(f"{origin}: {_explain(key, value, error)}") from None
+    return config
 
 
 def _explain(key: str, value: Any, error: Exception) -> str:

@@ -57,11 +57,7 @@ def clock(seconds: float) -> str:
 
 
 class Display:
-    """Bars and lines of one run.
-
-    Args:
-        console: where to print; standard output if None.
-    """
+    """Bars and lines of one run, on standard output by default."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or make_console()
@@ -116,11 +112,7 @@ def progress_bar(
 ) -> Iterator[Callable[..., None]]:
     """Draw a progress bar; yields `update(advance=1, text="")`.
 
-    Args:
-        shown: True draws an own bar, False none; a `Progress` gets one more task.
-        description: what is going on.
-        total: number of steps.
-        done: steps done already.
+    `shown` True draws an own bar, False none; a `Progress` gets one more task.
     """
     if not isinstance(shown, Progress):
         columns = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from safevla.bench.sides import Side
@@ -21,13 +21,13 @@ __all__ = ["Comparison", "Timing", "compare", "environment_sides"]
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """One side's rates over the rounds.
+    """One side's rates, one number per round.
 
     Attributes:
         name: what was timed.
-        calls: `step` calls per second, one number per round (actions/s of an environment).
-        ticks: 20 Hz control ticks per second, one number per round.
-        cpu_share: CPU seconds per wall second, one number per round.
+        calls: `step` calls per second (actions/s of an environment).
+        ticks: 20 Hz control ticks per second.
+        cpu_share: CPU seconds per wall second.
         facts: time step in s, substeps per tick, sizes of the model.
     """
 
@@ -40,42 +40,26 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All timings of a run and their ratios.
-
-    Attributes:
-        timings: by name of the side.
-        ratios: name -> (smallest, median, largest) over rounds of the ratio of ticks/s.
-    """
+    """All timings by name, and by name `min`, `median`, `max` over rounds of ratios of ticks/s."""
 
     timings: dict[str, Timing]
-    ratios: dict[str, tuple[float, float, float]]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns JSON values."""
-        return {
-            "timings": {name: asdict(timing) for name, timing in self.timings.items()},
-            "ratios": {
-                name: dict(zip(("min", "median", "max"), values))
-                for name, values in self.ratios.items()
-            },
-        }
+    ratios: dict[str, dict[str, float]]
 
 
 def environment_sides(env_id: str, size: int = 128) -> dict[str, dict[str, Any]]:
     """Returns the sides of `safevla bench env`: ours, robosuite's Lift and raw physics."""
-    ours = {"side": "ours", "env_id": env_id, "timestep": 0.002}
-    coarse = {**ours, "timestep": 0.005}
-    return {
-        "ours": {**ours, "mode": "continuous", "camera": 0},
-        "ours, camera": {**ours, "mode": "continuous", "camera": size},
-        "ours, 5 ms": {**coarse, "mode": "continuous", "camera": 0},
-        "ours, 5 ms, camera": {**coarse, "mode": "continuous", "camera": size},
-        "ours, 5 ms, discrete": {**coarse, "mode": "discrete", "camera": 0},
-        "ours, 5 ms, discrete, camera": {**coarse, "mode": "discrete", "camera": size},
-        "robosuite Lift": {"side": "robosuite", "camera": 0},
-        "robosuite Lift, camera": {"side": "robosuite", "camera": size},
-        "raw mj_step": {"side": "raw", "env_id": env_id, "timestep": 0.002},
+    ours = {"side": "ours", "env_id": env_id, "mode": "continuous", "timestep": 0.002}
+    kinds = {
+        "ours": ours,
+        "ours, 5 ms": {**ours, "timestep": 0.005},
+        "ours, 5 ms, discrete": {**ours, "timestep": 0.005, "mode": "discrete"},
+        "robosuite Lift": {"side": "robosuite"},
     }
+    sides = {}
+    for name, request in kinds.items():
+        sides[name] = {**request, "camera": 0}
+        sides[f"{name}, camera"] = {**request, "camera": size}
+    return sides | {"raw mj_step": {"side": "raw", "env_id": env_id, "timestep": 0.002}}
 
 
 RATIOS = {
@@ -136,9 +120,9 @@ def compare(
     found = {}
     for name, (upper, lower) in ratios.items():
         if upper in timings and lower in timings:
-            pairs = zip(timings[upper].ticks, timings[lower].ticks)
-            values = sorted(a / b for a, b in pairs)
-            found[name] = (values[0], statistics.median(values), values[-1])
+            values = [a / b for a, b in zip(timings[upper].ticks, timings[lower].ticks)]
+            middle = statistics.median(values)
+            found[name] = {"min": min(values), "median": middle, "max": max(values)}
     return Comparison(timings=timings, ratios=found)
 
 

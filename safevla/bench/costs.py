@@ -9,11 +9,13 @@ physics is checked: their states must be equal to the last bit.
 from __future__ import annotations
 
 import functools
-import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -56,10 +58,6 @@ class Overhead:
     parts: dict[str, float]
     facts: dict[str, Any]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Returns JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Medians:
@@ -86,11 +84,7 @@ def silent_term() -> Any:
 
     cutoffs = (-1.0, -1.0, -1.0)
     value = Value(
-        name="base_distance",
-        unit="m",
-        axis="partner",
-        sense=-1,
-        read=lambda log: log.base_distance,
+        name="base_distance", unit="m", axis="partner", sense=-1, read=lambda log: log.base_distance
     )
     return CostTerm(
         constraint=Constraint(
@@ -116,32 +110,6 @@ class _NoLog:
         return lambda *_: ()
 
 
-class _PlainSteps:
-    """Stands in for the recorder of ticks: physics, and nothing is noted."""
-
-    def __init__(self, model: Any, data: Any, substeps: int):
-        import mujoco
-
-        self._run = functools.partial(mujoco.mj_step, model, data, nstep=substeps)
-
-    def tick(self) -> None:
-        """Runs the substeps of one tick."""
-        self._run()
-
-
-class _NoCosts:
-    """Stands in for the cost manager: nothing is charged."""
-
-    cost_semantics = "none"
-
-    def __init__(self, names: Sequence[str]):
-        self._zero = {"cost": 0.0, "costs": dict.fromkeys(names, 0.0)}
-
-    def end_step(self) -> dict[str, Any]:
-        """Returns zeros."""
-        return dict(self._zero)
-
-
 def bare_twin(core: Any) -> None:
     """Turns an environment that was just reset into its bare side: no recording, no terms.
 
@@ -158,46 +126,37 @@ def bare_twin(core: Any) -> None:
         if getattr(model, size) != getattr(sim.model, size):
             raise RuntimeError(f"the bare model differs in {size}")
     sim.model, sim.data = model, mujoco.MjData(model)
-    sim.recorder = _PlainSteps(model, sim.data, sim.substeps)
+    step = functools.partial(mujoco.mj_step, model, sim.data, nstep=sim.substeps)
+    sim.recorder = SimpleNamespace(tick=step)
     sim._index()
     sim._reset(sim.scenario)
     core.log = core.gate = _NoLog()
-    core.costs = _NoCosts([c.name for c in core.constraints])
+    names = [constraint.name for constraint in core.constraints]
+    core.costs = SimpleNamespace(
+        cost_semantics="none",
+        end_step=lambda: {"cost": 0.0, "costs": dict.fromkeys(names, 0.0)},
+    )
     sim._key = ""  # the next scenario is loaded afresh
 
 
-class _Stopwatch:
-    """CPU seconds spent in some methods, by part."""
+@contextmanager
+def _stopwatches(spent: dict[str, float], *watched: tuple[Any, str, str]) -> Iterator[None]:
+    """Adds the CPU seconds of every call of (owner, method, part) to the part."""
 
-    def __init__(self) -> None:
-        parts = ("tick", "bare tick", "reading", "terms")
-        self.spent: dict[str, float] = {part: 0.0 for part in parts}
-        self._wrapped: list[tuple[Any, str]] = []
-
-    def wrap(self, owner: Any, method: str, part: str) -> None:
-        """Times every call of `owner.method` until `stop`."""
-        inner = getattr(owner, method)
-
-        def timed(*args: Any) -> Any:
+    def timed(inner: Callable[..., Any], part: str) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
             start = time.process_time()
             result = inner(*args)
-            self.spent[part] += time.process_time() - start
+            spent[part] += time.process_time() - start
             return result
 
-        setattr(owner, method, timed)
-        self._wrapped.append((owner, method))
+        return call
 
-    def stop(self) -> None:
-        """Times no more calls."""
-        for owner, method in self._wrapped:
-            delattr(owner, method)
-        self._wrapped = []
-
-    def shares(self, bare: float) -> dict[str, float]:
-        """Returns what recording, reading and terms take, as shares of `bare` seconds."""
-        recording = self.spent["tick"] - self.spent["bare tick"]
-        found = {"recording": recording, **{k: self.spent[k] for k in ("reading", "terms")}}
-        return {part: float(seconds / bare) for part, seconds in found.items()}
+    for owner, method, part in watched:
+        setattr(owner, method, timed(getattr(owner, method), part))
+    yield
+    for owner, method, _ in watched:
+        delattr(owner, method)
 
 
 def _actions(core: Any, rng: np.random.Generator) -> list[Any]:
@@ -230,11 +189,7 @@ def _state(core: Any) -> np.ndarray:
 def cost_overhead(
     name: str = "",
     *,
-    timestep: float = 0.005,
-    level: float = 1.0,
-    cameras: Sequence[str] = (),
     seconds: float = 10.0,
-    seed: int = 0,
     progress: Callable[[str], None] = lambda text: None,
     **env_kwargs: Any,
 ) -> Overhead:
@@ -242,13 +197,10 @@ def cost_overhead(
 
     Args:
         name: what to call the result.
-        timestep: physics step in s.
-        level: hazard level of the scenarios, seeds 0, 1, ... of the training split.
-        cameras: cameras of the observation; none measures costs against physics and control alone.
         seconds: CPU time to spend on the paired segments.
-        seed: seed of the actions.
         progress: called with what is being done.
-        **env_kwargs: further arguments of the environment, e.g. `constraints`.
+        **env_kwargs: arguments of the environment, by default level 1, 5 ms, no camera (costs
+            against physics and control alone). Scenarios have seeds 0, 1, ...
 
     Raises:
         ValueError: for no time.
@@ -258,63 +210,69 @@ def cost_overhead(
 
     if seconds <= 0:
         raise ValueError(f"seconds={seconds}: must be above 0")
-    arguments: dict[str, Any] = {
-        "timestep": timestep,
-        "level": level,
-        "cameras": tuple(cameras),
-        "max_actions": 10**9,
-        "max_seconds": 1e9,
-        **env_kwargs,
-    }
+    defaults = {"timestep": 0.005, "level": 1.0, "cameras": ()}
+    arguments: dict[str, Any] = defaults | env_kwargs | {"max_actions": 10**9, "max_seconds": 1e9}
     full, bare = SafeVLAEnv(**arguments), SafeVLAEnv(**arguments)
-    rng = np.random.default_rng(seed)
-    pairs: list[tuple[float, float]] = []
-    watch, profiled, ticks = _Stopwatch(), 0.0, 0
+    rng = np.random.default_rng(0)
+    spent: dict[str, float] = defaultdict(float)
+    found: list[tuple[float, float, int]] = []
+    scenarios = 0
     _warm_up(full)
-    for scenario in itertools.count():
-        progress(f"{name or 'costs'}: scenario {scenario}")
-        full.reset(seed=scenario)
-        bare.reset(seed=scenario)
-        bare_twin(bare)
-        for segment in range(EPISODE_TICKS // SEGMENT_TICKS):
-            actions = _actions(full, rng)
-            if segment % PROFILED == PROFILED - 1:
-                profiled += _profile(full, bare, actions, watch)
-                continue
-            order = (full, bare) if segment % 2 else (bare, full)
-            took = {core: _run(core, actions) for core in order}
-            if not np.array_equal(_state(full), _state(bare)):
-                raise RuntimeError("the sides with and without costs did not do the same physics")
-            if scenario or segment > 1:  # caches and lazily built tables are warm
-                pairs.append((took[full], took[bare]))
-                ticks += _ticks(full, actions)
-        if scenario >= 2 and np.sum(pairs) >= seconds:
-            break
-    times = np.array(pairs)
-    slow, fast = times.sum(0)
-    draws = np.random.default_rng(0).integers(len(times), size=(2000, len(times)))
-    sums = times[draws].sum(1)
-    low, high = np.quantile(sums[:, 0] / sums[:, 1] - 1, (0.025, 0.975))
+    while scenarios < 3 or sum(slow + fast for slow, fast, _ in found) < seconds:
+        progress(f"{name or 'costs'}: scenario {scenarios}")
+        found += _segments(full, bare, scenarios, rng, spent)
+        scenarios += 1
+    times = np.array(found)
+    slow, fast, ticks = times.sum(0).tolist()
+    low, high = _interval(times)
     return Overhead(
         name=name,
-        share=float(slow / fast - 1),
-        low=float(low),
-        high=float(high),
-        segments=len(pairs),
-        ticks=ticks,
-        tick_ms=1e3 * float(slow) / ticks,
-        bare_tick_ms=1e3 * float(fast) / ticks,
-        parts=watch.shares(profiled),
+        share=slow / fast - 1,
+        low=low,
+        high=high,
+        segments=len(found),
+        ticks=round(ticks),
+        tick_ms=1e3 * slow / ticks,
+        bare_tick_ms=1e3 * fast / ticks,
+        parts=_parts(spent),
         facts={
-            "timestep": timestep,
+            "timestep": arguments["timestep"],
             "substeps": full.sim.substeps,
             "constraints": len(full.constraints),
             "dofs": int(full.sim.model.nv),
-            "level": level,
+            "level": arguments["level"],
             "cameras": len(arguments["cameras"]),
-            "scenarios": scenario + 1,
+            "scenarios": scenarios,
         },
     )
+
+
+def _interval(times: np.ndarray) -> tuple[float, float]:
+    """Returns the 95 % interval of the overhead by bootstrap over segments, times (n, 3)."""
+    draws = np.random.default_rng(0).integers(len(times), size=(2000, len(times)))
+    sums = times[draws].sum(1)
+    low, high = np.quantile(sums[:, 0] / sums[:, 1] - 1, (0.025, 0.975)).tolist()
+    return low, high
+
+
+def _segments(
+    full: Any, bare: Any, scenario: int, rng: np.random.Generator, spent: dict[str, float]
+) -> Iterator[tuple[float, float, int]]:
+    """Plays a scenario on both sides; yields each segment's CPU seconds with and without, ticks."""
+    full.reset(seed=scenario)
+    bare.reset(seed=scenario)
+    bare_twin(bare)
+    for segment in range(EPISODE_TICKS // SEGMENT_TICKS):
+        actions = _actions(full, rng)
+        if segment % PROFILED == PROFILED - 1:
+            _profile(full, bare, actions, spent)
+            continue
+        order = (full, bare) if segment % 2 else (bare, full)
+        took = {core: _run(core, actions) for core in order}
+        if not np.array_equal(_state(full), _state(bare)):
+            raise RuntimeError("the sides with and without costs did not do the same physics")
+        if scenario or segment > 1:  # caches and lazily built tables are warm
+            yield took[full], took[bare], _ticks(full, actions)
 
 
 def _warm_up(core: Any) -> None:
@@ -325,33 +283,33 @@ def _warm_up(core: Any) -> None:
             core.step(core.action_names.index("move_ahead"))
 
 
-def _profile(full: Any, bare: Any, actions: Sequence[Any], watch: _Stopwatch) -> float:
-    """Runs a stretch of both sides under stopwatches; returns the bare side's seconds.
+def _profile(full: Any, bare: Any, actions: Sequence[Any], spent: dict[str, float]) -> None:
+    """Runs a stretch of both sides under stopwatches.
 
     Apart from the pairs, because a stopwatch costs time itself.
     """
-    watch.wrap(bare.sim, "tick", "bare tick")
-    watch.wrap(full.sim, "tick", "tick")
-    watch.wrap(full.gate, "look", "reading")
-    watch.wrap(full.log, "look", "reading")
-    for method in ("update", "end_step"):
-        watch.wrap(full.costs, method, "terms")
-    seconds = _run(bare, actions)
-    _run(full, actions)
-    watch.stop()
-    return seconds
+    with _stopwatches(
+        spent,
+        (bare.sim, "tick", "bare tick"),
+        (full.sim, "tick", "tick"),
+        (full.gate, "look", "reading"),
+        (full.log, "look", "reading"),
+        (full.costs, "update", "terms"),
+        (full.costs, "end_step", "terms"),
+    ):
+        spent["bare"] += _run(bare, actions)
+        _run(full, actions)
 
 
-def medians(
-    count: int = 20, *, timestep: float = 0.005, level: float = 1.0, seed: int = 0
-) -> Medians:
-    """Measures drawing, building, resetting and ticking over generated scenarios.
+def _parts(spent: Mapping[str, float]) -> dict[str, float]:
+    """Returns what recording, reading and terms take, as shares of the bare side's time."""
+    recording = spent["tick"] - spent["bare tick"]
+    parts = {"recording": recording, "reading": spent["reading"], "terms": spent["terms"]}
+    return {name: seconds / spent["bare"] for name, seconds in parts.items()}
 
-    Args:
-        count: number of scenarios, seeds `seed`, `seed + 1`, ...
-        timestep: physics step in s.
-        level: hazard level.
-        seed: first seed.
+
+def medians(count: int = 20, *, level: float = 1.0) -> Medians:
+    """Measures drawing, building, resetting and ticking (5 ms steps) over scenarios 0, 1, ...
 
     Raises:
         ValueError: for no scenario.
@@ -362,27 +320,28 @@ def medians(
 
     if count < 1:
         raise ValueError(f"count={count}: must be at least 1")
-    env = SafeVLAEnv(cameras=(), timestep=timestep, level=level, max_actions=10**9)
-    rng = np.random.default_rng(seed)
+    env = SafeVLAEnv(cameras=(), timestep=0.005, level=level, max_actions=10**9)
+    rng = np.random.default_rng(0)
     took: dict[str, list[float]] = {name: [] for name in ("generate", "build", "reset", "tick")}
 
-    def timed(name: str, call: Callable[[], Any], calls: int = 1) -> Any:
+    @contextmanager
+    def timed(name: str, calls: int = 1) -> Iterator[None]:
         start = time.process_time()
-        result = call()
+        yield
         took[name].append(1e3 * (time.process_time() - start) / calls)
-        return result
 
-    for number in range(seed, seed + count):
-        scenario = timed("generate", lambda n=number: generate(n, level=level))
-        home = timed(
-            "build",
-            lambda s=scenario: build_home(s, timestep=timestep),
-        )
+    for number in range(count):
+        with timed("generate"):
+            scenario = generate(number, level=level)
+        with timed("build"):
+            home = build_home(scenario, timestep=0.005)
         home.camera.close()
         env.reset(options={"scenario": scenario})  # compiles the home that the next one finds
-        timed("reset", lambda s=scenario: env.reset(options={"scenario": s}))
+        with timed("reset"):
+            env.reset(options={"scenario": scenario})
         actions = _actions(env, rng)
-        timed("tick", lambda a=actions: _run(env, a), _ticks(env, actions))
+        with timed("tick", _ticks(env, actions)):
+            _run(env, actions)
     return Medians(
         scenarios=count, **{name: statistics.median(values) for name, values in took.items()}
     )

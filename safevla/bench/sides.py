@@ -78,22 +78,20 @@ def robosuite(*, camera: int) -> tuple[Step, dict[str, Any]]:
         configure_gl()
     import robosuite as suite
 
-    arguments: dict[str, Any] = {
-        "has_renderer": False,
-        "has_offscreen_renderer": camera > 0,
-        "use_camera_obs": camera > 0,
-        "control_freq": round(1 / TICK),
-        "horizon": 10**9,
-        "ignore_done": True,
-        "hard_reset": False,
-    }
-    if camera:
-        arguments |= {
-            "camera_names": ["agentview"],
-            "camera_heights": camera,
-            "camera_widths": camera,
-        }
-    env = suite.make("Lift", robots="PandaOmron", **arguments)
+    env = suite.make(
+        "Lift",
+        robots="PandaOmron",
+        has_renderer=False,
+        has_offscreen_renderer=camera > 0,
+        use_camera_obs=camera > 0,
+        camera_names=["agentview"],
+        camera_heights=camera or 128,
+        camera_widths=camera or 128,
+        control_freq=round(1 / TICK),
+        horizon=10**9,
+        ignore_done=True,
+        hard_reset=False,
+    )
     env.reset()
     low, high = env.action_spec
     rng = np.random.default_rng(0)
@@ -163,21 +161,16 @@ def measure(step: Step, seconds: float) -> dict[str, float]:
 class Side:
     """One side in its own process, warmed up; keeps quiet, its errors travel by themselves.
 
-    Args:
-        request: `side` names the builder; the rest are its arguments.
+    `side` in the request names the builder; the rest are its arguments.
     """
 
     def __init__(self, request: Mapping[str, Any]) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
             os.dup2(nowhere, stream)
-        builders: dict[str, Callable[..., tuple[Step, dict[str, Any]]]] = {
-            "ours": ours,
-            "raw": raw,
-            "robosuite": robosuite,
-        }
         arguments = dict(request)
-        self.step, self.facts = builders[arguments.pop("side")](**arguments)
+        build = {"ours": ours, "raw": raw, "robosuite": robosuite}[arguments.pop("side")]
+        self.step, self.facts = build(**arguments)
         for _ in range(10):
             self.step()
 

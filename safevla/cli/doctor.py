@@ -84,13 +84,13 @@ def diagnose() -> Diagnosis:
         problems.append(f"missing {', '.join(missing)}; run: {install_command()}")
     rows.append(("OpenGL backends", ", ".join(usable_backends()) or "none"))
     rows.append(("MUJOCO_GL", os.environ.get("MUJOCO_GL") or "unset (chosen automatically)"))
-    probe = render_probe()
-    if probe["ok"]:
+    try:
+        probe = render_probe()
         rows.append(("rendering", f"{probe['backend']}: {probe['device']}, {probe['version']}"))
         rows.append(("first frame", f"{probe['seconds']} s"))
-    else:
+    except RuntimeError as error:
         rows.append(("rendering", "fails"))
-        problems.append(f"rendering fails: {probe['error']}")
+        problems.append(f"rendering fails: {error}")
     return Diagnosis(rows=tuple(rows), problems=tuple(problems))
 
 
@@ -98,22 +98,25 @@ def render_probe(timeout: float = 120.0) -> dict:
     """Renders one frame in a subprocess, since a broken driver may end the process.
 
     Returns:
-        `ok`, and `backend`, `device`, `version`, `seconds` or `error`.
+        `backend`, `device`, `version`, `seconds`.
+
+    Raises:
+        RuntimeError: no frame, or a blank one; says why.
     """
     try:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=timeout
         )
     except subprocess.TimeoutExpired:
-        return {"ok": False, "error": f"no frame within {timeout:.0f} s"}
+        raise RuntimeError(f"no frame within {timeout:.0f} s") from None
     for line in done.stdout.splitlines():
         if line.startswith("PROBE"):
             found = json.loads(line.removeprefix("PROBE"))
             if found["drawn"]:
-                return {"ok": True, **found}
-            return {"ok": False, "error": f"{found['backend']} renders blank frames"}
+                return found
+            raise RuntimeError(f"{found['backend']} renders blank frames")
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return {"ok": False, "error": lines[-1] if lines else f"exit code {done.returncode}"}
+    raise RuntimeError(lines[-1] if lines else f"exit code {done.returncode}")
 
 
 def _cores() -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from safevla.bench import Comparison
@@ -17,6 +18,7 @@ __all__ = ["bench_costs", "bench_env"]
 
 DEFAULT_ID = "safevla_envs:SafeVLA/ObjNav-v0"
 TIMESTEPS = (0.005, 0.002)
+Numbers = Annotated[Path | None, typer.Option(help="Also write the numbers to this JSON file.")]
 
 
 def bench_costs(
@@ -24,9 +26,7 @@ def bench_costs(
     level: Annotated[float, typer.Option(help="Hazard level of the homes.")] = 1.0,
     camera: Annotated[bool, typer.Option(help="Also measure with both cameras at 128x128.")] = True,
     scenarios: Annotated[int, typer.Option(help="Homes for the medians of build and reset.")] = 20,
-    out: Annotated[
-        Path | None, typer.Option(help="Also write the numbers to this JSON file.")
-    ] = None,
+    out: Numbers = None,
 ) -> None:
     """Time our environment beside itself without safety sensors and cost terms.
 
@@ -35,36 +35,38 @@ def bench_costs(
     """
     from safevla.bench.costs import cost_overhead, medians, silent_term
     from safevla.display import make_console
-    from safevla.files import write_json
 
     console = make_console()
-    eyes = ("navigation", "manipulation")
-    sides: list[tuple[str, dict[str, Any]]] = []
-    for timestep in TIMESTEPS:
-        name = f"{1000 * timestep:g} ms"
-        sides.append((name, {"timestep": timestep}))
-        sides.append((f"{name}, one more term", {"timestep": timestep, "extra": silent_term}))
-        sides += [(f"{name}, cameras", {"timestep": timestep, "cameras": eyes})] * camera
+    variants: dict[str, dict[str, Any]] = {
+        "": {},
+        ", one more term": {"extra_terms": [silent_term()]},
+    }
+    if camera:
+        variants[", cameras"] = {"cameras": ("navigation", "manipulation")}
     with console.status("starting") as status:
-        found = []
-        for name, options in sides:
-            extra = (options.pop("extra")(),) if "extra" in options else ()
-            found.append(
-                cost_overhead(
-                    name,
-                    level=level,
-                    seconds=seconds,
-                    progress=status.update,
-                    extra_terms=extra,
-                    **options,
-                )
+        found = [
+            cost_overhead(
+                f"{1000 * timestep:g} ms{name}",
+                timestep=timestep,
+                level=level,
+                seconds=seconds,
+                progress=status.update,
+                **options,
             )
+            for timestep in TIMESTEPS
+            for name, options in variants.items()
+        ]
         status.update("building and resetting")
         typical = medians(scenarios, level=level)
     for table in _tables(found, typical):
         console.print(table)
+    _save(out, {"overhead": found, "medians": typical}, console)
+
+
+def _save(out: Path | None, content: Any, console: Console) -> None:
+    from safevla.files import write_json
+
     if out is not None:
-        content = {"overhead": [item.as_dict() for item in found], "medians": typical}
         write_json(out, content)
         console.print(f"numbers: {out}")
 
@@ -98,9 +100,7 @@ def bench_env(
     rounds: Annotated[int, typer.Option(help="Rounds; every side runs once in each.")] = 5,
     seconds: Annotated[float, typer.Option(help="Seconds per side and round.")] = 2.0,
     size: Annotated[int, typer.Option(help="Camera image size in pixels.")] = 128,
-    out: Annotated[
-        Path | None, typer.Option(help="Also write the numbers to this JSON file.")
-    ] = None,
+    out: Numbers = None,
 ) -> None:
     """Time our environment beside robosuite's Lift with the same robot, and raw physics.
 
@@ -110,7 +110,6 @@ def bench_env(
     """
     from safevla.bench import compare, environment_sides
     from safevla.display import make_console
-    from safevla.files import write_json
 
     console = make_console()
     with console.status("starting") as status:
@@ -118,9 +117,7 @@ def bench_env(
         result = compare(sides, rounds=rounds, seconds=seconds, progress=status.update)
     for table in _rates(result, size):
         console.print(table)
-    if out is not None:
-        write_json(out, result.as_dict())
-        console.print(f"numbers: {out}")
+    _save(out, result, console)
 
 
 def _rates(result: Comparison, size: int) -> list[Table]:
@@ -138,7 +135,9 @@ def _rates(result: Comparison, size: int) -> list[Table]:
         )
         for timing in result.timings.values()
     ]
-    ratios = [(name, *(f"{v:.2f}" for v in values)) for name, values in result.ratios.items()]
+    ratios = [
+        (name, *(f"{v:.2f}" for v in found.values())) for name, found in result.ratios.items()
+    ]
     title = f"rates, median over rounds (cameras {size}x{size}, one process, one thread)"
     return [
         table(title, ("side", "actions/s", "ticks/s", "substeps per tick", "dofs"), rates),

@@ -12,6 +12,9 @@ from safevla.cli.speed import bench_costs, bench_env
 __all__ = ["examples", "register_tools"]
 
 
+VIDEO, GALLERY, TABLE = Path("episode.mp4"), Path("gallery"), Path("onsets.json")
+
+
 def examples(*lines: str) -> str:
     """Returns a help epilog of example calls, one per line, kept as they are."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
@@ -52,9 +55,7 @@ def render(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the preset.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="MP4 file to write; refused if it exists.")] = Path(
-        "episode.mp4"
-    ),
+    out: Annotated[Path, typer.Option(help="MP4 file to write; refused if it exists.")] = VIDEO,
     scenario: Annotated[
         Path | None, typer.Option(help="Scenario file (.json, .jsonl.gz); else by seed.")
     ] = None,
@@ -135,9 +136,7 @@ def show_env(
 
 
 def gallery(
-    out: Annotated[Path, typer.Option(help="Folder for the page and its pictures.")] = Path(
-        "gallery"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder for the page and its pictures.")] = GALLERY,
 ) -> None:
     """Draw every hazard at levels 0, 1, 2 and every thing, with the rules, as one HTML page.
 
@@ -164,7 +163,7 @@ def onsets(
     seed: Annotated[int, typer.Option(help="Seed of acting.", min=0)] = 0,
     out: Annotated[
         Path, typer.Option(help="JSON file; episodes are kept beside it, in FILE.episodes.")
-    ] = Path("onsets.json"),
+    ] = TABLE,
     markdown: Annotated[Path | None, typer.Option(help="Also write the table as a page.")] = None,
     workers: Annotated[int, typer.Option(help="Worker processes.", min=0)] = 2,
     side_steps: Annotated[

@@ -16,7 +16,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,7 @@ class Episode:
         return len(self.action)
 
 
+@dataclass(eq=False)
 class DemoWriter:
     """Writes episodes, in the order given, into a new folder; use it as a context manager.
 
@@ -99,26 +100,19 @@ class DemoWriter:
         ValueError: the folder holds a data set already.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        *,
-        action_names: Sequence[str],
-        end_action: int | None,
-        constraint_names: Sequence[str],
-        fps: int = 2,
-        robot_type: str = "PandaOmron",
-        extra: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.folder = Path(folder)
-        if (self.folder / INFO_FILE).exists():
+    folder: str | Path
+    _: KW_ONLY
+    action_names: Sequence[str]
+    end_action: int | None
+    constraint_names: Sequence[str]
+    fps: int = 2
+    robot_type: str = "PandaOmron"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.path = Path(self.folder)
+        if (self.path / INFO_FILE).exists():
             raise ValueError(f"{self.folder}: holds demonstrations already; give another folder")
-        self.action_names = list(action_names)
-        self.end_action = end_action
-        self.constraint_names = list(constraint_names)
-        self.fps = fps
-        self.robot_type = robot_type
-        self.extra = dict(extra or {})
         self._tasks: dict[str, int] = {}
         self._episodes: list[dict[str, Any]] = []
         self._frames = 0
@@ -217,14 +211,14 @@ class DemoWriter:
 
     def _names(self, column: str, width: int) -> list[str] | None:
         if column == "next.cost":
-            return self.constraint_names
+            return list(self.constraint_names)
         continuous = width > 1 and column in ("action", "executed_action")
-        return self.action_names if continuous else None
+        return list(self.action_names) if continuous else None
 
     def _next_file(self, schema: pa.Schema) -> None:
         if self._writer is not None:
             self._writer.close()
-        path = self.folder / DATA_PATH.format(chunk_index=0, file_index=self._files)
+        path = self.path / DATA_PATH.format(chunk_index=0, file_index=self._files)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._writer = pq.ParquetWriter(path, schema, use_dictionary=False)
         self._files += 1
@@ -235,14 +229,14 @@ class DemoWriter:
         if self._writer is None:
             raise ValueError(f"{self.folder}: no episode was added")
         self._writer.close()
-        episodes = self.folder / EPISODES_FILE
+        episodes = self.path / EPISODES_FILE
         episodes.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(self._episodes), episodes)
         index = pd.Index(list(self._tasks), name="task")
         tasks = pd.DataFrame({"task_index": list(self._tasks.values())}, index=index)
-        tasks.to_parquet(self.folder / "meta/tasks.parquet")
+        tasks.to_parquet(self.path / "meta/tasks.parquet")
         stats = {name: _statistics(name, np.concatenate(v)) for name, v in self._stats.items()}
-        write_json(self.folder / "meta/stats.json", stats)
+        write_json(self.path / "meta/stats.json", stats)
         info = {
             "codebase_version": "v3.0",
             "robot_type": self.robot_type,
@@ -257,12 +251,12 @@ class DemoWriter:
             "data_path": DATA_PATH,
             "video_path": None,
             "features": self._features,
-            "action_names": self.action_names,
+            "action_names": list(self.action_names),
             "end_action": self.end_action,
-            "constraint_names": self.constraint_names,
+            "constraint_names": list(self.constraint_names),
             **self.extra,
         }
-        write_json(self.folder / INFO_FILE, info)
+        write_json(self.path / INFO_FILE, info)
 
 
 def _statistics(name: str, values: np.ndarray) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class _Job:
 
     env_id: str
     env_kwargs: Mapping[str, Any]
-    expert: str | Callable[..., Any]
+    expert: str
     wander: float
     seed: int
     noise: float
@@ -63,23 +64,18 @@ def _describe(env: gymnasium.Env) -> dict[str, Any]:
 
 
 def _make_expert(job: _Job, env: Any, rng: np.random.Generator) -> Any:
-    """The expert: a name of `safevla.experts`, "module:callable", or a callable."""
-    make = job.expert
-    if isinstance(make, str) and ":" in make:
-        module, _, name = make.partition(":")
+    """The expert: a name of `safevla.experts`, or "module:callable"."""
+    module, colon, name = job.expert.partition(":")
+    if colon:
         make = getattr(importlib.import_module(module), name)
-    elif isinstance(make, str):
-        from safevla.experts import make_expert
+        return make(env, rng=rng, wander=job.wander)
+    from safevla.experts import make_expert
 
-        return make_expert(make, env, rng=rng, wander=job.wander)
-    return make(env, rng=rng, wander=job.wander)
+    return make_expert(job.expert, env, rng=rng, wander=job.wander)
 
 
-def _noise_pool(env: Any, expert: Any) -> np.ndarray:
-    """Actions that noise may execute: the expert's, those that move the base, or all but `end`."""
-    pool = getattr(expert, "noise_actions", None)
-    if pool is not None:
-        return np.asarray(pool)
+def _noise_pool(env: Any) -> np.ndarray:
+    """Actions that noise may execute: those that move the base, or all but `end`."""
     primitives = getattr(getattr(env, "actions", None), "primitives", None)
     if primitives is not None:
         return np.array([i for i, primitive in enumerate(primitives) if primitive.kind == "base"])
@@ -95,7 +91,7 @@ def record_episode(env: gymnasium.Env, job: _Job, number: int) -> Episode:
     obs, info = env.reset(seed=seed)
     expert = _make_expert(job, base, np.random.default_rng(expert_seed))
     expert.reset()
-    pool = _noise_pool(base, expert)
+    pool = _noise_pool(base)
     aux = _aux_slice(base)
     suffix = "_image"
     cameras = [key.removesuffix(suffix) for key in obs if key.endswith(suffix)]
@@ -159,7 +155,7 @@ def collect(
     seed: int,
     out_dir: str | Path,
     env_id: str = DEFAULT_ID,
-    expert: str | Callable[..., Any] = "task",
+    expert: str = "task",
     wander: float = 0.0,
     noise: float = 0.1,
     workers: int = 2,
@@ -175,9 +171,9 @@ def collect(
         seed: episode e draws its scenario, its expert and its noise from (seed, e).
         out_dir: folder to make; it appears only once everything is recorded.
         env_id: Gymnasium id.
-        expert: name for `safevla.experts.make_expert`, "module:callable" or a callable; called as
+        expert: name for `safevla.experts.make_expert`, or "module:callable"; called as
             `(env.unwrapped, wander=..., rng=...)`, it gives an object with `reset()` and
-            `act() -> int`, and may name its `noise_actions`.
+            `act() -> int`.
         wander: handed to the expert.
         noise: share of steps that execute a random action; the label stays the expert's.
         workers: processes; 1 records in this one.
@@ -202,80 +198,55 @@ def collect(
     job = _Job(
         env_id=env_id, env_kwargs=kwargs, expert=expert, wander=wander, seed=seed, noise=noise
     )
-    started, tally = time.perf_counter(), _Tally()
+    started = time.perf_counter()
     with (
         replaced_folder(out) as folder,
         progress_bar(progress, "demonstrations", episodes) as update,
     ):
-        writer = _write(job, _episodes(job, episodes, workers), folder, tally, update)
-    return tally.summary(writer, time.perf_counter() - started)
+        summary = _write(job, _episodes(job, episodes, workers), folder, update)
+    seconds = time.perf_counter() - started
+    steps = summary["episodes"] * summary["mean_length"]
+    return summary | {"seconds": seconds, "steps_per_second": steps / seconds}
 
 
 def _write(
     job: _Job,
     recorded: Iterator[tuple[Episode, dict[str, Any]]],
     folder: Path,
-    tally: _Tally,
     update: Callable[..., None],
-) -> DemoWriter:
+) -> dict[str, Any]:
+    """Writes the episodes that succeed; returns the summary of all that were played."""
     writer: DemoWriter | None = None
+    lengths: list[int] = []
+    costs: list[np.ndarray] = []
+    kept = successes = diverged = frames = 0
+    actions: Counter[int] = Counter()
     for episode, about in recorded:
-        keep = episode.sim_error is None and episode.success
-        tally.count(episode, keep)
-        update(text=f"({tally.frames} frames)")
-        if keep:
+        lengths.append(len(episode))
+        costs.append(episode.cost.sum(0, dtype=np.float64))
+        successes += episode.success
+        diverged += episode.sim_error is not None
+        if episode.success and episode.sim_error is None:
+            kept += 1
+            frames += len(episode)
+            actions.update(episode.action.tolist())
             extra = {"seed": job.seed, "noise": job.noise, "wander": job.wander, **about["extra"]}
             writer = writer or DemoWriter(folder, **{**about, "extra": extra})
             writer.add(episode)
+        update(text=f"({frames} frames)")
+    played = len(lengths)
     if writer is None:
         raise ValueError(
-            f"no episode of {tally.played} was kept: {tally.successes} succeeded, "
-            f"{tally.sim_errors} diverged"
+            f"no episode of {played} was kept: {successes} succeeded, {diverged} diverged"
         )
     writer.close()
-    return writer
-
-
-@dataclass
-class _Tally:
-    """Running sums for the summary of :func:`collect`; costs and lengths of all episodes played."""
-
-    played: int = 0
-    kept: int = 0
-    successes: int = 0
-    sim_errors: int = 0
-    steps: int = 0
-    frames: int = 0
-    cost: Any = 0.0
-    actions: dict[int, int] = field(default_factory=dict)
-
-    def count(self, episode: Episode, keep: bool) -> None:
-        """Add one episode."""
-        self.played += 1
-        self.successes += episode.success
-        self.sim_errors += episode.sim_error is not None
-        self.steps += len(episode)
-        self.cost = self.cost + episode.cost.sum(0, dtype=np.float64)
-        if keep:
-            self.kept += 1
-            self.frames += len(episode)
-            for action in episode.action.tolist():
-                self.actions[action] = self.actions.get(action, 0) + 1
-
-    def summary(self, writer: DemoWriter, seconds: float) -> dict[str, Any]:
-        """The sums as rates and means."""
-        mean_cost = (np.asarray(self.cost) / self.played).tolist()
-        return {
-            "episodes": self.played,
-            "kept": self.kept,
-            "frames": self.frames,
-            "success_rate": self.successes / self.played,
-            "mean_length": self.steps / self.played,
-            "mean_cost": dict(zip(writer.constraint_names, mean_cost)),
-            "action_share": {
-                writer.action_names[i]: n / self.frames for i, n in sorted(self.actions.items())
-            },
-            "sim_errors": self.sim_errors,
-            "seconds": seconds,
-            "steps_per_second": self.steps / seconds,
-        }
+    return {
+        "episodes": played,
+        "kept": kept,
+        "frames": frames,
+        "success_rate": successes / played,
+        "mean_length": sum(lengths) / played,
+        "mean_cost": dict(zip(writer.constraint_names, (sum(costs) / played).tolist())),
+        "action_share": {writer.action_names[i]: n / frames for i, n in sorted(actions.items())},
+        "sim_errors": diverged,
+    }

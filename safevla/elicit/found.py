@@ -72,10 +72,9 @@ class Found:
         if not isinstance(record, dict) or "scenario" not in record:
             raise ValueError("not an elicited scenario: the JSON object has no 'scenario'")
         scenario = Scenario.from_json(json.dumps(record.pop("scenario")))
-        for derived in ("scenario_id", "half"):
-            record.pop(derived, None)
+        values = {name: record[name] for name in record if name not in ("scenario_id", "half")}
         try:
-            return cls(scenario=scenario, **record)
+            return cls(scenario=scenario, **values)
         except TypeError as error:
             raise ValueError(f"elicited scenario is incomplete: {error}") from None
 

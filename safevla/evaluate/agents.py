@@ -34,38 +34,17 @@ class Agent(Protocol):
         ...
 
     def act(self, obs: Mapping[str, np.ndarray], envs: Sequence[Env | None]) -> list[Any]:
-        """Chooses the next actions.
+        """Returns the next B actions.
 
         Args:
             obs: stacked observations (B, ...), row i from slot i.
             envs: the B environments; None marks a padding row, whose action is ignored.
-
-        Returns:
-            B actions.
         """
         ...
 
 
-class ZeroAgent:
-    """Does nothing: `sub-task done` among discrete actions, zeros among continuous ones."""
-
-    def reset(self, i: int, env: Env, rng: np.random.Generator) -> None:
-        """Nothing to forget."""
-
-    def act(self, obs: Mapping[str, np.ndarray], envs: Sequence[Env | None]) -> list[Any]:
-        """See :class:`Agent`."""
-        return [None if env is None else _zero(env) for env in envs]
-
-
-def _zero(env: Env) -> Any:
-    if isinstance(env.action_space, spaces.Discrete):
-        return int(env.unwrapped.SUB_DONE)
-    assert isinstance(env.action_space, spaces.Box)
-    return np.zeros(env.action_space.shape, env.action_space.dtype)
-
-
-class RandomAgent:
-    """Draws uniformly over all actions except `end`."""
+class _SlotAgent:
+    """Acts in each slot by itself, with the slot's own randomness."""
 
     def __init__(self) -> None:
         self._rng: dict[int, np.random.Generator] = {}
@@ -76,9 +55,26 @@ class RandomAgent:
 
     def act(self, obs: Mapping[str, np.ndarray], envs: Sequence[Env | None]) -> list[Any]:
         """See :class:`Agent`."""
-        return [None if env is None else self._draw(i, env) for i, env in enumerate(envs)]
+        return [None if env is None else self._choose(i, env) for i, env in enumerate(envs)]
 
-    def _draw(self, i: int, env: Env) -> Any:
+    def _choose(self, i: int, env: Env) -> Any:
+        raise NotImplementedError
+
+
+class ZeroAgent(_SlotAgent):
+    """Does nothing: `sub-task done` among discrete actions, zeros among continuous ones."""
+
+    def _choose(self, i: int, env: Env) -> Any:
+        if isinstance(env.action_space, spaces.Discrete):
+            return int(env.unwrapped.SUB_DONE)
+        assert isinstance(env.action_space, spaces.Box)
+        return np.zeros(env.action_space.shape, env.action_space.dtype)
+
+
+class RandomAgent(_SlotAgent):
+    """Draws uniformly over all actions except `end`."""
+
+    def _choose(self, i: int, env: Env) -> Any:
         space = env.action_space
         if isinstance(space, spaces.Discrete):
             allowed = [a for a in range(int(space.n)) if a != env.unwrapped.END]
@@ -87,7 +83,7 @@ class RandomAgent:
         return self._rng[i].uniform(space.low, space.high).astype(space.dtype)
 
 
-class ExpertAgent:
+class ExpertAgent(_SlotAgent):
     """A scripted expert with access to the simulator's state.
 
     Args:
@@ -105,9 +101,25 @@ class ExpertAgent:
         self._experts[i] = make_expert(self.name, env.unwrapped, wander=0.0, rng=rng)
         self._experts[i].reset()
 
-    def act(self, obs: Mapping[str, np.ndarray], envs: Sequence[Env | None]) -> list[Any]:
+    def _choose(self, i: int, env: Env) -> Any:
+        return int(self._experts[i].act())
+
+
+class ReplayAgent(_SlotAgent):
+    """Repeats the recorded actions of one episode; an IndexError says that they are used up."""
+
+    def __init__(self, actions: Sequence[Any]) -> None:
+        self.actions = list(actions)
+        self._next = 0
+
+    def reset(self, i: int, env: Env, rng: np.random.Generator) -> None:
         """See :class:`Agent`."""
-        return [None if env is None else int(self._experts[i].act()) for i, env in enumerate(envs)]
+        self._next = 0
+
+    def _choose(self, i: int, env: Env) -> Any:
+        action = self.actions[self._next]
+        self._next += 1
+        return np.asarray(action, np.float32) if isinstance(action, list) else action
 
 
 class PolicyArmAgent:
@@ -117,12 +129,7 @@ class PolicyArmAgent:
     batch always has the same size (see :mod:`safevla.evaluate.runner`), which makes a row's logits
     independent of the other rows, bit for bit.
 
-    Args:
-        checkpoint: policy folder.
-        deterministic: take the most probable action.
-        swap: give it the instruction of another object in the scene.
-        black: give it black images.
-        device: where it runs.
+    `swap` gives it the instruction of another object in the scene, `black` gives it black images.
     """
 
     def __init__(
@@ -172,8 +179,7 @@ class PolicyArmAgent:
         actions = self.agent.act(obs, deterministic=True)
         if not self.deterministic:
             actions = self._sample(actions, envs)
-        discrete = actions.ndim == 1
-        return [int(action) if discrete else action for action in actions]
+        return [int(action) for action in actions] if actions.ndim == 1 else list(actions)
 
     def _sample(self, actions: np.ndarray, envs: Sequence[Env | None]) -> np.ndarray:
         output = self.agent.last_output
@@ -192,38 +198,8 @@ class PolicyArmAgent:
         return self._swapped.get(i)
 
 
-class ReplayAgent:
-    """Repeats recorded actions; says nothing new.
-
-    Args:
-        actions: actions of one episode, in order.
-    """
-
-    def __init__(self, actions: Sequence[Any]) -> None:
-        self.actions = list(actions)
-        self._next = 0
-
-    def reset(self, i: int, env: Env, rng: np.random.Generator) -> None:
-        """See :class:`Agent`."""
-        self._next = 0
-
-    def act(self, obs: Mapping[str, np.ndarray], envs: Sequence[Env | None]) -> list[Any]:
-        """See :class:`Agent`.
-
-        Raises:
-            IndexError: more steps than were recorded: the episode took another course.
-        """
-        action = self.actions[self._next]
-        self._next += 1
-        return [np.asarray(action, np.float32) if isinstance(action, list) else action]
-
-
 def swapped_instruction(scenario: Any, rng: np.random.Generator) -> str:
-    """An instruction that names another object of the scene than the target.
-
-    Args:
-        scenario: has `target_category` and `present_categories`.
-        rng: draws the object, the template and the word.
+    """Returns an instruction that names another object of a scenario than its target.
 
     Raises:
         ValueError: no other object is present.

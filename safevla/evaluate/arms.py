@@ -24,7 +24,6 @@ __all__ = [
     "SPOILT",
     "Arm",
     "ArmEntry",
-    "fingerprint",
     "make_arm",
     "named_arm",
 ]
@@ -76,8 +75,8 @@ CONTROLS = (*SCRIPTED, *SPOILT)
 """Control arms of an evaluation."""
 MODES = ("sampled", "argmax")
 """How a policy acts."""
-KINDS = (*SCRIPTED, "policy", *SPOILT)
 _NEEDS_POLICY = ("policy", *SPOILT)
+KINDS = (*SCRIPTED, *_NEEDS_POLICY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +103,7 @@ class Arm:
             raise ValueError(f"arm {self.name!r}: kind={self.kind!r} {verb} checkpoint")
 
     def __call__(self, deterministic: bool) -> Agent:
-        """Builds the agent.
-
-        Args:
-            deterministic: take the most probable action; only policies have the choice.
-        """
+        """Builds the agent; a policy takes its most probable action if `deterministic`."""
         if self.kind == "zero":
             return ZeroAgent()
         if self.kind == "random":
@@ -130,18 +125,24 @@ class Arm:
         return self.kind in _NEEDS_POLICY
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with the kind and the policy's files."""
-        return fingerprint(self.kind, self.checkpoint)
+        """16 hexadecimal digits that change with the kind and the policy's files.
+
+        Raises:
+            ValueError: the checkpoint folder holds no policy.
+        """
+        total = hashlib.sha256(self.kind.encode())
+        if self.checkpoint is not None:
+            folder = Path(self.checkpoint)
+            files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")])
+            if not files:
+                raise ValueError(f"checkpoint={self.checkpoint!r}: no policy in this folder")
+            for path in files:
+                total.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+        return total.hexdigest()[:16]
 
 
 def make_arm(name: str, checkpoint: str | Path | None = None, *, device: str = "cpu") -> Arm:
-    """Describes an arm by its name; a name that is no kind of its own is a plain policy.
-
-    Args:
-        name: `zero`, `random`, `task_expert`, `careful_expert`, `swapped_instruction`,
-            `black_images`, or any name for a policy (`clone`, `task_only`, `lagrangian`).
-        checkpoint: policy folder; needed by the kinds that have one.
-        device: where the policy runs.
+    """Describes an arm by its name: a kind without or with a checkpoint, or any name for a policy.
 
     Raises:
         ValueError: a checkpoint that is missing or superfluous.
@@ -152,10 +153,7 @@ def make_arm(name: str, checkpoint: str | Path | None = None, *, device: str = "
 
 
 def named_arm(name: str) -> Arm:
-    """Describes an arm named on the command line: one without a policy, or a policy folder.
-
-    Args:
-        name: one of `SCRIPTED` (the experts also without `_expert`), or a checkpoint folder.
+    """Describes an arm of the command line: of `SCRIPTED`, or a policy folder.
 
     Raises:
         ValueError: if it is neither; the message names the arms.
@@ -169,16 +167,3 @@ def named_arm(name: str) -> Arm:
             f"agent {name!r}: neither a policy folder nor one of {', '.join(SCRIPTED)}"
         )
     return Arm(name=folder.resolve().name, kind="policy", checkpoint=str(folder))
-
-
-def fingerprint(kind: str, checkpoint: str | None) -> str:
-    """Hash of a kind and of every weight and configuration file of a policy folder."""
-    total = hashlib.sha256(kind.encode())
-    if checkpoint is not None:
-        folder = Path(checkpoint)
-        files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")])
-        if not files:
-            raise ValueError(f"checkpoint={checkpoint!r}: no policy in this folder")
-        for path in files:
-            total.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()[:16]

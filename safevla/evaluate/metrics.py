@@ -56,7 +56,7 @@ class Estimate:
     """A value with its number of episodes and a two-sided confidence interval.
 
     Attributes:
-        value: the point estimate; NaN when there was no episode.
+        value: the point estimate; NaN when there was no episode (n is 0).
         n: episodes (for a paired difference: common cells) behind it.
         lo: lower end of the interval.
         hi: upper end; infinite where no upper bound exists (:func:`maximum`).
@@ -98,14 +98,7 @@ def _wilson_bounds(p: float, n: float) -> tuple[float, float]:
 
 
 def wilson(successes: int, n: int) -> Estimate:
-    """Wilson's score interval of a binomial rate.
-
-    Args:
-        successes: episodes counted.
-        n: independent episodes.
-
-    Returns:
-        The rate in [0, 1] with its interval; NaN for n = 0.
+    """Wilson's score interval of the rate of successes among n independent episodes.
 
     Example:
         >>> e = wilson(81, 263)
@@ -122,14 +115,8 @@ def wilson(successes: int, n: int) -> Estimate:
 def clopper_pearson(successes: float, n: float) -> Estimate:
     """Clopper and Pearson's exact interval of a binomial rate: never covers less than stated.
 
-    By the beta distribution, since scipy's `binomtest` takes whole numbers only.
-
-    Args:
-        successes: episodes counted (may be fractional: an effective count).
-        n: independent episodes (may be fractional).
-
-    Returns:
-        The rate in [0, 1] with its interval; NaN for n = 0.
+    By the beta distribution, since scipy's `binomtest` takes whole numbers only, and effective
+    counts may be fractional.
 
     Example:
         >>> e = clopper_pearson(0, 50)
@@ -200,14 +187,7 @@ def _bootstrap(
 
 
 def bootstrap_mean(values: Values, cells: Sequence[Cell]) -> Estimate:
-    """Mean over episodes with a percentile interval over seeds and scenarios.
-
-    Args:
-        values: (n,) one number per episode.
-        cells: n pairs (seed, scenario).
-
-    Returns:
-        The mean with its interval; NaN for no episode.
+    """Mean over n episodes with a percentile interval over seeds and scenarios.
 
     Raises:
         ValueError: lengths that differ, or a value that is not finite.
@@ -255,11 +235,6 @@ def rate(
     Otherwise n is replaced by an effective number of episodes, p (1 - p) / v with v the bootstrap
     variance over seeds and scenarios, never more than n (Korn and Graubard 1998). Where every
     episode has the same outcome v says nothing and the number of distinct scenarios is used.
-
-    Args:
-        outcomes: (n,) truth per episode.
-        cells: n pairs (seed, scenario).
-        exact: Clopper-Pearson instead of Wilson bounds.
     """
     data = np.asarray(outcomes, dtype=np.float64)
     if len(data) != len(cells):

@@ -9,8 +9,7 @@ one that asks for more episodes, runs only what is missing.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,13 +18,13 @@ from typing import Any
 from safevla.display import Display
 from safevla.evaluate.arms import Arm
 from safevla.evaluate.records import EpisodeRecord
-from safevla.evaluate.runner import EpisodePool
+from safevla.evaluate.runner import run_jobs
 from safevla.evaluate.worker import Job
 from safevla_envs.generate import generate
 from safevla_envs.resources import assets_dir
 from safevla_envs.scenes.scenario import Scenario, list_hash, load_list
 
-__all__ = ["SUITES", "Cell", "Listed", "cells", "run_cell", "run_table", "scenario_list"]
+__all__ = ["SUITES", "Cell", "Listed", "cell_jobs", "run_table", "scenario_list"]
 
 SUITES = ("hazard", "benign")
 BLOCK = 20
@@ -83,27 +82,14 @@ def env_kwargs(arm: Arm, *, side_steps: bool = False) -> dict[str, Any]:
     if arm.checkpoint is None:
         return {"cameras": [], "side_steps": side_steps}
     config = json.loads((Path(arm.checkpoint) / "config.json").read_text())
+    seen = {name: config[name] for name in ("cameras", "image_size")}
     if config.get("action_head") != "categorical":
-        return {
-            "cameras": config["cameras"],
-            "image_size": config["image_size"],
-            "action_mode": "continuous",
-        }
-    return {
-        "cameras": config["cameras"],
-        "image_size": config["image_size"],
-        "side_steps": "move_left" in config["action_names"],
-    }
+        return seen | {"action_mode": "continuous"}
+    return seen | {"side_steps": "move_left" in config["action_names"]}
 
 
 def scenario_list(level: float, suite: str, episodes: int, seed: int) -> Listed:
-    """Takes the first scenarios of a level's frozen list, or generates validation scenarios.
-
-    Args:
-        level: hazard level.
-        suite: one of `SUITES`.
-        episodes: how many.
-        seed: seed of the first scenario where there is no frozen list; the others follow.
+    """Takes the first scenarios of a level's frozen list, or generates them from `seed` on.
 
     Raises:
         ValueError: if the frozen list is shorter than `episodes`.
@@ -122,41 +108,18 @@ def scenario_list(level: float, suite: str, episodes: int, seed: int) -> Listed:
     return Listed(level=level, suite=suite, scenarios=tuple(made), source=source)
 
 
-def cells(levels: Sequence[float], episodes: int, seed: int) -> Iterator[Listed]:
-    """Yields every list of the table."""
-    for level in levels:
-        for suite in SUITES:
-            yield scenario_list(level, suite, episodes, seed)
+def cell_jobs(
+    arm: Arm, listed: Listed, *, seed: int, folder: Path, side_steps: bool = False
+) -> Iterator[tuple[Job, Path | None]]:
+    """Yields the jobs of one policy, actions sampled, on one list, each with its file in `folder`.
 
-
-def run_cell(
-    pool: EpisodePool,
-    arm: Arm,
-    listed: Listed,
-    *,
-    seed: int,
-    folder: Path,
-    side_steps: bool = False,
-    on_record: Callable[[EpisodeRecord], None] | None = None,
-) -> Cell:
-    """Runs what is missing of one policy on one list.
-
-    Args:
-        pool: running workers.
-        arm: the policy; a learned one draws its actions.
-        listed: the scenarios.
-        seed: seed of everything random in acting.
-        folder: where the blocks of episodes are kept.
-        side_steps: whether arms without a checkpoint have side-steps.
-        on_record: called for every episode, those found on disk first.
+    `side_steps` are for arms without a checkpoint.
     """
     kwargs = env_kwargs(arm, side_steps=side_steps)
-    records: list[EpisodeRecord] = []
     for first in range(0, len(listed.scenarios), BLOCK):
-        block = listed.scenarios[first : first + BLOCK]
         job = Job(
             make_agent=arm,
-            scenarios=block,
+            scenarios=listed.scenarios[first : first + BLOCK],
             env_kwargs=kwargs,
             policy_seed=seed + first,
             deterministic=False,
@@ -165,8 +128,7 @@ def run_cell(
         )
         # the name carries the block's content: another list or length starts a file of its own
         name = f"{arm.name}.{job.suite}.{first:04d}.{job.list_hash}.jsonl"
-        records += pool.run(job, out=folder / name, on_record=on_record)
-    return Cell(arm=arm.name, listed=listed, records=tuple(records))
+        yield job, folder / name
 
 
 def run_table(
@@ -182,8 +144,6 @@ def run_table(
 ) -> list[Cell]:
     """Runs what is missing of every policy on every list, and shows how far it is.
 
-    Prints the wall time of an episode where all episodes of a policy on a list were run.
-
     Raises:
         ValueError: without policies, or if two have the same name.
         KeyboardInterrupt: after Ctrl-C; finished episodes are on disk.
@@ -191,32 +151,18 @@ def run_table(
     names = [arm.name for arm in arms]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"policies {names}: there must be some, and their names must differ")
-    lists = list(cells(levels, episodes, seed))
-    done: list[Cell] = []
-    finished = 0
-    total = len(arms) * len(lists) * episodes
-    with display.live(), EpisodePool(workers) as pool, display.bar("onsets", total) as update:
-        for arm, listed in product(arms, lists):
-            title = f"{arm.name} {listed.title}"
-            times = [time.monotonic()]
-
-            def on_record(_: EpisodeRecord, title: str = title, times: list = times) -> None:
-                nonlocal finished
-                finished += 1
-                times.append(time.monotonic())
-                update(finished, title)
-
-            cell = run_cell(
-                pool,
-                arm,
-                listed,
-                seed=seed,
-                folder=folder,
-                side_steps=side_steps,
-                on_record=on_record,
-            )
-            done.append(cell)
-            seconds = (times[-1] - times[0]) / len(cell.records)
-            if seconds > 0.05:  # else they were read from disk
-                display.line(f"  {title}: {seconds:.1f} s an episode")
-    return done
+    lists = [scenario_list(level, suite, episodes, seed) for level in levels for suite in SUITES]
+    todo = [
+        (arm, listed, job, out)
+        for arm, listed in product(arms, lists)
+        for job, out in cell_jobs(arm, listed, seed=seed, folder=folder, side_steps=side_steps)
+    ]
+    records: dict[tuple[str, Listed], list[EpisodeRecord]] = {}
+    with display.live():
+        found = run_jobs([(job, out) for *_, job, out in todo], "onsets", workers, display)
+    for (arm, listed, *_), block in zip(todo, found):
+        records.setdefault((arm.name, listed), []).extend(block)
+    return [
+        Cell(arm=name, listed=listed, records=tuple(block))
+        for (name, listed), block in records.items()
+    ]

@@ -11,18 +11,19 @@ with the missing ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from safevla.display import Display
 from safevla.evaluate.records import EpisodeRecord, read_records, to_line, write_records
 from safevla.evaluate.worker import EpisodeWorker, Job
 from safevla.files import appending, replaced_file
 from safevla.workers import Workers
 from safevla_envs.scenes.scenario import save_list
 
-__all__ = ["EpisodePool", "eval_path"]
+__all__ = ["EpisodePool", "eval_path", "run_jobs"]
 
 
 class EpisodePool:
@@ -119,6 +120,22 @@ class EpisodePool:
             if part is not None:
                 part.close()
         self._processes = self._local = None
+
+
+def run_jobs(
+    todo: Sequence[tuple[Job, Path | None]], title: str, workers: int, display: Display
+) -> list[list[EpisodeRecord]]:
+    """Runs jobs, each with its file, behind one bar; returns their records in order."""
+    finished = 0
+    total = sum(len(job.scenarios) for job, _ in todo)
+    with EpisodePool(workers) as pool, display.bar(title, total) as update:
+
+        def on_record(record: EpisodeRecord) -> None:
+            nonlocal finished
+            finished += 1
+            update(finished, f"{record.arm} {record.suite} {record.mode}")
+
+        return [pool.run(job, out=out, on_record=on_record) for job, out in todo]
 
 
 def eval_path(run_dir: Path, arm: str, suite: str, mode: str) -> Path:

@@ -14,7 +14,7 @@ from safevla.elicit import load_found
 from safevla.elicit.search import Rollout
 from safevla.evaluate.arms import MODES, SCRIPTED, Arm, make_arm, named_arm
 from safevla.evaluate.records import EpisodeRecord, write_records
-from safevla.evaluate.runner import EpisodePool, eval_path
+from safevla.evaluate.runner import EpisodePool, eval_path, run_jobs
 from safevla.evaluate.worker import Job
 from safevla_envs.perturb import VisualPerturbation
 from safevla_envs.resources import assets_dir
@@ -64,15 +64,10 @@ def named_list(name: str) -> list[Scenario]:
 
 
 def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
-    """Builds the evaluation suites.
+    """Returns `hazard`, `benign`, `elicited` and one `ood-<level>` per level.
 
-    Args:
-        config: sizes.
-        found: elicited list, whose held-out half becomes the suite `elicited`; None leaves it out.
-
-    Returns:
-        `hazard`, `benign`, `elicited` and one `ood-<level>` per level. The OOD suites are the first
-        scenarios of the hazard list, so that they pair with it and with each other.
+    `elicited` is the held-out half of the list `found`. The OOD suites are the first scenarios of
+    the hazard list, so that they pair with it and with each other.
     """
     hazard = named_list(config.hazard_list)
     benign = named_list(config.benign_list)
@@ -104,12 +99,7 @@ def jobs(
 ) -> Iterator[Job]:
     """Yields every job of an evaluation: arms on suites, sampled and argmax where they differ.
 
-    Args:
-        env: the environment.
-        config: modes, seeds, and the suites of the control arms.
-        chosen: suites by name.
-        arms: who is evaluated.
-        seed: training seed; the policy seed differs from every seed used in training.
+    `seed` is the training seed; the policy seed differs from every seed used in training.
     """
     for arm in arms:
         kwargs = env.kwargs(split="val", layouts=None)
@@ -167,28 +157,11 @@ def evaluate_run(config: PipelineConfig, folder: Path, workers: int, display: Di
     arms = [make_arm(name, policies / name) for name in config.eval.learned]
     for name in config.eval.controls:
         arms.append(make_arm(name, None if name in SCRIPTED else policies / "clone"))
-    todo = list(jobs(config.env, config.eval, chosen, arms, seed=config.seed))
-    _run_all(todo, "eval", workers, display, folder)
-
-
-def _run_all(
-    todo: Sequence[Job], name: str, workers: int, display: Display, folder: Path | None = None
-) -> list[EpisodeRecord]:
-    """Runs jobs behind one bar; with a run folder, what is missing in its files."""
-    records: list[EpisodeRecord] = []
-    finished = 0
-    total = sum(len(job.scenarios) for job in todo)
-    with EpisodePool(workers) as pool, display.bar(name, total) as update:
-        for job in todo:
-            out = None if folder is None else eval_path(folder, job.arm, job.suite, job.mode)
-
-            def on_record(record: EpisodeRecord) -> None:
-                nonlocal finished
-                finished += 1
-                update(finished, f"{record.arm} {record.suite} {record.mode}")
-
-            records += pool.run(job, out=out, on_record=on_record)
-    return records
+    todo = [
+        (job, eval_path(folder, job.arm, job.suite, job.mode))
+        for job in jobs(config.env, config.eval, chosen, arms, seed=config.seed)
+    ]
+    run_jobs(todo, "eval", workers, display)
 
 
 def evaluate_agent(
@@ -201,16 +174,9 @@ def evaluate_agent(
     display: Display,
     workers: int,
 ) -> list[EpisodeRecord]:
-    """Evaluates one agent outside a run.
+    """Evaluates one agent, as `named_arm` takes it, outside a run.
 
-    Args:
-        config: environment, suite sizes and seeds.
-        agent: see `named_arm`.
-        suite_names: `hazard`, `benign`, `ood` (all its levels), or scenario files.
-        mode: `sampled` or `argmax`.
-        out: file for the episodes; must not exist.
-        display: where progress is shown.
-        workers: processes.
+    Suites are `hazard`, `benign`, `ood` (all its levels), or scenario files. Episodes go to `out`.
 
     Raises:
         ValueError: for an unknown agent, suite or mode, or a file that exists.
@@ -231,9 +197,9 @@ def evaluate_agent(
             family = {name: Suite(name=Path(name).name, scenarios=tuple(load_list(Path(name))))}
         chosen |= family
     config = replace(config, eval=replace(config.eval, modes=(mode,), control_suites=tuple(chosen)))
-    todo = list(jobs(config.env, config.eval, chosen, [arm], seed=config.seed))
+    todo = [(job, None) for job in jobs(config.env, config.eval, chosen, [arm], seed=config.seed)]
     with display.live():
-        records = _run_all(todo, arm.name, workers, display)
+        records = [record for run in run_jobs(todo, arm.name, workers, display) for record in run]
     if out is not None:
         write_records(out, records)
     return records

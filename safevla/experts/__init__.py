@@ -17,13 +17,9 @@ EXPERTS = {"task": TaskExpert, "careful": CarefulExpert}
 def make_expert(
     name: str, env: Any, *, wander: float = 0.0, rng: np.random.Generator | None = None
 ) -> TaskExpert | CarefulExpert:
-    """Makes an expert for an environment.
+    """Makes the expert "task" (blind to hazards) or "careful" for an unwrapped environment.
 
-    Args:
-        name: "task" (blind to hazards) or "careful".
-        env: the unwrapped environment, in discrete mode.
-        wander: 0 to 1; strength of the demonstrator's wandering (task expert).
-        rng: source of the wandering's draws.
+    `wander`, 0 to 1, is the strength of the task expert's wandering, drawn from `rng`.
 
     Raises:
         ValueError: on an unknown name, or an environment that is not in discrete mode.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from safevla.experts.lattice import Move, Pose, Swept, moves_of, price, schedule, search
+from safevla.experts.lattice import Move, Pose, Search, Swept, moves_of, price, schedule
 from safevla.experts.people import Crowd, standing
 from safevla.experts.space import CELL, HEADINGS, Block, PoseSpace, block_of
 from safevla_envs.scenes.catalog import CATALOG
@@ -65,12 +65,7 @@ class CarefulExpert:
     wait or draw back accordingly. It waits by `drop_off` of nothing, which is half a second.
 
     When there is no target, or no way to one that keeps clear of everything, it looks round once
-    and says `end`: driving about could only cause harm.
-
-    Args:
-        env: the unwrapped environment.
-        wander: has no effect; demonstrators take it.
-        rng: likewise; this expert draws nothing.
+    and says `end`: driving about could only cause harm. `wander` and `rng` have no effect.
     """
 
     def __init__(self, env: Any, *, wander: float = 0.0, rng: np.random.Generator | None = None):
@@ -152,15 +147,14 @@ class CarefulExpert:
         """Plans to the nearest place that nothing walks over; says whether there is one."""
         assert self.at is not None and self.sweep is not None
         ends = self.sweep >= CLEAR_OF
-        found = search(
-            self.space,
-            self.at,
-            self.moves,
-            lambda x, y, _: bool(ends[self.space.cell(x, y)]),
-            self.space.way(ends, price),
+        found = Search(
+            space=self.space,
+            moves=self.moves,
+            goal=lambda x, y, _: bool(ends[self.space.cell(x, y)]),
+            remaining=self.space.way(ends, price),
             margin=MARGINS[0],
             limit=TIMED_LIMIT,
-        )
+        ).run(self.at)
         if found:
             self.plan, self.retreating, self.timed = found, True, True
         return bool(found)
@@ -258,8 +252,15 @@ class CarefulExpert:
 
     def _found(self, moves: Sequence[Move], **rules: Any) -> list[tuple[int, Pose]] | None:
         assert self.at is not None
-        rules = {"toll": self.toll, **rules}
-        return search(self.space, self.at, moves, self.goal, self.remaining, **rules)
+        find = Search(
+            space=self.space,
+            moves=moves,
+            goal=self.goal,
+            remaining=self.remaining,
+            toll=self.toll,
+            **rules,
+        )
+        return find.run(self.at)
 
     def _space(self) -> PoseSpace:
         """The home as it is now, with the robot's heading as heading 0."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from safevla.experts.space import CELL, HEADINGS, PoseSpace, minimum_shifted
 
-__all__ = ["Clock", "Move", "Pose", "Swept", "moves_of", "price", "schedule", "search"]
+__all__ = ["Clock", "Move", "Pose", "Search", "Swept", "moves_of", "price", "schedule"]
 
 BIN = 0.06
 """m; side of the bins of place."""
@@ -73,22 +73,19 @@ class Clock(Protocol):
         ...
 
 
-def moves_of(primitives: Sequence[object]) -> tuple[Move, ...]:
+def moves_of(primitives: Sequence[Any]) -> tuple[Move, ...]:
     """Returns the moves among an environment's discrete primitives.
 
     Driving ahead is cheapest: the camera then sees where the robot goes.
     """
     found = []
     for index, primitive in enumerate(primitives):
-        if primitive.kind != "base":  # type: ignore[attr-defined]
-            continue
-        forward, left, turn = primitive.amount  # type: ignore[attr-defined]
-        headings = round(turn / (2 * np.pi / HEADINGS))
-        cost = 1.0 if forward > 0 else 1.2 if turn else 1.5
-        ticks = primitive.ticks  # type: ignore[attr-defined]
-        found.append(
-            Move(action=index, forward=forward, left=left, turn=headings, cost=cost, ticks=ticks)
-        )
+        if primitive.kind == "base":
+            forward, left, turn = primitive.amount
+            cost = 1.0 if forward > 0 else 1.2 if turn else 1.5
+            turn = round(turn / (2 * np.pi / HEADINGS))
+            way = {"forward": forward, "left": left, "turn": turn}
+            found.append(Move(action=index, cost=cost, ticks=primitive.ticks, **way))
     return tuple(found)
 
 
@@ -98,24 +95,13 @@ def price(room: np.ndarray) -> np.ndarray:
     return (1.0 + TIGHT * tight**2) / 0.2
 
 
-def search(
-    space: PoseSpace,
-    start: Pose,
-    moves: Sequence[Move],
-    goal: Callable[[float, float, int], bool],
-    remaining: np.ndarray,
-    *,
-    margin: float,
-    toll: np.ndarray | None = None,
-    clock: Clock | None = None,
-    limit: int = 40000,
-) -> list[tuple[int, Pose]] | None:
-    """Finds a cheap sequence of actions.
+@dataclass(kw_only=True)
+class Search:
+    """A search for a cheap sequence of actions.
 
     Args:
         space: clearances.
-        start: where the robot stands.
-        moves: what it can do.
+        moves: what the robot can do.
         goal: says of (x, y, heading) whether the search may end there.
         remaining: estimated price of the way to a goal in actions, float (rows, columns), inf
             where there is none; see `PoseSpace.way` and `price`.
@@ -124,52 +110,41 @@ def search(
         toll: extra cost in actions of standing in a cell, float (rows, columns).
         clock: bars moves that would meet something that moves; the search starts at tick 0.
         limit: nodes to look at before giving up.
-
-    Returns:
-        (action, pose it leads to) in order, empty if the start is a goal; None without a way.
     """
-    found = _Search(Swept(space, moves), remaining, margin=margin, toll=toll, clock=clock)
-    return found.run(start, goal, limit)
 
+    space: PoseSpace
+    moves: Sequence[Move]
+    goal: Callable[[float, float, int], bool]
+    remaining: np.ndarray
+    margin: float
+    toll: np.ndarray | None = None
+    clock: Clock | None = None
+    limit: int = 40000
 
-class _Search:
-    """The state of one `search`."""
+    def run(self, start: Pose) -> list[tuple[int, Pose]] | None:
+        """Searches from where the robot stands.
 
-    def __init__(
-        self,
-        swept: Swept,
-        remaining: np.ndarray,
-        *,
-        margin: float,
-        toll: np.ndarray | None,
-        clock: Clock | None,
-    ):
-        self.swept, self.space, self.remaining = swept, swept.space, remaining
-        self.margin, self.toll, self.clock = margin, toll, clock
+        Returns:
+            (action, pose it leads to) in order, empty if the start is a goal; None without a way.
+        """
+        swept = Swept(self.space, self.moves)
         self.best: dict[Key, float] = {}
         self.closed: set[Key] = set()
-        self.nodes: list[Node] = []
-        self.queue: list[tuple[float, int, float, float]] = []
-
-    def run(
-        self, start: Pose, goal: Callable[[float, float, int], bool], limit: int
-    ) -> list[tuple[int, Pose]] | None:
-        """Returns what `search` does."""
+        self.nodes: list[Node] = [(start, 0, -1, -1, 0)]
         room = float(self.space.layer(start[2])[self.space.cell(*start[:2])])
-        self.nodes, self.queue = [(start, 0, -1, -1, 0)], [(0.0, 0, 0.0, room)]
-        while self.queue:
-            _, node, spent, room = heapq.heappop(self.queue)
+        queue = [(0.0, 0, 0.0, room)]
+        while queue:
+            _, node, spent, room = heapq.heappop(queue)
             pose, tick, *_ = self.nodes[-node]
             here = self._key(pose, _cell(self.space, *pose[:2]), tick)
             if here in self.closed:
                 continue
             self.closed.add(here)
-            if goal(*pose):
-                rest = None if self.clock is None else self.clock.rest
-                return _unwind(self.nodes, -node, rest)
-            if len(self.closed) > limit:
+            if self.goal(*pose):
+                return self._unwind(-node)
+            if len(self.closed) > self.limit:
                 return None
-            for move, there, cell, worst in _reached(self.swept, pose, room, self.margin):
+            for move, there, cell, worst in _reached(swept, pose, room, self.margin):
                 left = float(self.remaining[cell])
                 if left == np.inf:
                     continue
@@ -181,8 +156,18 @@ class _Search:
                     self.nodes.append((there, end, -node, move.action, waits))
                     # of equals the newest first: its number is negative
                     entry = (sum_ + GREED * left, 1 - len(self.nodes), sum_, worst)
-                    heapq.heappush(self.queue, entry)
+                    heapq.heappush(queue, entry)
         return None
+
+    def _unwind(self, last: int) -> list[tuple[int, Pose]]:
+        path = []
+        while last:
+            pose, _, before, action, waits = self.nodes[last]
+            path.append((action, pose))
+            if self.clock is not None:
+                path += [(self.clock.rest.action, self.nodes[before][0])] * waits
+            last = before
+        return path[::-1]
 
     def _key(self, pose: Pose, cell: tuple[int, int], tick: int) -> Key:
         when = 0 if self.clock is None else self.clock.bin(*cell, tick)
@@ -242,17 +227,10 @@ def schedule(
     moves: Sequence[Move],
     clock: Clock,
 ) -> list[tuple[int, Pose]] | None:
-    """Adds to a plan the fewest waits with which the clock bars none of its moves.
-
-    Args:
-        space: clearances.
-        start: where the robot stands.
-        plan: (action, pose it leads to) in order.
-        moves: what it can do.
-        clock: bars moves; the plan starts at tick 0.
+    """Adds to a plan, which starts at tick 0, the fewest waits with which a clock bars no move.
 
     Returns:
-        The plan with waits, or None if no waits help.
+        The plan, (action, pose it leads to) in order, with waits, or None if no waits help.
     """
     by_action = {move.action: move for move in moves}
     rest = clock.rest
@@ -310,14 +288,3 @@ class Swept:
             share = part / parts / CELL
             minimum_shifted(result, layer, round(dy * share), round(dx * share))
         return dx, dy, result
-
-
-def _unwind(nodes: list[Node], last: int, rest: Move | None) -> list[tuple[int, Pose]]:
-    path = []
-    while last:
-        pose, _, before, action, waits = nodes[last]
-        path.append((action, pose))
-        if rest is not None:
-            path += [(rest.action, nodes[before][0])] * waits
-        last = before
-    return path[::-1]

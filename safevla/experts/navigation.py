@@ -34,15 +34,10 @@ class TaskExpert:
     bias of up to 30 degrees until 1.5 m from the target, and makes random side-steps, so that a
     clone gives several directions real probability; a clone of a straight-line expert explores
     nothing. When there is no target, or walls shut it off, it looks round once and says `end`.
-
-    Args:
-        env: the unwrapped environment.
-        wander: strength of bias and side-steps, 0 to 1.
-        rng: source of the wandering's draws.
     """
 
-    radius = 0.32
-    """m; clearance the planned path keeps."""
+    clearances = (0.32, 0.272, 0.27)
+    """m; clearances to plan with, the preferred one first."""
     stop_at = SUCCESS_DISTANCE - 0.35
     """m; where it stops: well inside, so that a clone's judgement of distance may err."""
     last_stop = SUCCESS_DISTANCE - 0.15
@@ -61,21 +56,19 @@ class TaskExpert:
         """Starts an episode: draws the heading bias, plans."""
         self.scenario = self.env.scenario
         self.bias = float(self.rng.uniform(-30.0, 30.0)) * self.wander
-        self.walls = OccupancyGrid(self.scenario)
-        self.grid = self.plan_grid()
+        self.grid = OccupancyGrid(self.scenario)
         here = self.grid.cell(*self.env.sim.base_pose[:2])
-        radius = self.radius
         # as near as stop_at where there is room, else as near as success allows
-        for stop, radius in product((self.stop_at, self.last_stop), self.radii()):
+        for stop, clear in product((self.stop_at, self.last_stop), self.clearances):
             if not self.scenario.targets:
                 break
             x, y, _ = self.scenario.targets[0].position
-            goal = self.walls.view_region(x, y, stop - 0.1)
-            self.field = self.grid.distance_field(goal, radius)
+            goal = self.grid.view_region(x, y, stop - 0.1)
+            self.field = self.grid.distance_field(goal, clear)
             self.stop = stop
             if np.isfinite(self.field[here]):
                 break
-        self.clear = radius
+        self.clear = clear
         self.last_pose: np.ndarray | None = None
         self.last = -1
         self.stuck = 0
@@ -85,14 +78,6 @@ class TaskExpert:
         self.turned = 0.0
         self.reversals = 0
         self.course: float | None = None
-
-    def radii(self) -> tuple[float, ...]:
-        """Clearances in m to plan with, the preferred one first."""
-        return (self.radius, 0.85 * self.radius, 0.27)
-
-    def plan_grid(self) -> OccupancyGrid:
-        """The map this expert plans on."""
-        return OccupancyGrid(self.scenario)
 
     def act(self) -> int:
         """Returns the next action."""
@@ -114,8 +99,8 @@ class TaskExpert:
     def _reachable(self) -> bool:
         """Says whether the base's centre could get to where the target is in view at all."""
         x, y, _ = self.scenario.targets[0].position
-        reach = self.walls.reachable(*self.env.sim.base_pose[:2])
-        return bool((reach & self.walls.view_region(x, y, self.last_stop)).any())
+        reach = self.grid.reachable(*self.env.sim.base_pose[:2])
+        return bool((reach & self.grid.view_region(x, y, self.last_stop)).any())
 
     def _target(self) -> np.ndarray:
         category = self.scenario.target_category
@@ -131,7 +116,7 @@ class TaskExpert:
         recovery = self._recover(pose)
         if recovery is not None:
             return recovery
-        in_sight = self.walls.line_is_free(pose[:2], self._target(), 0.02)
+        in_sight = self.grid.line_is_free(pose[:2], self._target(), 0.02)
         if in_sight and not self.found:
             self.found = self.searched >= FULL_TURN
             self.searched += 1

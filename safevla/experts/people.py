@@ -6,6 +6,7 @@ The separation rule charges only a robot that closes on a person, so standing st
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -48,11 +49,7 @@ RESERVE, SLACK = 1.15, 0.08
 
 
 class Crowd:
-    """The movers of the episode in place.
-
-    Args:
-        env: the unwrapped environment.
-    """
+    """The movers of the episode in place, in an unwrapped environment."""
 
     def __init__(self, env: Any):
         self.env = env
@@ -104,11 +101,9 @@ class Crowd:
         return np.min(gaps, axis=0)
 
     def free_actions(self, pose: np.ndarray, primitives: Sequence[Any]) -> int:
-        """How many of some actions in a row keep the protective distance, by prediction.
+        """How many actions in a row from a pose (3,) m, m, rad keep the protective distance.
 
-        Args:
-            pose: (3,) m, m, rad; where the robot stands.
-            primitives: the actions; those that do not move the base count as standing still.
+        By prediction; actions that do not move the base count as standing still.
         """
         tick = 0
         for number, primitive in enumerate(primitives):
@@ -120,15 +115,11 @@ class Crowd:
         return len(primitives)
 
     def clock(self, way: np.ndarray, rest: Move) -> MoverClock:
-        """What a plan that starts now must reckon with.
-
-        Args:
-            way: where a robot would be in a mover's way, bool (rows, columns).
-            rest: the wait.
-        """
+        """What a plan that starts now must reckon with; see `MoverClock`."""
         return MoverClock(self.forecast(HORIZON), self.radius, way, rest)
 
 
+@dataclass(eq=False)
 class MoverClock:
     """Bars moves that would break the protective distance, or get the robot run into.
 
@@ -139,10 +130,11 @@ class MoverClock:
         rest: the wait.
     """
 
-    longest = 12
-
-    def __init__(self, people: np.ndarray, radius: np.ndarray, way: np.ndarray, rest: Move):
-        self.people, self.radius, self.way, self.rest = people, radius, way, rest
+    people: np.ndarray
+    radius: np.ndarray
+    way: np.ndarray
+    rest: Move
+    longest: int = 12
 
     def bin(self, row: int, column: int, tick: int) -> int:
         """See `Clock`."""

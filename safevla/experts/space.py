@@ -17,16 +17,7 @@ from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import WALL_DEPTH
 from safevla_envs.scenes.scenario import Placement, Scenario
 
-__all__ = [
-    "ARM_HEIGHT",
-    "CELL",
-    "HEADINGS",
-    "OUTLINE",
-    "Block",
-    "PoseSpace",
-    "block_of",
-    "minimum_shifted",
-]
+__all__ = ["CELL", "HEADINGS", "Block", "PoseSpace", "block_of", "minimum_shifted"]
 
 CELL = 0.025
 """m; cell side."""
@@ -69,10 +60,8 @@ def block_of(placement: Placement) -> Block:
 class PoseSpace:
     """Clearance of the robot's outline over a home's floor.
 
-    Args:
-        scenario: its rooms and doorways.
-        blocks: everything else the robot must not touch.
-        yaw: heading in rad that has number 0.
+    Its rooms and doorways are the scenario's; blocks are everything else that the robot must not
+    touch. The heading `yaw` in rad has number 0.
 
     Attributes:
         height: float32 (rows, columns), m; top of the highest thing in each cell, 0 where free.
@@ -239,8 +228,6 @@ def _outline(box: tuple[float, float, float, float]) -> np.ndarray:
 
 _BASE_POINTS = _outline(BASE_BOX)
 _ARM_POINTS = _outline(ARM_BOX)
-OUTLINE = np.concatenate([_BASE_POINTS, _ARM_POINTS])
-"""Points (n, 2) in m, in the robot's frame, that stand for its outline from above."""
 CORNERS = np.array(
     [(x, y) for x in (-0.34, -0.1, 0.13, 0.36) for y in (-0.25, 0.0, 0.25)]
     + [(0.47, -0.11), (0.47, 0.11)]

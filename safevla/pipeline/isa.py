@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -31,14 +32,7 @@ REPORT_FILES = ("report.html", "results.json", "videos", "strips")
 
 
 class Pipeline:
-    """One run.
-
-    Args:
-        config: everything that is done.
-        folder: the run folder.
-        force: throw away results made with other settings.
-        display: where progress is shown.
-    """
+    """One run in its folder; `force` throws away results made with other settings."""
 
     def __init__(
         self,
@@ -61,59 +55,46 @@ class Pipeline:
         """Returns the stages by name; `train` has one for each arm."""
         config, seed = self.config, {"seed": self.config.seed}
         env = plain(config.env)
+        found, train = "elicit/found.jsonl.gz", [f"train/{arm}" for arm in config.arms]
         policies = [f"policies/{name}" for name in ("clone", *config.arms)]
-        demos = Stage(
-            name="demos",
-            config={**seed, "env": env, "demos": plain(config.demos)},
-            outputs=("demos",),
-            run=self._demos,
-        )
-        clone = Stage(
-            name="clone",
-            config={**seed, "clone": plain(config.clone)},
-            inputs=("demos",),
-            outputs=("policies/clone",),
-            run=self._clone,
-        )
-        elicit = Stage(
-            name="elicit",
-            config={**seed, "env": env, "elicit": plain(config.elicit)},
-            inputs=("policies/clone",),
-            outputs=("elicit",),
-            run=self._elicit,
-        )
-        train = [
-            Stage(
-                name=f"train.{arm}",
-                config={**seed, "env": env, "train": plain(arm_config(config, arm))},
-                inputs=("policies/clone", "elicit/found.jsonl.gz"),
-                outputs=(f"policies/{arm}", f"train/{arm}"),
-                run=partial(self._train, arm),
+        evaluated = {"env": env, "eval": plain(config.eval), "lists": self._list_hashes()}
+        # name: settings, inputs, outputs, work
+        table: dict[str, tuple[dict[str, Any], Sequence[str], Sequence[str], Callable]] = {
+            "demos": ({"env": env, "demos": plain(config.demos)}, (), ["demos"], self._demos),
+            "clone": ({"clone": plain(config.clone)}, ["demos"], policies[:1], self._clone),
+            "elicit": (
+                {"env": env, "elicit": plain(config.elicit)},
+                policies[:1],
+                ["elicit"],
+                self._elicit,
+            ),
+        }
+        for arm in config.arms:
+            table[f"train.{arm}"] = (
+                {"env": env, "train": plain(arm_config(config, arm))},
+                [policies[0], found],
+                [f"policies/{arm}", f"train/{arm}"],
+                partial(self._train, arm),
             )
-            for arm in config.arms
-        ]
-        evaluate = Stage(
-            name="eval",
-            config={**seed, "env": env, "eval": plain(config.eval), "lists": self._list_hashes()},
-            inputs=(*policies, "elicit/found.jsonl.gz"),
-            outputs=("eval",),
-            run=self._evaluate,
-        )
+        table["eval"] = evaluated, [*policies, found], ["eval"], self._evaluate
+        groups: dict[str, list[Stage]] = {}
+        for name, (settings, inputs, outputs, run) in table.items():
+            made = Stage(
+                name=name,
+                config=seed | settings,
+                inputs=tuple(inputs),
+                outputs=tuple(outputs),
+                run=run,
+            )
+            groups.setdefault(name.partition(".")[0], []).append(made)
         report = Stage(
             name="report",
             config={"report": plain(config.report)},
-            inputs=("eval", "elicit/found.jsonl.gz", *(f"train/{arm}" for arm in config.arms)),
+            inputs=("eval", found, *train),
             outputs=REPORT_FILES,
             run=self._report,
         )
-        return {
-            "demos": [demos],
-            "clone": [clone],
-            "elicit": [elicit],
-            "train": train,
-            "eval": [evaluate],
-            "report": [report],
-        }
+        return groups | {"report": [report]}
 
     def run(self, until: str = "report") -> None:
         """Runs every stage up to `until` that is not done.

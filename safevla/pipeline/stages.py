@@ -13,7 +13,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,10 @@ from safevla.files import digest, plain, read_json, remove, write_json
 __all__ = ["Stage", "StageConflict", "StageRunner", "package_versions"]
 
 _VERSIONED = ("safevla", "mujoco", "robosuite", "numpy", "gymnasium", "torch", "transformers")
+
+
+VOLATILE = ("events.out.tfevents", "log.txt")
+"""Beginnings of the names of files inside outputs that are not results (logs)."""
 
 
 class StageConflict(ValueError):
@@ -50,7 +54,6 @@ class Stage:
         inputs: files or folders read, relative to the run folder; made by earlier stages.
         outputs: files or folders written, relative to the run folder.
         run: does the work; called with no argument, goes on from a partial result by itself.
-        volatile: beginnings of file names inside `outputs` that are not results (logs).
     """
 
     name: str
@@ -58,26 +61,21 @@ class Stage:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...]
     run: Callable[[], Any] = field(compare=False)
-    volatile: tuple[str, ...] = ("events.out.tfevents", "log.txt")
 
 
+@dataclass
 class StageRunner:
     """Runs stages of one run folder and keeps their manifests.
 
-    Args:
-        folder: the run folder, made if it does not exist.
-        force: throw away a stage's results where they were made with something else.
-        versions: package versions; looked up if None.
+    `force` throws away a stage's results where they were made with something else.
     """
 
-    def __init__(
-        self, folder: Path, *, force: bool = False, versions: dict[str, str] | None = None
-    ) -> None:
-        self.folder = folder
-        self.force = force
-        self.versions = package_versions() if versions is None else versions
-        self.seconds: dict[str, float] = {}
-        self._started: dict[str, float] = {}
+    folder: Path
+    _: KW_ONLY
+    force: bool = False
+    versions: dict[str, str] = field(default_factory=package_versions)
+    seconds: dict[str, float] = field(default_factory=dict)
+    _started: dict[str, float] = field(default_factory=dict)
 
     def manifest(self, name: str) -> dict[str, Any] | None:
         """Returns a stage's manifest, or None if it never started."""
@@ -107,36 +105,32 @@ class StageRunner:
                         f"{_first_difference(manifest[part], mine)}; choose another --name, or "
                         "--force to throw its results away"
                     )
-            if manifest["finished"]:
-                self._check_unchanged(stage, manifest["outputs"])
-
-    def _check_unchanged(self, stage: Stage, written: dict[str, str]) -> None:
-        present = self._hashes(stage.outputs, stage.volatile)
-        for path, digits in written.items():
-            if present.get(path, digits) != digits:
-                raise StageConflict(
-                    f"{self.folder / path} was changed after stage {stage.name!r} wrote it; "
-                    "choose another --name, or --force to make it again"
-                )
+            present = self._hashes(stage.outputs)
+            for path, digits in manifest["outputs"].items():
+                if present.get(path, digits) != digits:
+                    raise StageConflict(
+                        f"{self.folder / path} was changed after stage {stage.name!r} wrote it; "
+                        "choose another --name, or --force to make it again"
+                    )
 
     def is_done(self, stage: Stage) -> bool:
         """Says whether the stage's results are there and were made from the present inputs."""
         manifest = self.manifest(stage.name)
         if manifest is None or manifest["finished"] is None:
             return False
-        present = self._hashes(stage.outputs, stage.volatile)
+        present = self._hashes(stage.outputs)
         return self._alike(manifest, stage) and manifest["outputs"].items() <= present.items()
 
     def _alike(self, manifest: dict[str, Any], stage: Stage) -> bool:
         """Says whether a manifest is of the present configuration, versions and inputs."""
-        inputs = self._hashes(stage.inputs, stage.volatile)
+        inputs = self._hashes(stage.inputs)
         now = {"config": plain(stage.config), "versions": self.versions, "inputs": inputs}
         return all(manifest[name] == value for name, value in now.items())
 
     def begin(self, stage: Stage) -> None:
         """Marks a stage as started; clears outputs that come from other settings or inputs."""
         self.check([stage])
-        inputs = self._hashes(stage.inputs, stage.volatile)
+        inputs = self._hashes(stage.inputs)
         missing = [path for path in stage.inputs if not (self.folder / path).exists()]
         if missing:
             raise StageConflict(f"stage {stage.name!r} needs {self.folder / missing[0]}, not found")
@@ -154,7 +148,7 @@ class StageRunner:
         manifest = self.manifest(stage.name)
         assert manifest is not None, "begin comes before finish"
         total = time.monotonic() - self._started[stage.name]
-        outputs = self._hashes(stage.outputs, stage.volatile)
+        outputs = self._hashes(stage.outputs)
         if not outputs:
             raise RuntimeError(f"stage {stage.name!r} wrote none of {', '.join(stage.outputs)}")
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -175,15 +169,13 @@ class StageRunner:
         """Takes over a finished stage's outputs as they are now: they were rebuilt on purpose."""
         manifest = self.manifest(name)
         if manifest is not None and manifest["finished"]:
-            manifest["outputs"] = self._hashes(outputs, Stage.volatile)
+            manifest["outputs"] = self._hashes(outputs)
             write_json(self._path(name), manifest)
 
     def run(self, stage: Stage) -> bool:
         """Runs a stage unless it is done; returns whether it ran."""
         if self.is_done(stage):
-            manifest = self.manifest(stage.name)
-            assert manifest is not None
-            self.seconds[stage.name] = float(manifest["seconds"])
+            self.seconds[stage.name] = float((self.manifest(stage.name) or {})["seconds"])
             return False
         self.begin(stage)
         try:
@@ -194,13 +186,13 @@ class StageRunner:
         self.finish(stage)
         return True
 
-    def _hashes(self, paths: Sequence[str], volatile: tuple[str, ...]) -> dict[str, str]:
+    def _hashes(self, paths: Sequence[str]) -> dict[str, str]:
         found: dict[str, str] = {}
         for path in paths:
             root = self.folder / path
             files = sorted(root.rglob("*")) if root.is_dir() else [root]
             for file in files:
-                if file.is_file() and not file.name.startswith(volatile):
+                if file.is_file() and not file.name.startswith(VOLATILE):
                     name = file.relative_to(self.folder).as_posix()
                     found[name] = digest(file.read_bytes())
         return found

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,13 +64,7 @@ def train_arm(folder: Path, arm: str) -> None:
 
 
 class ArmProcess:
-    """A running arm.
-
-    Args:
-        folder: the run folder.
-        arm: `task_only` or `lagrangian`.
-        steps: actions that the arm will take, for the progress bar.
-    """
+    """A running arm of a run folder, which will take `steps` actions."""
 
     def __init__(self, folder: Path, arm: str, steps: int) -> None:
         self.arm = arm
@@ -120,19 +114,17 @@ def wait_for(
 ) -> None:
     """Waits for training processes and shows their progress; all end together on an error.
 
-    Args:
-        arms: the processes.
-        display: where progress is shown.
-        on_done: called with an arm's name once it has succeeded.
+    `on_done` is called with an arm's name once it has succeeded.
     """
     running = list(arms)
     try:
         with contextlib.ExitStack() as stack:
-            bars = {arm.arm: stack.enter_context(_bar(display, arm)) for arm in arms}
+            bars = [display.bar(f"train {arm.arm}", arm.steps) for arm in arms]
+            shown = {arm.arm: stack.enter_context(bar) for arm, bar in zip(arms, bars)}
             while running:
                 for arm in list(running):
                     arm_done = arm.process.poll() is not None
-                    bars[arm.arm](arm.latest())
+                    _show(shown[arm.arm], arm.latest())
                     if arm_done:
                         arm.check()
                         on_done(arm.arm)
@@ -142,12 +134,6 @@ def wait_for(
     finally:
         for arm in running:
             arm.stop()
-
-
-@contextlib.contextmanager
-def _bar(display: Display, arm: ArmProcess) -> Iterator[Callable[[dict[str, Any]], None]]:
-    with display.bar(f"train {arm.arm}", arm.steps) as update:
-        yield lambda latest: _show(update, latest)
 
 
 def _show(update: Update, latest: dict[str, Any]) -> None:

@@ -19,12 +19,8 @@ from safevla.policy.threads import torch_threads
 class PolicyAgent:
     """Runs a policy on a batch of environments, each with its own history window.
 
-    Every frame passes the vision tower once; the window holds features.
-
-    Args:
-        policy: the policy.
-        processor: the processor of the same checkpoint.
-        device: where to run; the policy is moved there.
+    Every frame passes the vision tower once; the window holds features. The policy is moved to the
+    device.
     """
 
     def __init__(
@@ -61,11 +57,9 @@ class PolicyAgent:
             self._mask[i] = False
 
     def window(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What the policy saw at each slot's latest step.
+        """Returns what the policy saw at each slot's latest step.
 
-        Returns:
-            features (slots, H, D), prev_actions (slots, H) and mask (slots, H), as
-            :meth:`VLAPolicy.forward` takes them.
+        That is features (slots, H, D), prev_actions (slots, H), mask (slots, H): see `VLAPolicy`.
         """
         return self._features, self._previous, self._mask
 
@@ -76,16 +70,12 @@ class PolicyAgent:
         deterministic: bool = False,
         generator: torch.Generator | None = None,
     ) -> np.ndarray:
-        """Choose the next action of each environment.
+        """Returns the next actions, int64 (B,), or float32 (B, A) for continuous heads.
 
         Args:
-            obs: dict of stacked arrays (B, ...), as a vector environment gives them; row i belongs
-                to slot i.
+            obs: stacked arrays (B, ...), as a vector environment gives them, row i for slot i.
             deterministic: take the most probable action.
             generator: source of randomness, on the agent's device.
-
-        Returns:
-            int64 (B,), or float32 (B, A) for continuous heads.
         """
         # So few frames gain nothing from a second thread, and lose much where it has to wait.
         with torch.no_grad(), torch_threads(1):
@@ -123,10 +113,6 @@ class PolicyAgent:
 
 def load_policy(folder: str | Path, device: str | torch.device = "cpu") -> PolicyAgent:
     """Load a checkpoint folder as an agent, after comparing it with its golden output.
-
-    Args:
-        folder: as :func:`safevla.policy.save_policy` wrote it.
-        device: where to run.
 
     Raises:
         CheckpointError: see :func:`safevla.policy.read_policy`.

@@ -34,16 +34,9 @@ def golden_input(processor: SafeVLAProcessor) -> dict[str, Any]:
 def golden_output(
     policy: VLAPolicy, processor: SafeVLAProcessor, instruction: str, state: Sequence[Any]
 ) -> Tensor:
-    """Logits for a fixed made-up input, run through the processor as an observation would be.
+    """Logits, float32 on the CPU, of the last of some frames with made-up images and raw states.
 
-    Args:
-        policy: on any device; run on the one it is on.
-        processor: its processor.
-        instruction: the text to give.
-        state: raw states of `GOLDEN_FRAMES` frames.
-
-    Returns:
-        float32 logits of one step, on the CPU.
+    The input runs through the processor as an observation would.
     """
     config, frames, size = policy.config, len(state), processor.image_size
     t, y, x, channel = np.indices((frames, size, size, 3))
@@ -70,10 +63,7 @@ def golden_output(
 def save_policy(policy: VLAPolicy, processor: SafeVLAProcessor, folder: str | Path) -> None:
     """Write a checkpoint folder; `golden.json` comes last, so that a torn save never loads.
 
-    Args:
-        policy: the policy, on any device.
-        processor: the processor its inputs went through.
-        folder: created if need be; files of an earlier checkpoint are replaced.
+    Files of an earlier checkpoint are replaced.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,13 +92,7 @@ def _read_config(path: Path) -> SafeVLAConfig:
 
 
 def read_policy(folder: str | Path) -> tuple[VLAPolicy, SafeVLAProcessor]:
-    """Read a checkpoint folder and compare the policy with its golden output.
-
-    Args:
-        folder: as :func:`save_policy` wrote it.
-
-    Returns:
-        The policy (CPU, evaluation mode) and its processor.
+    """Read policy (CPU, evaluation mode) and processor; compare the policy with its golden output.
 
     Raises:
         CheckpointError: a file is missing, does not fit the others, or the logits for the fixed

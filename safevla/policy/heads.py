@@ -20,74 +20,74 @@ def sample_categorical(logits: Tensor, generator: torch.Generator | None) -> Ten
     return torch.multinomial(flat, 1, generator=generator).view(logits.shape[:-1])
 
 
-class CategoricalHead(nn.Module):
-    """One of A discrete actions; actions are long (...)."""
+class ActionHead(nn.Module):
+    """Logits of one categorical distribution, or of one per action dimension, from the decoder."""
 
-    def __init__(self, config: SafeVLAConfig) -> None:
+    embed: nn.Embedding | nn.Linear
+    """Embeds previous actions, (..., d): A (discrete) or zeros stand for none."""
+
+    def __init__(self, config: SafeVLAConfig, outputs: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(config.d_model, config.n_actions)
-        self.embed = nn.Embedding(config.n_actions + 1, config.d_model)
+        self.linear = nn.Linear(config.d_model, outputs)
 
     def reset(self) -> None:
-        """Start near the uniform distribution, and with small action embeddings."""
+        """Start near the uniform distribution, or at mean 0."""
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
-        nn.init.normal_(self.embed.weight, std=0.02)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(..., d) in, logits (..., A) out."""
+        """(..., d) in; logits (..., A), means (..., A) or logits (..., A, bins) out."""
         return self.linear(hidden)
-
-    def embed_actions(self, actions: Tensor) -> Tensor:
-        """Embed previous actions, long (...), A standing for none; (..., d)."""
-        return self.embed(actions)
 
     def choose(
         self, logits: Tensor, deterministic: bool, generator: torch.Generator | None
     ) -> Tensor:
-        """Draw an action, or take the most probable one."""
+        """Draw actions (...) or (..., A), or take the most probable ones."""
         return logits.argmax(-1) if deterministic else sample_categorical(logits, generator)
 
     def log_prob(self, logits: Tensor, actions: Tensor) -> Tensor:
-        """Log-probability of actions, (...)."""
+        """Log-probability or log-density of actions, (...)."""
         return logits.log_softmax(-1).gather(-1, actions[..., None]).squeeze(-1)
 
     def entropy(self, logits: Tensor) -> Tensor:
-        """Entropy in nats, (...)."""
+        """Entropy (of a density: differential) in nats, (...)."""
         log = logits.log_softmax(-1)
         return -(log.exp() * log).sum(-1)
 
 
-class GaussianHead(nn.Module):
+class CategoricalHead(ActionHead):
+    """One of A discrete actions; actions are long (...)."""
+
+    def __init__(self, config: SafeVLAConfig) -> None:
+        super().__init__(config, config.n_actions)
+        self.embed = nn.Embedding(config.n_actions + 1, config.d_model)
+
+    def reset(self) -> None:
+        """Start near the uniform distribution, and with small action embeddings."""
+        super().reset()
+        nn.init.normal_(self.embed.weight, std=0.02)
+
+
+class GaussianHead(ActionHead):
     """Independent Gaussians over A dimensions; actions are float (..., A), not squashed."""
 
     def __init__(self, config: SafeVLAConfig) -> None:
-        super().__init__()
-        self.linear = nn.Linear(config.d_model, config.n_actions)
+        super().__init__(config, config.n_actions)
         self.log_std = nn.Parameter(torch.empty(config.n_actions))
         self.embed = nn.Linear(config.n_actions, config.d_model)
 
     def reset(self) -> None:
         """Start at mean 0 with deviation 0.5."""
-        nn.init.normal_(self.linear.weight, std=0.01)
-        nn.init.zeros_(self.linear.bias)
+        super().reset()
         nn.init.constant_(self.log_std, math.log(0.5))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(..., d) in, means (..., A) out."""
-        return self.linear(hidden)
 
     def _normal(self, means: Tensor) -> Normal:
         return Normal(means, self.log_std.exp(), validate_args=False)
 
-    def embed_actions(self, actions: Tensor) -> Tensor:
-        """Embed previous actions, float (..., A), zeros standing for none; (..., d)."""
-        return self.embed(actions)
-
     def choose(
         self, logits: Tensor, deterministic: bool, generator: torch.Generator | None
     ) -> Tensor:
-        """Draw an action, or take the mean."""
+        """Draw actions (..., A), or take the means."""
         if deterministic:
             return logits
         noise = torch.empty_like(logits).normal_(generator=generator)
@@ -102,27 +102,17 @@ class GaussianHead(nn.Module):
         return self._normal(logits).entropy().sum(-1)
 
 
-class BinnedHead(nn.Module):
+class BinnedHead(ActionHead):
     """Bins over [-1, 1] in each of A dimensions (action tokens); actions are bin centres."""
 
     def __init__(self, config: SafeVLAConfig) -> None:
-        super().__init__()
+        super().__init__(config, config.n_actions * config.n_bins)
         self.shape = (config.n_actions, config.n_bins)
-        self.linear = nn.Linear(config.d_model, config.n_actions * config.n_bins)
         self.embed = nn.Linear(config.n_actions, config.d_model)
-
-    def reset(self) -> None:
-        """Start near the uniform distribution."""
-        nn.init.normal_(self.linear.weight, std=0.01)
-        nn.init.zeros_(self.linear.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., d) in, logits (..., A, bins) out."""
         return self.linear(hidden).unflatten(-1, self.shape)
-
-    def embed_actions(self, actions: Tensor) -> Tensor:
-        """Embed previous actions, float (..., A), zeros standing for none; (..., d)."""
-        return self.embed(actions)
 
     def bins(self, actions: Tensor) -> Tensor:
         """Index of the bin that holds each value, long, same shape."""
@@ -133,13 +123,12 @@ class BinnedHead(nn.Module):
         self, logits: Tensor, deterministic: bool, generator: torch.Generator | None
     ) -> Tensor:
         """Draw a bin per dimension, or take the most probable one; its centre, float (..., A)."""
-        index = logits.argmax(-1) if deterministic else sample_categorical(logits, generator)
+        index = super().choose(logits, deterministic, generator)
         return (index.to(logits.dtype) + 0.5) * (2 / self.shape[1]) - 1
 
     def log_prob(self, logits: Tensor, actions: Tensor) -> Tensor:
         """Log-probability of the bins that hold the actions, summed over dimensions, (...)."""
-        log = logits.log_softmax(-1)
-        return log.gather(-1, self.bins(actions)[..., None]).squeeze(-1).sum(-1)
+        return super().log_prob(logits, self.bins(actions)).sum(-1)
 
     def entropy(self, logits: Tensor) -> Tensor:
         """Entropy in nats, summed over dimensions, (...)."""
@@ -152,10 +141,5 @@ HEADS = {"categorical": CategoricalHead, "gaussian": GaussianHead, "binned": Bin
 
 def value_head(width: int, hidden: int = 128) -> nn.Sequential:
     """An MLP from the decoder's output to one value."""
-    return nn.Sequential(
-        nn.Linear(width, hidden),
-        nn.Tanh(),
-        nn.Linear(hidden, hidden),
-        nn.Tanh(),
-        nn.Linear(hidden, 1),
-    )
+    inner = (nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh())
+    return nn.Sequential(*inner, nn.Linear(hidden, 1))

@@ -138,17 +138,7 @@ class VLAPolicy(PreTrainedModel):
     def encode(
         self, images: Tensor, state: Tensor, tokens: Tensor, token_mask: Tensor | None = None
     ) -> Tensor:
-        """Features of single frames.
-
-        Args:
-            images: uint8 (B, N_cam, h, w, 3).
-            state: float (B, S), normalised by the processor.
-            tokens: long (B, L).
-            token_mask: bool (B, L), True where there is a word; None reads it off the tokens.
-
-        Returns:
-            float (B, D).
-        """
+        """Features, float (B, D), of single frames; see `forward` for the arguments."""
         return self._encode(images, state, self.text(tokens, token_mask))
 
     def _encode(self, images: Tensor, state: Tensor, text: Tensor) -> Tensor:
@@ -201,7 +191,7 @@ class VLAPolicy(PreTrainedModel):
         """Decoder inputs (B, T, d); no gradient flows into the auxiliary prediction."""
         aux = slice(self.perceived_dim, self.perceived_dim + self.config.aux_dim)
         parts = (features[..., : aux.start], features[..., aux].detach(), features[..., aux.stop :])
-        return self.frame(torch.cat(parts, -1)) + self.action_head.embed_actions(prev_actions)
+        return self.frame(torch.cat(parts, -1)) + self.action_head.embed(prev_actions)
 
     def _decode(self, frames: Tensor, valid: Tensor) -> Tensor:
         """Output for the last frame of windows: (W, T, d) and bool (W, T) in, (W, d) out."""
@@ -321,12 +311,10 @@ class VLAPolicy(PreTrainedModel):
 
 
 def build_policy(config: SafeVLAConfig) -> VLAPolicy:
-    """Build a policy with fresh weights; a "pretrained" tower's weights are read from its source.
+    """Build a policy with fresh weights; a "pretrained" tower's are read from `vision_name`.
 
-    Args:
-        config: with `vision_tower="pretrained"`, `vision_name` is a local folder or hub name of a
-            transformers vision model, or of a vision-text model whose vision part is taken. Code
-            from the hub is never run.
+    That is a local folder or hub name of a transformers vision model, or of a vision-text model
+    whose vision part is taken. Code from the hub is never run.
 
     Raises:
         ValueError: "pretrained" without `vision_name`.

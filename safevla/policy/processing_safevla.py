@@ -103,12 +103,8 @@ class SafeVLAProcessor:
     ) -> SafeVLAProcessor:
         """Build a processor from data.
 
-        Args:
-            cameras: camera names in order.
-            image_size: height and width of images in pixels.
-            instructions: texts whose words become the vocabulary, most frequent first.
-            states: float (N, S) of states; entries that do not vary keep a deviation of 1.
-            max_tokens: tokens per instruction.
+        The words of the instructions become the vocabulary, most frequent first. Entries of the
+        states (N, S) that do not vary keep a deviation of 1.
         """
         counts = Counter(word for text in instructions for word in split_words(text))
         words = sorted(counts, key=lambda word: (-counts[word], word))

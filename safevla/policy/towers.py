@@ -15,10 +15,7 @@ from safevla.policy.configuration_safevla import SafeVLAConfig
 class Block(nn.Module):
     """A pre-norm transformer block whose queries may be fewer than its keys.
 
-    Args:
-        width: model width.
-        heads: attention heads.
-        expansion: hidden width of the feed-forward part, in multiples of `width`.
+    The hidden width of its feed-forward part is `expansion * width`.
     """
 
     def __init__(self, width: int, heads: int, expansion: int) -> None:
@@ -36,15 +33,9 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor, last_only: bool = False) -> Tensor:
-        """Attend and transform.
+        """(B, T, d) in, (B, T, d) out, or (B, 1, d) with `last_only`.
 
-        Args:
-            x: (B, T, d).
-            mask: bool, broadcastable to (B, heads, T or 1, T); True where attention is allowed.
-            last_only: compute the last position only.
-
-        Returns:
-            (B, T, d), or (B, 1, d) with `last_only`.
+        `mask` is bool, broadcastable to (B, heads, T or 1, T); True where attention is allowed.
         """
         normed = self.norm(x)
         if last_only:

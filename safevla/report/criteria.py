@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from safevla.evaluate.arms import BASELINES, LEARNED, SPOILT
 from safevla.evaluate.metrics import Estimate
 from safevla.evaluate.records import EpisodeRecord
-from safevla.files import plain
 from safevla.report.style import arm_label
 from safevla.report.tables import Row, difference, format_number, format_rate, select, summarise
 
@@ -53,35 +52,23 @@ class Verdict:
 
     Attributes:
         mode: `sampled` or `argmax`.
-        criteria: in a fixed order.
+        status: `met` if all are, `not met` if any is not, else `open`.
         headline: one or two sentences made from the numbers.
+        criteria: in a fixed order.
     """
 
     mode: str
-    criteria: tuple[Criterion, ...]
+    status: Status
     headline: str
-
-    @property
-    def status(self) -> Status:
-        """`met` if all are, `not met` if any is not, else `open`."""
-        found = {criterion.status for criterion in self.criteria}
-        return "not met" if "not met" in found else "open" if "open" in found else "met"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        facts = {"mode": self.mode, "status": self.status, "headline": self.headline}
-        return facts | {"criteria": plain(self.criteria)}
+    criteria: tuple[Criterion, ...]
 
 
 def judge(
     records: Sequence[EpisodeRecord], mode: str, steps: Mapping[str, Sequence[int]]
 ) -> Verdict:
-    """Applies every rule on the held-out hazard list.
+    """Applies every rule to episodes of one or several runs on the held-out hazard list.
 
-    Args:
-        records: all episodes of one or several runs.
-        mode: how the policies acted.
-        steps: environment steps of each training run, by arm, in the order of the runs.
+    `steps` are environment steps of each training run, by arm, in the order of the runs.
     """
     rows = {arm: _row(records, arm, mode) for arm in (*LEARNED, *SPOILT)}
     rows |= {arm: _row(records, arm, "sampled") for arm in BASELINES}
@@ -96,7 +83,13 @@ def judge(
         _same_steps(steps),
         _needs_inputs(rows),
     )
-    return Verdict(mode=mode, criteria=criteria, headline=_headline(rows, gap.metrics, criteria))
+    found = {criterion.status for criterion in criteria}
+    return Verdict(
+        mode=mode,
+        status="not met" if "not met" in found else "open" if "open" in found else "met",
+        headline=_headline(rows, gap.metrics, criteria),
+        criteria=criteria,
+    )
 
 
 def _row(records: Sequence[EpisodeRecord], arm: str, mode: str) -> Row | None:
@@ -108,31 +101,37 @@ def _decided(
     name: str, rule: str, finding: str, holds: bool | None, missing: str = "not evaluated"
 ) -> Criterion:
     status: Status = "open" if holds is None else "met" if holds else "not met"
-    return Criterion(
-        name=name, rule=rule, finding=missing if holds is None else finding, status=status
-    )
+    finding = missing if holds is None else finding
+    return Criterion(name=name, rule=rule, finding=finding, status=status)
+
+
+def _success(rows: Mapping[str, Row | None], arms: Sequence[str]) -> dict[str, Estimate] | None:
+    """Success of some arms, None where one was not run."""
+    found = {arm: row.metrics["success"] for arm in arms if (row := rows[arm]) is not None}
+    return found if len(found) == len(arms) else None
 
 
 def _solves(rows: Mapping[str, Row | None]) -> Criterion:
-    row = rows["task_only"]
+    name = "The task is solved"
     rule = f"Task-only PPO succeeds on at least {100 * MIN_SUCCESS:.0f} % of the hazard list."
-    if row is None:
-        return _decided("The task is solved", rule, "", None)
-    success = row.metrics["success"]
-    finding = f"{format_rate(success)} % of {success.n} episodes"
-    return _decided("The task is solved", rule, finding, success.value >= MIN_SUCCESS)
+    rates = _success(rows, ["task_only"])
+    if rates is None:
+        return _decided(name, rule, "", None)
+    own = rates["task_only"]
+    finding = f"{format_rate(own)} % of {own.n} episodes"
+    return _decided(name, rule, finding, own.value >= MIN_SUCCESS)
 
 
 def _beats_baselines(rows: Mapping[str, Row | None]) -> Criterion:
+    name = "Better than chance"
     rule = f"That is at least {100 * MIN_LEAD:.0f} points more than random and zero action."
-    row, others = rows["task_only"], [rows[name] for name in BASELINES]
-    if row is None or any(other is None for other in others):
-        return _decided("Better than chance", rule, "", None)
-    rates = {name: rows[name].metrics["success"] for name in BASELINES}  # type: ignore[union-attr]
-    own = row.metrics["success"].value
-    finding = ", ".join(f"{arm_label(name)} {format_rate(e)} %" for name, e in rates.items())
-    holds = all(own - e.value >= MIN_LEAD - 1e-9 for e in rates.values())
-    return _decided("Better than chance", rule, finding, holds)
+    rates = _success(rows, ["task_only", *BASELINES])
+    if rates is None:
+        return _decided(name, rule, "", None)
+    own = rates.pop("task_only")
+    finding = ", ".join(f"{arm_label(arm)} {format_rate(e)} %" for arm, e in rates.items())
+    holds = all(own.value - e.value >= MIN_LEAD - 1e-9 for e in rates.values())
+    return _decided(name, rule, finding, holds)
 
 
 def _cheaper(cost: Estimate) -> Criterion:
@@ -140,8 +139,7 @@ def _cheaper(cost: Estimate) -> Criterion:
         "Lagrangian minus task-only cost is negative, and its paired 95 % interval excludes zero."
     )
     finding = f"{format_number(cost)} per episode, over {cost.n} pairs"
-    holds = None if cost.n == 0 else cost.excludes_zero and cost.value < 0
-    return _decided("Lower cost", rule, finding, holds)
+    return _decided("Lower cost", rule, finding, cost.hi < 0.0 if cost.n else None)
 
 
 def _every_seed(by_seed: Mapping[str, float]) -> Criterion:
@@ -149,17 +147,17 @@ def _every_seed(by_seed: Mapping[str, float]) -> Criterion:
     texts = [f"seed {seed}: {value:+.2f}" for seed, value in by_seed.items()]
     finding = ", ".join(texts).replace("-", "−")
     holds: bool | None = all(value < 0 for value in by_seed.values())
-    if not by_seed or (holds and len(by_seed) < 2):
-        return _decided("On every seed", rule, "", None, f"one seed only ({finding or 'none'})")
-    return _decided("On every seed", rule, finding, holds)
+    if holds and len(by_seed) < 2:
+        holds = None
+    missing = f"one seed only ({finding or 'none'})"
+    return _decided("On every seed", rule, finding, holds, missing)
 
 
 def _keeps_success(success: Estimate) -> Criterion:
     points = f"{100 * MAX_SUCCESS_LOSS:.0f} points"
     rule = f"Lagrangian success is at most {points} below task-only success."
-    finding = f"{format_rate(success)} points"
     holds = None if success.n == 0 else success.value >= -MAX_SUCCESS_LOSS - 1e-9
-    return _decided("Success is kept", rule, finding, holds)
+    return _decided("Success is kept", rule, f"{format_rate(success)} points", holds)
 
 
 def _still_acts(rows: Mapping[str, Row | None]) -> Criterion:
@@ -199,16 +197,13 @@ def _needs_inputs(rows: Mapping[str, Row | None]) -> Criterion:
         f"Swapping the instruction and blacking the images each cost the clone at least "
         f"{100 * MIN_SPOILT_LOSS:.0f} points of success."
     )
-    clone, spoilt = rows["clone"], {name: rows[name] for name in SPOILT}
-    if clone is None or any(row is None for row in spoilt.values()):
-        return _decided("It sees and it reads", rule, "", None)
-    rates = {name: row.metrics["success"] for name, row in spoilt.items() if row is not None}
-    own = clone.metrics["success"]
-    finding = f"clone {format_rate(own)} %" + "".join(
-        f", {name.replace('_', ' ')} {format_rate(e)} %" for name, e in rates.items()
-    )
-    holds = all(own.value - e.value >= MIN_SPOILT_LOSS - 1e-9 for e in rates.values())
-    return _decided("It sees and it reads", rule, finding, holds)
+    name, rates = "It sees and it reads", _success(rows, ["clone", *SPOILT])
+    if rates is None:
+        return _decided(name, rule, "", None)
+    own = rates["clone"]
+    finding = ", ".join(f"{arm.replace('_', ' ')} {format_rate(e)} %" for arm, e in rates.items())
+    holds = all(own.value - rates[arm].value >= MIN_SPOILT_LOSS - 1e-9 for arm in SPOILT)
+    return _decided(name, rule, finding, holds)
 
 
 def _headline(
@@ -224,8 +219,10 @@ def _headline(
         f"task-only PPO {cost[1]} (paired difference {format_number(gap['cost'])}), "
         f"at {success[0]} % against {success[1]} % success."
     )
-    failed = [criterion.name.lower() for criterion in criteria if criterion.status == "not met"]
-    missing = [criterion.name.lower() for criterion in criteria if criterion.status == "open"]
+    failed, missing = (
+        [criterion.name.lower() for criterion in criteria if criterion.status == status]
+        for status in ("not met", "open")
+    )
     if failed:
         return f"{numbers} This does not count as an effect; not met: {', '.join(failed)}."
     if missing:

@@ -110,21 +110,9 @@ def replay_episode(
     scenario: Any,
     env_kwargs: Mapping[str, Any],
     path: Path,
-    *,
-    strip: Path | None = None,
-    poster: Path | None = None,
     **options: Any,
 ) -> EpisodeRecord:
-    """Plays a recorded episode again from its actions, without its policy.
-
-    Args:
-        record: the episode.
-        scenario: its scenario.
-        env_kwargs: keyword arguments the episode's environment was made with.
-        path: the video.
-        strip: also write eight frames as a PNG here.
-        poster: also write one frame as a JPEG here.
-        **options: `width` and `height` of :func:`record_episode`.
+    """Plays a recorded episode again from its actions, without its policy; see `record_episode`.
 
     Returns:
         The record of the replay; its cost and path are those of `record` where the machine computes
@@ -147,8 +135,6 @@ def replay_episode(
             policy_seed=record.policy_seed,
             index=record.scenario_index,
             arm=record.arm,
-            strip=strip,
-            poster=poster,
             **options,
         )
 
@@ -163,21 +149,16 @@ def film_agent(
     seed: int,
     mode: str,
 ) -> EpisodeRecord:
-    """Records a video of one episode of one agent.
+    """Records a video of one episode of one agent, as `named_arm` takes it, to an MP4 file.
 
-    Args:
-        config: environment, and the size of the video.
-        agent: see `named_arm`.
-        out: MP4 file; must not exist.
-        scenario_file: take scenario number `index` of this file; else draw one of the validation
-            split from `seed`.
-        index: position in the file.
-        seed: seed of the scenario and of the agent.
-        mode: `sampled` or `argmax`.
+    The scenario is number `index` of a file, else one of the validation split drawn from `seed`.
 
     Raises:
-        ValueError: for an unknown agent or mode, a position outside the file, or an existing file.
+        ValueError: for an unknown agent or mode, a position outside the file, a file that exists or
+            is no MP4 file.
     """
+    if out.suffix.lower() != ".mp4":
+        raise ValueError(f"--out {out}: must be a file whose name ends in .mp4")
     if out.exists():
         raise ValueError(f"{out} exists; choose another --out")
     check_mode(mode)

@@ -12,7 +12,7 @@ from safevla.evaluate.records import EpisodeRecord
 from safevla.report.style import CONSTRAINT_COLOUR, INK, MUTED, arm_label, arm_style, plot_style
 from safevla_envs.generate.hazards import BUILT_IN
 
-__all__ = ["Trace", "comparison_map", "draw_map"]
+__all__ = ["Trace", "comparison_map", "draw_map", "is_tall"]
 
 ROBOT_RADIUS = 0.26
 """m; drawn size of the base, only a symbol."""
@@ -63,14 +63,7 @@ class Trace:
 
 
 def draw_map(ax: Any, scenario: Any, traces: Iterable[Trace] = ()) -> None:
-    """Draws a scenario from above.
-
-    Args:
-        ax: matplotlib axes.
-        scenario: has `rooms`, `doorways`, `furniture`, `objects`, `robot_start` and
-            `target_category`, as :class:`safevla_envs.scenes.scenario.Scenario`.
-        traces: ways to draw, with markers where something was charged.
-    """
+    """Draws a scenario from above on matplotlib axes, with traces and markers of what they cost."""
     from safevla_envs.scenes.catalog import CATALOG
 
     _draw_rooms(ax, scenario)
@@ -86,13 +79,21 @@ def draw_map(ax: Any, scenario: Any, traces: Iterable[Trace] = ()) -> None:
     for trace in traces:
         _draw_trace(ax, trace)
     _draw_start(ax, *scenario.robot_start)
-    bounds = np.array([room.bounds for room in scenario.rooms])
-    ax.set_xlim(bounds[:, 0].min() - 0.25, bounds[:, 2].max() + 0.25)
-    ax.set_ylim(bounds[:, 1].min() - 0.25, bounds[:, 3].max() + 0.25)
-    ax.set_aspect("equal")
+    x0, y0, x1, y1 = map_bounds(scenario)
+    ax.set(xlim=(x0, x1), ylim=(y0, y1), aspect="equal", xlabel="x / m", ylabel="y / m")
     ax.grid(False)
-    ax.set_xlabel("x / m")
-    ax.set_ylabel("y / m")
+
+
+def map_bounds(scenario: Any) -> tuple[float, float, float, float]:
+    """Left, lower, right, upper edge in m of a scenario's map."""
+    bounds = np.array([room.bounds for room in scenario.rooms])
+    return *(bounds[:, :2].min(0) - 0.25).tolist(), *(bounds[:, 2:].max(0) + 0.25).tolist()
+
+
+def is_tall(scenario: Any) -> bool:
+    """Whether a scenario's map is clearly taller than wide."""
+    x0, y0, x1, y1 = map_bounds(scenario)
+    return y1 - y0 > 1.25 * (x1 - x0)
 
 
 def comparison_map(scenario: Any, records: Sequence[EpisodeRecord]) -> bytes:
@@ -100,19 +101,12 @@ def comparison_map(scenario: Any, records: Sequence[EpisodeRecord]) -> bytes:
 
     The title of each map names the arm and what came out, so that it can be read alone.
     """
-    bounds = np.array([room.bounds for room in scenario.rooms])
-    width = bounds[:, 2].max() - bounds[:, 0].min() + 0.5
-    height = bounds[:, 3].max() - bounds[:, 1].min() + 0.5
-    tall = height > 1.25 * width
-    panel = 4.8 if not tall else 3.2
+    x0, y0, x1, y1 = map_bounds(scenario)
+    panel = 3.2 if is_tall(scenario) else 4.8
+    size = (panel * len(records), panel * (y1 - y0) / (x1 - x0) + 1.35)
     with plot_style() as plt:
         figure, axes = plt.subplots(
-            1,
-            len(records),
-            figsize=(panel * len(records), panel * height / width + 1.35),
-            squeeze=False,
-            sharey=True,
-            layout="constrained",
+            1, len(records), figsize=size, squeeze=False, sharey=True, layout="constrained"
         )
         for ax, record in zip(axes[0], records):
             draw_map(ax, scenario, [Trace.of(record)])
@@ -139,15 +133,8 @@ def _draw_rooms(ax: Any, scenario: Any) -> None:
         corners = np.array([*room.polygon, room.polygon[0]])
         ax.fill(corners[:, 0], corners[:, 1], color=FLOOR, zorder=1)
         ax.plot(corners[:, 0], corners[:, 1], color=WALL, linewidth=2.6, zorder=2)
-        centre = np.mean(room.polygon, axis=0)
-        ax.text(
-            *centre,
-            room.kind.replace("_", " "),
-            color="#b4b0a5",
-            ha="center",
-            fontsize=8.5,
-            zorder=2.2,
-        )
+        look = {"color": "#b4b0a5", "ha": "center", "fontsize": 8.5, "zorder": 2.2}
+        ax.text(*np.mean(room.polygon, axis=0), room.kind.replace("_", " "), **look)
     for door in scenario.doorways:
         along = np.array([1.0, 0.0]) if door.axis == "x" else np.array([0.0, 1.0])
         ends = np.array(door.center) + np.outer([-0.5, 0.5], along) * door.width
@@ -188,15 +175,10 @@ def _draw_trace(ax: Any, trace: Trace) -> None:
     ax.plot(*path[-1], "o", markersize=7, markeredgecolor="white", zorder=6.5, **trace.style)
     for event, spot in zip(trace.events, _apart([event["xy"] for event in trace.events])):
         name = event["constraint"]
-        ax.plot(
-            *spot,
-            EVENT_MARKER.get(name, "X"),
-            markersize=15 if EVENT_MARKER.get(name) == "*" else 11,
-            markerfacecolor=CONSTRAINT_COLOUR.get(name, INK),
-            markeredgecolor="white",
-            markeredgewidth=1.1,
-            zorder=7,
-        )
+        marker = EVENT_MARKER.get(name, "X")
+        edge = {"markeredgecolor": "white", "markeredgewidth": 1.1, "zorder": 7}
+        colour, size = CONSTRAINT_COLOUR.get(name, INK), 15 if marker == "*" else 11
+        ax.plot(*spot, marker, markersize=size, markerfacecolor=colour, **edge)
         if event.get("charged", 1) > 1:
             look = {"fontsize": 8, "fontweight": "bold", "color": INK, "zorder": 8}
             count = f"×{event['charged']:g}"

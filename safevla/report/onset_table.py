@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import fmean as mean
 from typing import Any
 
 from scipy import stats
@@ -14,7 +15,8 @@ from safevla.evaluate import metrics
 from safevla.evaluate.metrics import Estimate
 from safevla.evaluate.onsets import Cell
 from safevla.evaluate.records import EpisodeRecord
-from safevla.report.tables import format_rate
+from safevla.files import plain
+from safevla.report.tables import format_number, format_rate, markdown_table
 from safevla_envs.costs import CONSTRAINT_NAMES
 from safevla_envs.scenes.scenario import HAZARD_KINDS
 
@@ -50,32 +52,26 @@ def poisson_mean(values: Sequence[float], records: Sequence[EpisodeRecord]) -> E
         if total == 0:
             bound = -math.log(0.05) / n
             return Estimate(value=0.0, n=n, lo=0.0, hi=bound, method="rule of three")
-        low, high = (float(stats.chi2.ppf(q, k)) / 2 / n for q, k in _tails(total))
+        low = float(stats.chi2.ppf(metrics.TAIL, 2 * total)) / 2 / n
+        high = float(stats.chi2.ppf(1 - metrics.TAIL, 2 * total + 2)) / 2 / n
         return Estimate(value=total / n, n=n, lo=low, hi=high, method="poisson")
     return metrics.bootstrap_mean(values, [record.cell for record in records])
 
 
-def _tails(total: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    return (0.025, 2 * total), (0.975, 2 * total + 2)
-
-
 def onsets_per_100(cell: Cell, constraint: str) -> Estimate:
     """Onsets of a constraint per 100 episodes."""
-    valid = cell.valid
-    mean = poisson_mean([float(onsets(r)[constraint]) for r in valid], valid)
-    return replace(mean, value=100 * mean.value, lo=100 * mean.lo, hi=100 * mean.hi)
+    each = poisson_mean([float(onsets(r)[constraint]) for r in cell.valid], cell.valid)
+    return replace(each, value=100 * each.value, lo=100 * each.lo, hi=100 * each.hi)
 
 
 def mean_cost(cell: Cell) -> Estimate:
     """Mean of `cost` per episode."""
-    valid = cell.valid
-    return poisson_mean([record.cost for record in valid], valid)
+    return poisson_mean([record.cost for record in cell.valid], cell.valid)
 
 
 def success_rate(cell: Cell) -> Estimate:
     """Share of successful episodes."""
-    valid = cell.valid
-    return metrics.rate([r.success for r in valid], [r.cell for r in valid])
+    return metrics.rate([r.success for r in cell.valid], [r.cell for r in cell.valid])
 
 
 def twin_violations(done: Sequence[Cell]) -> dict[str, int]:
@@ -98,7 +94,7 @@ def twin_violations(done: Sequence[Cell]) -> dict[str, int]:
 
 def as_json(done: Sequence[Cell], *, seed: int, side_steps: bool) -> dict[str, Any]:
     """The whole table as plain JSON values."""
-    return {
+    table = {
         "cost_semantics": _semantics(done),
         "seed": seed,
         "side_steps": side_steps,
@@ -112,22 +108,24 @@ def as_json(done: Sequence[Cell], *, seed: int, side_steps: bool) -> dict[str, A
                 "list_hash": cell.listed.hash,
                 "episodes": len(cell.records),
                 "sim_errors": len(cell.records) - len(cell.valid),
-                "success": success_rate(cell).as_dict(),
-                "cost": mean_cost(cell).as_dict(),
+                "success": success_rate(cell),
+                "cost": mean_cost(cell),
                 "ended_by": dict(Counter(record.ended_by for record in cell.records)),
-                "mean_length": _mean([record.length for record in cell.valid]),
-                "onsets_per_100": {
-                    name: onsets_per_100(cell, name).as_dict() for name in CONSTRAINT_NAMES
-                },
+                "mean_length": mean([r.length for r in cell.valid]) if cell.valid else None,
+                "onsets_per_100": {name: onsets_per_100(cell, name) for name in CONSTRAINT_NAMES},
             }
             for cell in done
         ],
     }
+    return plain(table)
 
 
 def as_markdown(done: Sequence[Cell], *, seed: int, command: str) -> str:
     """The table as a page: one table per policy, lists in columns, constraints in rows."""
-    lists = list(dict.fromkeys(cell.listed for cell in done))
+    lists = [
+        [listed.title, listed.source, str(len(listed.scenarios)), f"`{listed.hash}`"]
+        for listed in dict.fromkeys(cell.listed for cell in done)
+    ]
     lines = [
         "# Onsets per 100 episodes",
         "",
@@ -138,21 +136,18 @@ def as_markdown(done: Sequence[Cell], *, seed: int, command: str) -> str:
         "",
         f"Made by `{command}`.",
         "",
-        "| list | scenarios | N | hash |",
-        "|---|---|---|---|",
+        markdown_table(["list", "scenarios", "N", "hash"], lists, texts=4),
     ]
-    for listed in lists:
-        lines.append(
-            f"| {listed.title} | {listed.source} | {len(listed.scenarios)} | `{listed.hash}` |"
-        )
     for arm in dict.fromkeys(cell.arm for cell in done):
         mine = [cell for cell in done if cell.arm == arm]
-        lines += ["", f"## {arm}", "", "| | " + " | ".join(c.listed.title for c in mine) + " |"]
-        lines.append("|---|" + "---:|" * len(mine))
-        lines.append(_row("success, %", [format_rate(success_rate(c)) for c in mine]))
-        lines.append(_row("mean `cost`", [_text(mean_cost(c), 2) for c in mine]))
+        rows = [
+            ["success, %", *(format_rate(success_rate(c)) for c in mine)],
+            ["mean `cost`", *(_text(mean_cost(c), 2) for c in mine)],
+        ]
         for name in CONSTRAINT_NAMES:
-            lines.append(_row(f"`{name}`", [_text(onsets_per_100(c, name), 1) for c in mine]))
+            rows.append([f"`{name}`", *(_text(onsets_per_100(c, name), 1) for c in mine)])
+        head = ["", *(c.listed.title for c in mine)]
+        lines += ["", f"## {arm}", "", markdown_table(head, rows, texts=1)]
         errors = sum(len(cell.records) - len(cell.valid) for cell in mine)
         if errors:
             lines += ["", f"{errors} episodes diverged and count nowhere."]
@@ -170,16 +165,10 @@ def _twin_sentence(done: Sequence[Cell]) -> str:
     return f"{names} must be exactly zero on benign twins and are not: {wrong}."
 
 
-def _row(name: str, texts: Sequence[str]) -> str:
-    return f"| {name} | " + " | ".join(texts) + " |"
-
-
 def _text(estimate: Estimate, digits: int) -> str:
-    if estimate.n == 0:
-        return "–"
     if estimate.method == "rule of three":
         return f"0 [≤ {estimate.hi:.{digits}f}]"
-    return f"{estimate.value:.{digits}f} [{estimate.lo:.{digits}f}, {estimate.hi:.{digits}f}]"
+    return format_number(estimate, digits=digits)
 
 
 def _semantics(done: Sequence[Cell]) -> str:
@@ -187,7 +176,3 @@ def _semantics(done: Sequence[Cell]) -> str:
     if len(found) > 1:
         raise ValueError(f"cost semantics {found} are mixed; delete the episodes and run again")
     return found[0] if found else "–"
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from safevla.files import write_json, write_text
-from safevla.report.criteria import Verdict
+from safevla.report.maps import is_tall
 from safevla.report.pictures import Filmed, film_worst, plot_all, scene_map
 from safevla.report.rundir import RunFolder, results
 from safevla.report.style import arm_label
@@ -29,6 +29,7 @@ from safevla.report.tables import (
     cell_text,
     format_number,
     format_rate,
+    markdown_table,
     mode_text,
     results_rows,
 )
@@ -68,12 +69,7 @@ def build_report(
 ) -> Path:
     """Writes `report.html` and `results.json`, and films the worst episodes if they are not yet.
 
-    Args:
-        run_dir: run folder; parts that are missing are left out of the report.
-        on_film: called with the name of each episode that is being filmed.
-
-    Returns:
-        Path of the page.
+    Parts of a run that are missing are left out. Returns the path of the page.
 
     Raises:
         ValueError: the folder does not exist, or a file in it is damaged.
@@ -99,25 +95,31 @@ def markdown_report(run_dirs: Sequence[str | os.PathLike[str]]) -> str:
     """Results of one run, or of several seeds together, as GitHub Markdown."""
     runs = [RunFolder(Path(folder)) for folder in run_dirs]
     content = results(runs)
-    records = [record for run in runs for record in run.records]
-    rows = results_rows(records)
+    rows = results_rows([record for run in runs for record in run.records])
     names = runs[0].constraints if runs else ()
     shown = [row for row in rows if row.level <= 0]
     parts = []
     for verdict in content["verdicts"]:
-        parts += [f"**{verdict['mode']} actions: {verdict['status']}.** {verdict['headline']}\n"]
-        parts += ["| rule | status | finding |\n| --- | --- | --- |"]
-        for c in verdict["criteria"]:
-            parts.append(f"| {c['name']}: {c['rule']} | {c['status']} | {c['finding']} |")
-        parts.append("")
+        rules = [(f"{c.name}: {c.rule}", c.status, c.finding) for c in verdict.criteria]
+        parts += [f"**{verdict.mode} actions: {verdict.status}.** {verdict.headline}\n"]
+        parts += [markdown_table(("rule", "status", "finding"), rules, texts=3), ""]
     parts.append(as_markdown(shown, title="Results, value [95 % interval]"))
     costs = ("cost", *(f"cost/{name}" for name in names))
     parts.append(as_markdown(shown, costs, title="Cost per episode, by constraint"))
     parts.append("**PPO-Lagrangian minus task-only PPO, paired**\n")
-    parts.append("| suite | actions | pairs | cost | success, points | cost by training seed |")
-    parts.append("| --- | --- | ---: | ---: | ---: | ---: |")
-    for gap in content["differences"]:
-        parts.append(_difference_line(gap))
+    head = ("suite", "actions", "pairs", "cost", "success, points", "cost by training seed")
+    gaps = [
+        (
+            gap.suite,
+            gap.mode,
+            str(gap.metrics["cost"].n),
+            format_number(gap.metrics["cost"]),
+            format_rate(gap.metrics["success"], digits=1),
+            _by_seed(gap, named=True),
+        )
+        for gap in content["differences"]
+    ]
+    parts.append(markdown_table(head, gaps, texts=2))
     seeds = ", ".join(map(str, content["train_seeds"]))
     semantics = ", ".join(content["cost_semantics"])
     parts.append(f"\nTraining seeds {seeds or 'none'}; cost semantics {semantics or 'none'}.")
@@ -125,12 +127,7 @@ def markdown_report(run_dirs: Sequence[str | os.PathLike[str]]) -> str:
 
 
 def render(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> str:
-    """The page as text.
-
-    Args:
-        run: the run folder.
-        pairs: filmed episodes, see :func:`safevla.report.pictures.film_worst`.
-    """
+    """The page as text, with the episodes of `film_worst`."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -143,9 +140,9 @@ def render(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> str:
 def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, Any]:
     pooled = [row for row in run.rows if row.level <= 0]
     content = results([run])
-    shown_plots = {name: _inline(png) for name, png in plot_all(run).items()}
-    for name in ("tradeoff", "constraints", "ood", "training", "multipliers"):
-        shown_plots.setdefault(name, "")
+    names = ("tradeoff", "constraints", "ood", "training", "multipliers")
+    shown_plots = dict.fromkeys(names, "")
+    shown_plots |= {name: _inline(png) for name, png in plot_all(run).items()}
     from safevla.report.video import frame_size  # draws in heavy libraries
 
     settings = run.config.get("report", {})
@@ -153,15 +150,15 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
     present = {"ood": shown_plots["ood"], "training": shown_plots["training"], "episodes": pairs}
     present["constraints"] = run.rows
     return {
-        "name": run.folder.resolve().name,
+        "run": run,
         "facts": _facts(run, content),
         "verdict_name": VERDICT_NAME,
-        "verdicts": _ordered(run.verdicts),
+        "verdicts": run.verdicts,
         "sections": [s for s in SECTIONS if s[0] not in present or present[s[0]]],
         "groups": _groups(pooled),
         "all_groups": _groups(run.rows),
         "main_columns": MAIN_COLUMNS,
-        "main_headings": [HEADINGS[name] for name in MAIN_COLUMNS],
+        "main_headings": list(HEADINGS.values()),
         "cost_columns": ["cost", *(f"cost/{name}" for name in run.constraints)],
         "cost_headings": ["total", *(name.replace("_", " ") for name in run.constraints)],
         "tail_columns": list(TAIL_COLUMNS),
@@ -173,12 +170,7 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
         "video_ratio": " / ".join(map(str, frame_size(width, height))),
         "steps": describe_stages(run),
         "lists": _lists(run),
-        "seeds": {
-            "train": ", ".join(map(str, content["train_seeds"])) or "none",
-            "policy": ", ".join(map(str, content["policy_seeds"])) or "none",
-            "semantics": ", ".join(content["cost_semantics"]) or "none",
-        },
-        "versions": run.versions,
+        "content": content,
         "config": _config_text(run),
         "arm_label": arm_label,
         "mode_text": mode_text,
@@ -193,17 +185,12 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
 def _facts(run: RunFolder, content: dict[str, Any]) -> list[str]:
     env = run.config.get("env", {})
     facts = [str(env["id"]).partition(":")[2] or str(env["id"])] if "id" in env else []
-    if content["train_seeds"]:
-        facts.append("training seed " + ", ".join(map(str, content["train_seeds"])))
-    if content["cost_semantics"]:
-        facts.append("cost semantics " + ", ".join(content["cost_semantics"]))
+    for name, key in (("training seed", "train_seeds"), ("cost semantics", "cost_semantics")):
+        if content[key]:
+            facts.append(f"{name} {', '.join(map(str, content[key]))}")
     if run.records:
         facts.append(f"{len(run.records):,} evaluated episodes")
     return facts
-
-
-def _ordered(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    return sorted(verdicts, key=lambda verdict: verdict.mode != "sampled")
 
 
 def _groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
@@ -228,38 +215,21 @@ def _suite_name(suite: str) -> str:
     return SUITE_NAME.get(suite, suite)
 
 
-def _by_seed(gap: Difference) -> str:
-    return ", ".join(f"{value:+.2f}" for value in gap.by_seed["cost"].values()).replace("-", "−")
-
-
-def _difference_line(gap: dict[str, Any]) -> str:
-    cost, success = gap["metrics"]["cost"], gap["metrics"]["success"]
-    by_seed = ", ".join(f"{seed}: {value:+.2f}" for seed, value in gap["by_seed"]["cost"].items())
-    cells = [
-        gap["suite"],
-        gap["mode"],
-        str(cost["n"]),
-        f"{cost['value']:.2f} [{cost['lo']:.2f}, {cost['hi']:.2f}]",
-        f"{100 * success['value']:.1f} [{100 * success['lo']:.1f}, {100 * success['hi']:.1f}]",
-        by_seed,
-    ]
-    return ("| " + " | ".join(cells) + " |").replace("-", "−").replace("ood−", "ood-")
+def _by_seed(gap: Difference, named: bool = False) -> str:
+    found = gap.by_seed["cost"].items()
+    texts = [f"{seed}: {value:+.2f}" if named else f"{value:+.2f}" for seed, value in found]
+    return ", ".join(texts).replace("-", "−")
 
 
 def _pair(run: RunFolder, pair: tuple[Filmed, ...]) -> dict[str, Any]:
     first = pair[0].record
     picture = scene_map(run, pair)
     scenario = run.scenario(first)
-    tall = False
-    if scenario is not None:
-        bounds = [room.bounds for room in scenario.rooms]
-        width = max(b[2] for b in bounds) - min(b[0] for b in bounds)
-        tall = max(b[3] for b in bounds) - min(b[1] for b in bounds) > 1.25 * width
     return {
         "index": first.scenario_index,
         "instruction": first.instruction,
         "map": _inline(picture) if picture else "",
-        "tall": tall,
+        "tall": scenario is not None and is_tall(scenario),
         "sides": [
             {
                 "title": _title(filmed),

@@ -49,25 +49,14 @@ def film_worst(
 ) -> list[tuple[Filmed, ...]]:
     """Replays the worst episodes before and after, as videos and film strips.
 
-    Episodes that have been filmed are not filmed again.
-
-    Args:
-        run: the run folder.
-        count: costliest task-only episodes; the costliest Lagrangian one comes in addition.
-        width: width of the left picture in pixels.
-        height: height of the pictures in pixels.
-        on_film: called with the name of each episode before it is filmed.
-
-    Returns:
-        Pairs on the same scenario: task-only, Lagrangian.
+    Episodes that have been filmed are not filmed again; `on_film` is called with the name of each
+    that is. See `RunFolder.worst_pairs` and `record_episode`.
     """
-    index_path = run.folder / INDEX
-    index = read_json(index_path) or {}
-    pairs = []
-    for pair in run.worst_pairs(count):
-        filmed = tuple(_film(run, record, index, width, height, on_film) for record in pair)
-        pairs.append(filmed)
-    return pairs
+    index = read_json(run.folder / INDEX) or {}
+    return [
+        tuple(_film(run, record, index, width, height, on_film) for record in pair)
+        for pair in run.worst_pairs(count)
+    ]
 
 
 def _film(
@@ -130,7 +119,7 @@ def plot_all(run: RunFolder) -> dict[str, bytes]:
     compared = [row for row in hazard if row.arm in LEARNED]
     if compared:
         made["constraints"] = plots.constraint_bars(
-            compared, run.constraints, _per_constraint(run), "hazard list: cost by constraint"
+            compared, run.constraints, run.budgets, "hazard list: cost by constraint"
         )
     if any(run.histories.values()):
         histories = {arm: history for arm, history in run.histories.items() if history}
@@ -141,10 +130,6 @@ def plot_all(run: RunFolder) -> dict[str, bytes]:
     if ood is not None:
         made["ood"] = ood
     return made
-
-
-def _per_constraint(run: RunFolder) -> dict[str, float]:
-    return {name: value for name, value in run.budgets.items() if name in run.constraints}
 
 
 def _ood(run: RunFolder) -> bytes | None:

@@ -48,62 +48,45 @@ def training_curves(histories: Mapping[str, History]) -> bytes:
 
 
 def constraint_curves(histories: Mapping[str, History], budgets: Mapping[str, float]) -> bytes:
-    """Each constraint's cost against its budget, and below it the multiplier that answers.
-
-    Args:
-        histories: by arm.
-        budgets: charges per episode, by constraint; names the panels and their order.
-    """
-    names = list(budgets)
-    columns = 3
-    bands = math.ceil(len(names) / columns)
-    heights = [2.2, 1.0] * bands
+    """Each constraint's cost against its budget, and below it the multiplier that answers."""
+    bands = math.ceil(len(budgets) / 3)
     with plot_style() as plt:
         figure, axes = plt.subplots(
             2 * bands,
-            columns,
+            3,
             figsize=(WIDTH, 3.5 * bands + 0.4),
-            height_ratios=heights,
+            height_ratios=[2.2, 1.0] * bands,
             sharex=True,
             squeeze=False,
             layout="constrained",
         )
         for ax in axes.flat:
             ax.set_visible(False)
-        for i, name in enumerate(names):
-            band, column = divmod(i, columns)
-            top, bottom = axes[2 * band, column], axes[2 * band + 1, column]
-            _cost_panel(top, histories, name, budgets[name])
-            _lambda_panel(bottom, histories, name)
+        for i, (name, budget) in enumerate(budgets.items()):
+            band, column = divmod(i, 3)
+            top, bottom = axes[2 * band : 2 * band + 2, column]
+            top.set_visible(True)
+            bottom.set_visible(True)
+            for arm, history in histories.items():
+                steps = [entry["steps"] for entry in history]
+                costs, multipliers = (
+                    [_number((entry.get(key) or {}).get(name)) for entry in history]
+                    for key in ("costs", "lambda")
+                )
+                _curve(top, history, costs, arm)
+                bottom.plot(steps, multipliers, color=arm_style(arm)["color"], linewidth=1.6)
+            look = {"color": BUDGET, "linewidth": 1.1, "linestyle": (0, (5, 3))}
+            top.axhline(budget, label="budget, for PPO-Lagrangian", **look)
+            top.set(title=f"{name.replace('_', ' ')}: budget {budget:g}", ylim=(0, None))
+            bottom.set_ylim(0, None)
+            _thousands(bottom)
             if column == 0:
                 top.set_ylabel("charges / episode")
                 bottom.set_ylabel("λ")
-            if i + columns >= len(names):
+            if i + 3 >= len(budgets):
                 bottom.set_xlabel("environment steps")
         _shared_legend(figure, axes[0, 0])
         return figure_png(figure, plt)
-
-
-def _cost_panel(ax: Any, histories: Mapping[str, History], name: str, budget: float) -> None:
-    ax.set_visible(True)
-    for arm, history in histories.items():
-        values = [_number((entry.get("costs") or {}).get(name)) for entry in history]
-        _curve(ax, history, values, arm)
-    label = "budget, for PPO-Lagrangian"
-    ax.axhline(budget, color=BUDGET, linewidth=1.1, linestyle=(0, (5, 3)), label=label)
-    ax.set_title(f"{name.replace('_', ' ')}: budget {budget:g}")
-    ax.set_ylim(0, None)
-
-
-def _lambda_panel(ax: Any, histories: Mapping[str, History], name: str) -> None:
-    ax.set_visible(True)
-    for arm, history in histories.items():
-        values = [_number((entry.get("lambda") or {}).get(name)) for entry in history]
-        look = arm_style(arm)
-        steps = [entry["steps"] for entry in history]
-        ax.plot(steps, values, color=look["color"], linewidth=1.6)
-    ax.set_ylim(0, None)
-    _thousands(ax)
 
 
 def _curve(ax: Any, history: History, values: Sequence[float], arm: str) -> None:
@@ -133,8 +116,18 @@ def ood_curve(rows: Sequence[Row], base: Mapping[str, Mapping[str, Estimate]], a
                 points = {row.level: row.metrics[key] for row in rows if row.arm == arm}
                 if arm in base:
                     points[0] = base[arm][key]
-                levels = sorted(points)
-                _points(ax, [x + shift for x in levels], [points[x] for x in levels], arm, factor)
+                estimates = [points[level] for level in sorted(points)]
+                ax.errorbar(
+                    np.array(sorted(points)) + shift,
+                    factor * np.array([e.value for e in estimates]),
+                    yerr=_spread(estimates, factor),
+                    label=arm_label(arm),
+                    linewidth=1.8,
+                    elinewidth=1.0,
+                    capsize=2.5,
+                    markersize=6,
+                    **arm_style(arm),
+                )
             ax.set(title=f"{key} under perturbed images", ylabel=unit)
             ax.set_xlabel(f"level of {axis.replace('+', ' and ')} (0: unchanged)")
             ax.set_xticks(range(6))
@@ -143,24 +136,10 @@ def ood_curve(rows: Sequence[Row], base: Mapping[str, Mapping[str, Estimate]], a
         return figure_png(figure, plt)
 
 
-def _points(
-    ax: Any, x: Sequence[float], estimates: Sequence[Estimate], arm: str, factor: float
-) -> None:
-    look = arm_style(arm)
-    values = factor * np.array([e.value for e in estimates])
-    below = values - factor * np.array([e.lo for e in estimates])
-    above = factor * np.array([e.hi for e in estimates]) - values
-    ax.errorbar(
-        x,
-        values,
-        yerr=[np.maximum(below, 0), np.maximum(above, 0)],
-        label=arm_label(arm),
-        linewidth=1.8,
-        elinewidth=1.0,
-        capsize=2.5,
-        markersize=6,
-        **look,
-    )
+def _spread(estimates: Sequence[Estimate], factor: float = 1.0) -> np.ndarray:
+    """Lengths (2, n) of error bars below and above the values."""
+    bars = [(e.value - e.lo, e.hi - e.value) for e in estimates]
+    return np.maximum(factor * np.array(bars).T, 0.0)
 
 
 def tradeoff(rows: Sequence[Row], title: str) -> bytes:
@@ -170,34 +149,29 @@ def tradeoff(rows: Sequence[Row], title: str) -> bytes:
         edge = _axis_end(rows)
         for row in sorted(rows, key=lambda row: row.arm in LEARNED):
             cost, success = row.metrics["cost"], row.metrics["success"]
-            look = arm_style(row.arm)
+            look, learned = arm_style(row.arm), row.arm in LEARNED
             if cost.value > edge:
                 text = f"{arm_label(row.arm)}: cost {cost.value:.1f} →"
                 height = min(96.0, max(2.5, 100 * success.value))
                 ax.text(0.99 * edge, height, text, ha="right", va="center", color=MUTED)
                 continue
-            filled = row.mode == "sampled"
             ax.errorbar(
                 cost.value,
                 100 * success.value,
-                xerr=[[cost.value - cost.lo], [cost.hi - cost.value]],
-                yerr=[
-                    [max(0.0, 100 * (success.value - success.lo))],
-                    [max(0.0, 100 * (success.hi - success.value))],
-                ],
+                xerr=_spread([cost]),
+                yerr=_spread([success], 100.0),
                 color=look["color"],
                 marker=look["marker"],
-                markerfacecolor=look["color"] if filled else "white",
-                markersize=10 if row.arm in LEARNED else 7.5,
+                markerfacecolor=look["color"] if row.mode == "sampled" else "white",
+                markersize=10 if learned else 7.5,
                 linestyle="none",
                 elinewidth=1.1,
-                alpha=1.0 if row.arm in LEARNED else 0.75,
+                alpha=1.0 if learned else 0.75,
                 label=_row_label(row),
             )
-        ax.set_xlabel("cost: charges per episode (better to the left)")
         ax.set(title=title, ylabel="success / % (better upwards)")
-        ax.set_xlim(-0.015 * edge, edge)
-        ax.set_ylim(-4, 104)
+        ax.set(xlabel="cost: charges per episode (better to the left)")
+        ax.set(xlim=(-0.015 * edge, edge), ylim=(-4, 104))
         by_label = dict(zip(*reversed(ax.get_legend_handles_labels())))
         labels = [label for label in map(_row_label, rows) if label in by_label]
         handles = [by_label[label] for label in labels]
@@ -226,13 +200,11 @@ def constraint_bars(
         figure, ax = plt.subplots(figsize=size, layout="constrained")
         for i, row in enumerate(rows):
             found = [row.metrics[f"cost/{name}"] for name in names]
-            values = np.array([e.value for e in found])
-            spread = [values - [e.lo for e in found], np.array([e.hi for e in found]) - values]
             ax.barh(
                 np.arange(len(names)) + (i + 0.5) * height - 0.4,
-                values,
+                [e.value for e in found],
                 height=0.86 * height,
-                xerr=np.maximum(spread, 0),
+                xerr=_spread(found),
                 color=arm_style(row.arm)["color"],
                 error_kw={"elinewidth": 1.0, "ecolor": "#3b3f46", "capsize": 2},
                 label=arm_label(row.arm),

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safevla.evaluate.arms import MODES, PPO_ARMS
 from safevla.evaluate.records import EpisodeRecord, load_records
@@ -23,6 +23,9 @@ from safevla.report.tables import (
     results_rows,
     select,
 )
+
+if TYPE_CHECKING:
+    from safevla.elicit import Found
 
 __all__ = ["RunFolder", "results"]
 
@@ -93,12 +96,8 @@ class RunFolder:
     @cached_property
     def histories(self) -> dict[str, list[dict[str, Any]]]:
         """Lines of `progress.jsonl` by PPO arm; a torn last line is left out."""
-        found = {}
-        for arm in PPO_ARMS:
-            path = self.folder / "train" / arm / "progress.jsonl"
-            if path.is_file():
-                found[arm] = read_jsonl(path)
-        return found
+        paths = {arm: self.folder / "train" / arm / "progress.jsonl" for arm in PPO_ARMS}
+        return {arm: read_jsonl(path) for arm, path in paths.items() if path.is_file()}
 
     @cached_property
     def budgets(self) -> dict[str, float]:
@@ -118,17 +117,14 @@ class RunFolder:
         return {path.parent.name: _parameters(path) for path in found}
 
     @cached_property
-    def elicited(self) -> list[dict[str, Any]]:
-        """Elicited scenarios in short: `half`, `cost`, `success`; costliest first."""
+    def elicited(self) -> list[Found]:
+        """Elicited scenarios, costliest first."""
         path = self.folder / "elicit" / "found.jsonl.gz"
         if not path.is_file():
             return []
         from safevla.elicit import load_found
 
-        return [
-            {"half": item.half, "cost": item.cost, "success": item.success}
-            for item in load_found(path)
-        ]
+        return load_found(path)
 
     def scenario(self, record: EpisodeRecord) -> Any | None:
         """The scenario of a record, from the list kept beside the episodes; None if it is not."""
@@ -149,20 +145,17 @@ class RunFolder:
         The `count` costliest task-only episodes, and the costliest Lagrangian one where it is not
         among them. Sampled actions; ties go to the earlier scenario.
         """
-        by_arm = {
-            arm: {
-                r.cell: r
-                for r in select(self.records, arm=arm, suite=suite, mode="sampled")
-                if r.valid
-            }
-            for arm in PPO_ARMS
-        }
-        base, ours = by_arm["task_only"], by_arm["lagrangian"]
+        wanted = {"suite": suite, "mode": "sampled", "valid": True}
+        base, ours = (
+            {record.cell: record for record in select(self.records, arm=arm, **wanted)}
+            for arm in ("task_only", "lagrangian")
+        )
         common = [cell for cell in base if cell in ours]
 
         def costliest(records: Mapping[Any, EpisodeRecord]) -> list[Any]:
-            key = [(-records[cell].cost, records[cell].scenario_index) for cell in common]
-            return [cell for _, cell in sorted(zip(key, common), key=lambda item: item[0])]
+            found = [records[cell] for cell in common]
+            found.sort(key=lambda record: (-record.cost, record.scenario_index))
+            return [record.cell for record in found]
 
         chosen = costliest(base)[:count]
         chosen += [cell for cell in costliest(ours)[:1] if count and cell not in chosen]
@@ -170,7 +163,7 @@ class RunFolder:
 
 
 def results(runs: Sequence[RunFolder]) -> dict[str, Any]:
-    """The content of `results.json`: plain JSON values, for one run or several seeds of it.
+    """The content of `results.json`, for one run or several seeds of it; `files.plain` reads it.
 
     Every row carries its episodes, seeds, intervals, cost semantics and scenario-list hashes.
     """
@@ -180,8 +173,6 @@ def results(runs: Sequence[RunFolder]) -> dict[str, Any]:
         for arm in PPO_ARMS
     }
     one = runs[0] if len(runs) == 1 else None
-    rows = one.rows if one else results_rows(records)
-    gaps = one.differences if one else differences(records)
     return {
         "schema": SCHEMA,
         "runs": [run.folder.resolve().name for run in runs],
@@ -195,9 +186,9 @@ def results(runs: Sequence[RunFolder]) -> dict[str, Any]:
         "steps": steps,
         "budgets": runs[0].budgets if runs else {},
         "versions": runs[0].versions if runs else {},
-        "verdicts": [judge(records, mode, steps).as_dict() for mode in MODES],
-        "rows": [row.as_dict() for row in rows],
-        "differences": [gap.as_dict() for gap in gaps],
+        "verdicts": [judge(records, mode, steps) for mode in MODES],
+        "rows": one.rows if one else results_rows(records),
+        "differences": one.differences if one else differences(records),
     }
 
 

@@ -20,23 +20,15 @@ STAGE_NAME = {
 
 
 def describe_stages(run: RunFolder) -> list[dict[str, str]]:
-    """What each stage did, in one sentence each, with its wall time.
-
-    Returns:
-        Dicts with `name`, `what`, `time`; stages that never started are left out, and so is the
-        report itself.
-    """
-    order = ["demos", "clone", "elicit", *(f"train.{arm}" for arm in PPO_ARMS), "eval"]
+    """`name`, `what` (in a sentence) and wall `time` of each stage that was started."""
     found = []
-    for stage in order:
+    for stage in ("demos", "clone", "elicit", *(f"train.{arm}" for arm in PPO_ARMS), "eval"):
         manifest = run.stages.get(stage)
-        if manifest is None:
-            continue
-        kind, _, arm = stage.partition(".")
-        name = STAGE_NAME.get(kind) or arm_label(arm)
-        text = _DESCRIBE[kind](run, arm)
-        time = clock(manifest["seconds"]) if manifest.get("finished") else "unfinished"
-        found.append({"name": name, "what": text, "time": time})
+        if manifest is not None:
+            kind, _, arm = stage.partition(".")
+            name = STAGE_NAME.get(kind) or arm_label(arm)
+            time = clock(manifest["seconds"]) if manifest.get("finished") else "unfinished"
+            found.append({"name": name, "what": _DESCRIBE[kind](run, arm), "time": time})
     return found
 
 
@@ -92,8 +84,8 @@ def _elicit(run: RunFolder, _: str) -> str:
     found = run.elicited
     if not found:
         return text + "; none caused cost."
-    held = sum(item["half"] == "eval" for item in found)
-    mean = sum(item["cost"] for item in found) / len(found)
+    held = sum(item.half == "eval" for item in found)
+    mean = sum(item.cost for item in found) / len(found)
     return (
         f"{text}; kept the {len(found)} costliest (mean cost {mean:.2f}), "
         f"{len(found) - held} for training both arms, {held} held out."

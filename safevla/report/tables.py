@@ -11,7 +11,6 @@ from safevla.evaluate import metrics
 from safevla.evaluate.arms import ARMS, SCRIPTED
 from safevla.evaluate.metrics import Estimate
 from safevla.evaluate.records import EpisodeRecord
-from safevla.files import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,6 +25,7 @@ __all__ = [
     "differences",
     "format_number",
     "format_rate",
+    "markdown_table",
     "results_rows",
     "select",
     "summarise",
@@ -69,10 +69,6 @@ class Row:
     cost_semantics: str
     metrics: dict[str, Estimate]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return plain(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
@@ -94,10 +90,6 @@ class Difference:
     base: str
     metrics: dict[str, Estimate]
     by_seed: dict[str, dict[str, float]]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return plain(self)
 
 
 def constraint_names(records: Iterable[EpisodeRecord]) -> tuple[str, ...]:
@@ -133,12 +125,9 @@ def results_rows(records: Sequence[EpisodeRecord]) -> list[Row]:
 def summarise(
     records: Sequence[EpisodeRecord], *, suite: str = "", names: Sequence[str] = ()
 ) -> Row:
-    """All metrics of episodes of one arm and mode; see :class:`Row`.
+    """All metrics of episodes of one arm and mode; diverged ones are counted, else left out.
 
-    Args:
-        records: at least one; diverged episodes are counted and otherwise left out.
-        suite: name for the row; the records' own if empty.
-        names: constraints to report; those of the records if empty.
+    An empty suite or no constraint names stand for those of the records.
     """
     sound = [record for record in records if record.valid]
     names = tuple(names) or constraint_names(records)
@@ -169,11 +158,9 @@ def _estimates(sound: Sequence[EpisodeRecord], names: Sequence[str]) -> dict[str
     def share(test: Callable[[EpisodeRecord], bool], exact: bool = False) -> Estimate:
         return metrics.rate([test(record) for record in sound], cells, exact=exact)
 
-    def mean(value: Callable[[EpisodeRecord], float]) -> Estimate:
-        return metrics.bootstrap_mean([value(r) for r in sound], cells)
-
-    def mean_where(
-        value: Callable[[EpisodeRecord], float], test: Callable[[EpisodeRecord], bool]
+    def mean(
+        value: Callable[[EpisodeRecord], float],
+        test: Callable[[EpisodeRecord], bool] = lambda record: True,
     ) -> Estimate:
         kept = [record for record in sound if test(record)]
         return metrics.bootstrap_mean([value(r) for r in kept], [r.cell for r in kept])
@@ -192,9 +179,9 @@ def _estimates(sound: Sequence[EpisodeRecord], names: Sequence[str]) -> dict[str
         "unsafe_success": share(lambda r: r.success and _violated(r), exact=True),
         "severe_rate": share(lambda r: "severe" in r.severity.values(), exact=True),
         "length": mean(lambda r: r.length),
-        "length_success": mean_where(lambda r: r.length, lambda r: r.success),
-        "length_failure": mean_where(lambda r: r.length, lambda r: not r.success),
-        "cost_failure": mean_where(lambda r: r.cost, lambda r: not r.success),
+        "length_success": mean(lambda r: r.length, lambda r: r.success),
+        "length_failure": mean(lambda r: r.length, lambda r: not r.success),
+        "cost_failure": mean(lambda r: r.cost, lambda r: not r.success),
         "cost_cvar": metrics.cvar(costs, cells, alpha=CVAR_ALPHA),
         "cost_max": metrics.maximum(costs),
     }
@@ -210,9 +197,9 @@ def differences(
         if record.arm == arm
         for suite in (record.suite, _family(record.suite))
     }
-    found = [difference(records, arm, base, suite, mode) for suite, mode in keys]
-    ordered = sorted(found, key=lambda d: _rank((d.arm, d.suite, d.mode)))
-    return [d for d in ordered if d.metrics["cost"].n]
+    ordered = sorted(keys, key=lambda key: _rank((arm, *key)))
+    found = [difference(records, arm, base, suite, mode) for suite, mode in ordered]
+    return [gap for gap in found if gap.metrics["cost"].n]
 
 
 def difference(
@@ -282,9 +269,9 @@ HEADINGS = {
 MAIN_COLUMNS = tuple(HEADINGS)
 
 
-def format_rate(estimate: Estimate, interval: bool = True) -> str:
+def format_rate(estimate: Estimate, interval: bool = True, digits: int = 0) -> str:
     """A rate in percent: `62 [48, 74]`; an en dash where there was no episode."""
-    return _format(estimate, 100.0, 0, interval)
+    return _format(estimate, 100.0, digits, interval)
 
 
 def format_number(estimate: Estimate, interval: bool = True, digits: int = 2) -> str:
@@ -295,11 +282,11 @@ def format_number(estimate: Estimate, interval: bool = True, digits: int = 2) ->
 def _format(estimate: Estimate, factor: float, digits: int, interval: bool) -> str:
     if estimate.n == 0:
         return "–"
-    value, lo, hi = (factor * x for x in (estimate.value, estimate.lo, estimate.hi))
-    text = f"{value:.{digits}f}".replace("-", "−")
-    if not interval:
-        return text
-    return f"{text} [{lo:.{digits}f}, {hi:.{digits}f}]".replace("-", "−")
+    value, lo, hi = (
+        f"{factor * x:.{digits}f}".replace("-", "−")
+        for x in (estimate.value, estimate.lo, estimate.hi)
+    )
+    return f"{value} [{lo}, {hi}]" if interval else value
 
 
 def cell_text(name: str, estimate: Estimate) -> str:
@@ -317,34 +304,27 @@ def mode_text(row: Row) -> str:
 def as_markdown(
     rows: Sequence[Row], columns: Sequence[str] = MAIN_COLUMNS, title: str | None = None
 ) -> str:
-    """A GitHub table of rows; N, divergences and modes are always shown.
-
-    Args:
-        rows: as :func:`results_rows` gives them.
-        columns: metric names; `cost/<constraint>` for one constraint's cost.
-        title: line above the table.
-    """
+    """A GitHub table of rows and metrics; N, divergences and modes are always shown."""
     head = ["suite", "arm", "mode", "N", "diverged"]
     head += [HEADINGS.get(name, name.replace("cost/", "")) for name in columns]
-    lines = [f"**{title}**\n"] if title else []
-    lines += [_line(head), _line(["---"] * 3 + ["---:"] * (len(head) - 3))]
+    cells = []
     for row in rows:
-        facts = [row.suite, row.arm, mode_text(row), str(row.episodes - row.sim_errors)]
-        facts.append(str(row.sim_errors))
-        lines.append(_line(facts + [cell_text(name, row.metrics[name]) for name in columns]))
-    return "\n".join(lines) + "\n"
+        counts = (str(row.episodes - row.sim_errors), str(row.sim_errors))
+        values = (cell_text(name, row.metrics[name]) for name in columns)
+        cells.append([row.suite, row.arm, mode_text(row), *counts, *values])
+    return (f"**{title}**\n\n" if title else "") + markdown_table(head, cells, texts=3) + "\n"
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: int) -> str:
+    """A GitHub table; the first `texts` columns are flush left, the others hold numbers."""
+    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
 
 
 def as_rich(rows: Sequence[Row], *, levels: bool = False) -> Table:
     """A terminal table: success, cost, violations and unsafe success with 95 % intervals.
 
-    Args:
-        rows: as :func:`results_rows` gives them.
-        levels: show the single OOD levels too, not only the pooled suite.
+    `levels` shows the single OOD levels too, not only the pooled suite.
     """
     from rich import box
     from rich.table import Table

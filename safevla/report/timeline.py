@@ -70,12 +70,11 @@ class Timeline:
         veil = Image.new("RGB", self.full.size, PAPER)
         self.faint = Image.blend(self.full, veil, 0.62)
         # labels on both sides stay as they are
-        for box in ((0, 0, LEFT, STRIP_HEIGHT), (0, 0, width, TOP - 9)):
-            self.faint.paste(self.full.crop(box), box[:2])
-        box = (width - RIGHT, 0, width, STRIP_HEIGHT)
-        self.faint.paste(self.full.crop(box), box[:2])
-        box = (0, STRIP_HEIGHT - BOTTOM, width, STRIP_HEIGHT)
-        self.faint.paste(self.full.crop(box), box[:2])
+        right, below = width - RIGHT, STRIP_HEIGHT - BOTTOM
+        for corner, end in (((0, 0), LEFT), ((right, 0), width)):
+            self.faint.paste(self.full.crop((*corner, end, STRIP_HEIGHT)), corner)
+        for y, end in ((0, TOP - 9), (below, STRIP_HEIGHT)):
+            self.faint.paste(self.full.crop((0, y, width, end)), (0, y))
 
     def x(self, time: float) -> int:
         """Column of a time in s."""

@@ -33,7 +33,7 @@ STRIP_FRAMES = 8
 STRIP_SIZE = (240, 180)
 INK, PAPER, FAINT = (34, 39, 46), (255, 255, 255), (120, 128, 140)
 RED, GREEN, AMBER = (200, 30, 30), (0, 112, 79), (168, 94, 0)
-DARK_RED = (120, 20, 20)
+DARK_RED, GREY = (120, 20, 20), (70, 76, 84)
 OUTCOME = {
     "success": "success: target found",
     "wrong_end": 'failed: said "end" in the wrong place',
@@ -91,8 +91,11 @@ class Film:
                 over = self.episode.step(action)
             if over or not taken:
                 taken.append(self._shot(name))
+            info = self.episode.info
+            onsets = [event["onset_time"] for event in info["cost_events"] if event["opened"]]
+            charged = min(onsets, default=float(info["seconds"]))
             for shot in taken:
-                shot.cost = before if shot.time < self._charged_from() else self.episode.cost
+                shot.cost = before if shot.time < charged else self.episode.cost
                 shot.violated = self._violated(shot.time)
                 yield shot
 
@@ -106,12 +109,6 @@ class Film:
             action=action,
             cost=self.episode.cost,
         )
-
-    def _charged_from(self) -> float:
-        """Simulated time at which the latest action's first charge fell; its end if unknown."""
-        info = self.episode.info
-        onsets = [event["onset_time"] for event in info["cost_events"] if event["opened"]]
-        return min(onsets, default=float(info["seconds"]))
 
     def _violated(self, time: float) -> dict[str, str]:
         """Constraints violated at a time, or up to a second before, and their latest partners."""
@@ -149,7 +146,7 @@ class Film:
         _right(draw, canvas.width - 10, 4, steps, INK, 15)
         _right(draw, canvas.width - 10, 24, f"cost {shot.cost:g}", RED if shot.cost else INK, 17)
         draw.line([(w, BAR), (w, BAR + h)], PAPER, 2)
-        _tag(draw, (w + 8, BAR + h - 8), "robot's camera")
+        _banner(draw, w + 8, BAR + h - 28, "robot's camera", GREY, 12)
         size = 20 if len(shot.violated) <= 3 else 13  # a crash violates many: leave room to see it
         for row, (name, partner) in enumerate(shot.violated.items()):
             text, y = f"violated: {name.replace('_', ' ')}", BAR + 8 + round(1.7 * size) * row
@@ -272,8 +269,3 @@ def _banner(
     draw.rectangle([x, y, x + length + 2 * pad, y + round(1.25 * size) + pad], colour)
     draw.text((x + pad, y + pad // 2), text, PAPER, _font(size))
     return x + length + 2 * pad + 1
-
-
-def _tag(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str) -> None:
-    x, y = corner
-    _banner(draw, x, y - 20, text, (70, 76, 84), 12)

@@ -84,6 +84,7 @@ def test_version():
         ),
         (("render", "nobody"), "agent 'nobody': neither a policy folder nor"),
         (("render", "--scenario", "none.json"), "scenario file 'none.json' does not exist"),
+        (("render", "random", "--out", "films"), "--out films: must be a file whose name ends in"),
         (("report", "no-run"), "no-run"),
         (("bench", "env", "--rounds", "0"), "rounds=0"),
     ],

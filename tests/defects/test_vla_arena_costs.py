@@ -451,7 +451,7 @@ def test_results_of_different_cost_semantics_are_not_mixed(tmp_path):
     new = [replace(record, cost_semantics="other") for record in new]
     with pytest.raises(ValueError, match="cost semantics"):
         results_rows([*old, *new])
-    assert results_rows(old)[0].as_dict()["cost_semantics"] == old[0].cost_semantics
+    assert results_rows(old)[0].cost_semantics == old[0].cost_semantics
     out = tmp_path / "eval" / "a.jsonl"
     list_of_two = [room(x=4.2), room(x=4.1)]
     arguments = {"policy_seed": 0, "deterministic": True, "workers": 0, "out": out}

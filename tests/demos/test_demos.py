@@ -208,7 +208,6 @@ def test_continuous_actions_several_files_and_no_aux(tmp_path, monkeypatch):
 def test_noise_moves_the_base_where_the_environment_says_which_actions_do():
     base, other = SimpleNamespace(kind="base"), SimpleNamespace(kind="arm")
     env = SimpleNamespace(action_names=tuple("abcde"), END=4)
-    assert _noise_pool(env, object()).tolist() == [0, 1, 2, 3]
+    assert _noise_pool(env).tolist() == [0, 1, 2, 3]
     env.actions = SimpleNamespace(primitives=(other, base, other, base, other))
-    assert _noise_pool(env, object()).tolist() == [1, 3]
-    assert _noise_pool(env, SimpleNamespace(noise_actions=(2,))).tolist() == [2]
+    assert _noise_pool(env).tolist() == [1, 3]

@@ -9,7 +9,7 @@ from safevla.display import Display
 from safevla.evaluate import onsets
 from safevla.evaluate.arms import named_arm
 from safevla.evaluate.records import EpisodeRecord
-from safevla.evaluate.runner import EpisodePool
+from safevla.evaluate.runner import run_jobs
 from safevla.evaluate.worker import EpisodeWorker
 from safevla.report import onset_table
 from safevla_envs.costs import CONSTRAINT_NAMES, COST_SEMANTICS
@@ -165,13 +165,16 @@ def test_finished_episodes_are_not_run_again_and_more_can_be_added(lists, tmp_pa
     monkeypatch.setattr(EpisodeWorker, "run", counted)
     arm, listed = named_arm("careful"), lists["hazard"]
     two = onsets.Listed(level=0.0, suite="hazard", scenarios=listed.scenarios[:2], source="")
-    with EpisodePool(workers=0) as pool:
-        first = onsets.run_cell(pool, arm, two, seed=0, folder=tmp_path)
-        assert ran == [2]
-        again = onsets.run_cell(pool, arm, two, seed=0, folder=tmp_path)
-        assert ran == [2] and again.records == first.records
-        more = onsets.run_cell(pool, arm, listed, seed=0, folder=tmp_path)
-    assert ran == [2, 1] and more.records[:2] == first.records
-    assert [r.scenario_id for r in more.records] == [s.scenario_id for s in listed.scenarios]
-    assert {r.cost_semantics for r in more.records} == {COST_SEMANTICS}
-    assert set(more.records[0].costs) == set(CONSTRAINT_NAMES)
+
+    def run(listed):
+        jobs = list(onsets.cell_jobs(arm, listed, seed=0, folder=tmp_path))
+        return [record for block in run_jobs(jobs, "", 0, Display()) for record in block]
+
+    first = run(two)
+    assert ran == [2]
+    assert run(two) == first and ran == [2]
+    more = run(listed)
+    assert ran == [2, 1] and more[:2] == first
+    assert [r.scenario_id for r in more] == [s.scenario_id for s in listed.scenarios]
+    assert {r.cost_semantics for r in more} == {COST_SEMANTICS}
+    assert set(more[0].costs) == set(CONSTRAINT_NAMES)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from safevla.experts import make_expert
-from safevla.experts.lattice import Move, moves_of, price, schedule, search
+from safevla.experts.lattice import Move, Search, moves_of, price, schedule
 from safevla.experts.navigation import TaskExpert
 from safevla.experts.people import Crowd
 from safevla.experts.space import HEADINGS, Block, PoseSpace
@@ -147,7 +147,9 @@ def way_through(gap, moves):
     ends = np.zeros(space.height.shape, bool)
     ends[:, space.x > 6.0] = True
     remaining = space.way(ends, price)
-    found = search(space, (1.5, 2.0, 0), moves, lambda x, y, h: x > 6.0, remaining, margin=0.03)
+    goal = lambda x, y, h: x > 6.0  # noqa: E731
+    find = Search(space=space, moves=moves, goal=goal, remaining=remaining, margin=0.03)
+    found = find.run((1.5, 2.0, 0))
     return space, found
 
 
@@ -219,10 +221,10 @@ def test_a_plan_waits_before_what_opens_later(how):
     else:
         ends = np.zeros(space.height.shape, bool)
         ends[:, space.x > 6.0] = True
-        timed = search(
-            space, (1.5, 2.0, 0), (*moves, clock.rest), lambda x, y, h: x > 6.0,
-            space.way(ends, price), margin=0.03, clock=clock,
-        )  # fmt: skip
+        timed = Search(
+            space=space, moves=(*moves, clock.rest), goal=lambda x, y, h: x > 6.0,
+            remaining=space.way(ends, price), margin=0.03, clock=clock,
+        ).run((1.5, 2.0, 0))  # fmt: skip
     assert timed and timed[-1][1][0] > 6.0
     waits = [i for i, (action, _) in enumerate(timed) if action == INDEX["drop_off"]]
     assert 140 <= ticks_of(timed) < 140 + 10 and waits
@@ -247,10 +249,11 @@ def test_a_toll_in_the_estimate_keeps_the_search_short():
     ends = np.zeros(space.height.shape, bool)
     ends[:, space.x > 6.0] = True
     toll = np.where((space.x > 3.0) & (space.x < 5.0), 3.0, 0.0) + 0.0 * space.height
-    args = (space, (1.5, 2.0, 0), moves_of(PRIMITIVES), lambda x, y, h: x > 6.0)
-    known = space.way(ends, price, 5.0 * toll)
-    assert search(*args, known, margin=0.03, toll=toll, limit=1000)
-    assert not search(*args, space.way(ends, price), margin=0.03, toll=toll, limit=1000)
+    find = {"space": space, "moves": moves_of(PRIMITIVES), "goal": lambda x, y, h: x > 6.0}
+    find |= {"margin": 0.03, "toll": toll, "limit": 1000}
+    known, blind = space.way(ends, price, 5.0 * toll), space.way(ends, price)
+    assert Search(**find, remaining=known).run((1.5, 2.0, 0))
+    assert not Search(**find, remaining=blind).run((1.5, 2.0, 0))
 
 
 # ---- episodes -------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import pytest
 from fabricate import CONSTRAINTS, episodes, good_run
 
 from safevla.evaluate.metrics import Estimate, clopper_pearson, wilson
+from safevla.files import plain
 from safevla.report.tables import (
     as_markdown,
     as_rich,
@@ -105,8 +106,8 @@ def test_everything_becomes_json():
     records = good_run()
     text = json.dumps(
         {
-            "rows": [row.as_dict() for row in results_rows(records)],
-            "gaps": [gap.as_dict() for gap in differences(records)],
+            "rows": [plain(row) for row in results_rows(records)],
+            "gaps": [plain(gap) for gap in differences(records)],
         },
         allow_nan=False,
     )
