@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 __all__ = [
     "BCConfig",
@@ -25,8 +25,8 @@ __all__ = [
     "train_config",
 ]
 
-Rule = Literal["projected", "log", "pid", "fixed", "zero"]
-RULES: tuple[Rule, ...] = ("projected", "log", "pid", "fixed", "zero")
+Rule = Literal["projected", "relative", "log", "pid", "fixed", "zero"]
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,9 @@ class MultiplierConfig:
     """How the Lagrange multipliers are set and moved.
 
     Attributes:
-        rule: `projected` (gradient ascent clipped at 0), `log` (gradient ascent on log lambda),
-            `pid`, `fixed` (stays at `initial`: a penalty) or `zero` (task-only PPO).
+        rule: `projected` (gradient ascent clipped at 0), `relative` (the same, with the error as a
+            share of the budget), `log` (gradient ascent on log lambda), `pid`, `fixed` (stays at
+            `initial`: a penalty) or `zero` (task-only PPO).
         signal: `vector` has one multiplier per constraint on `info["costs"]`; `total` has one, on
             `info["cost"]` (one charge per incident) with `total_budget`.
         budgets: Budget per constraint name on the undiscounted sum of its cost over an episode.
@@ -45,7 +46,8 @@ class MultiplierConfig:
             the mean cost. Their cost becomes 1 at the first violation of an episode, then 0.
         initial: Starting value of every multiplier.
         initial_by_name: Starting values that differ from `initial`.
-        rate: Step size of `projected` and `log`, per unit of (cost - budget) and iteration.
+        rate: Step size of `projected` and `log`, per unit of (cost - budget) and iteration; of
+            `relative`, per multiple of the budget.
         fall_factor: Multiplies the step while the cost is below its budget (above 1: falls faster
             than it rises).
         maximum: Upper bound of every multiplier.

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from safevla.train.critics import PrivilegedCritic, RunningNorm, ValueNetworks
+from safevla.train.critics import PrivilegedCritic
 from safevla.train.settings import CriticConfig
+from safevla.train.values import RunningNorm, ValueNetworks
 from safevla_envs.costs import CONSTRAINT_NAMES
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.privileged import PRIVILEGED_DIM, PRIVILEGED_SLICES
