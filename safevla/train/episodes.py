@@ -56,6 +56,11 @@ class StepOutcome:
     valid: np.ndarray
     completed: list[Episode]
 
+    @property
+    def cut(self) -> np.ndarray:
+        """Where an episode was truncated, bool (N,): something would have followed."""
+        return self.ends & ~self.terminated & self.valid
+
 
 class EpisodeBooks:
     """Turns a vector environment's step results into learner's numbers and completed episodes.

@@ -159,7 +159,7 @@ class Multipliers:
             "value": self.value.tolist(),
             "integral": self._integral.tolist(),
             "previous": None if self._previous is None else self._previous.tolist(),
-            "last_cost": [None if np.isnan(v) else float(v) for v in self.last_cost],
+            "last_cost": self.last_cost.tolist(),
             "pending": [row.tolist() for row in self._pending],
         }
 
@@ -178,7 +178,5 @@ class Multipliers:
         self._integral = np.array(state["integral"], np.float64)
         previous = state["previous"]
         self._previous = None if previous is None else np.array(previous, np.float64)
-        self.last_cost = np.array(
-            [np.nan if v is None else v for v in state["last_cost"]], np.float64
-        )
+        self.last_cost = np.array(state["last_cost"], np.float64)  # null becomes NaN
         self._pending = [np.array(row, np.float64) for row in state["pending"]]

@@ -38,7 +38,7 @@ from safevla.train.multipliers import Multipliers
 from safevla.train.settings import MultiplierConfig, RewardConfig, train_config
 from safevla.train.snapshot import FolderCheckpoints, adam_tensors, load_adam, of_prefix
 from safevla.train.spaces import as_json, as_space, from_json, space_as_json
-from safevla.train.values import CostCritic, regress, rows
+from safevla.train.values import CostCritic, regress, rows, stacked
 
 __all__ = ["PPOLagrangian"]
 
@@ -147,9 +147,9 @@ class PPOLagrangian(FolderCheckpoints, PPO):
         super()._update_info_buffer(infos, dones)
         assert dones is not None
         outcome = self.books.step(np.zeros(len(dones)), dones, infos)  # PPO counts the reward
-        cut = np.flatnonzero(outcome.ends & ~outcome.terminated & outcome.valid).tolist()
         now = len(self._outcomes)
-        self._finals += [(i, now, infos[i]["terminal_observation"]) for i in cut]
+        for i in np.flatnonzero(outcome.cut).tolist():
+            self._finals.append((i, now, infos[i]["terminal_observation"]))
         self._episodes += outcome.completed
         self._outcomes.append(outcome)
 
@@ -164,7 +164,7 @@ class PPOLagrangian(FolderCheckpoints, PPO):
         finals = torch.zeros_like(values)
         if self._finals:
             env, step, last = zip(*self._finals)
-            finals[list(env), list(step)] = critic.values(_stacked(last))
+            finals[list(env), list(step)] = critic.values(stacked(last))
         ends, self._valid = self._of_steps("ends"), self._of_steps("valid")
         self.cost_values = values
         self.cost_advantages, self.cost_returns = generalised_advantages(
@@ -199,12 +199,12 @@ class PPOLagrangian(FolderCheckpoints, PPO):
     def _fit_cost_critic(self) -> None:
         critic = self.cost_critic
         self._update_learning_rate(critic.optimizer)
-        kept = self._valid.flatten().nonzero()[:, 0]
+        kept = self._valid.flatten().nonzero()[:, 0].to(self.device)
         # PPO's passes have laid out the observations as (N * T, ...)
         seen = obs_as_tensor(self.rollout_buffer.observations, self.device)
         loss = regress(
             lambda chosen: critic(rows(seen, kept[chosen])),
-            self.cost_returns.flatten(0, 1)[kept].to(self.device),
+            self.cost_returns.flatten(0, 1).to(self.device)[kept],
             critic.optimizer,
             epochs=self.n_epochs,
             minibatch=self.batch_size,
@@ -317,10 +317,3 @@ def _each(observations: Any, function: Any) -> Any:
     if isinstance(observations, dict):
         return {key: function(value) for key, value in observations.items()}
     return function(observations)
-
-
-def _stacked(observations: Any) -> Any:
-    first = observations[0]
-    if isinstance(first, dict):
-        return {key: np.stack([one[key] for one in observations]) for key in first}
-    return np.stack(observations)

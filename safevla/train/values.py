@@ -14,7 +14,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["CostCritic", "RunningNorm", "ValueNetworks", "regress", "rows"]
+__all__ = ["CostCritic", "RunningNorm", "ValueNetworks", "regress", "rows", "stacked"]
 
 _CLIP = 10.0
 _CHUNK = 4096  # observations valued at once
@@ -157,6 +157,14 @@ def rows(observations: Any, which: Any) -> Any:
     if isinstance(observations, dict):
         return {key: value[which] for key, value in observations.items()}
     return observations[which]
+
+
+def stacked(observations: Sequence[Any]) -> Any:
+    """Returns single observations, arrays or dicts of them, as one with a leading axis."""
+    first = observations[0]
+    if isinstance(first, dict):
+        return {key: np.stack([one[key] for one in observations]) for key in first}
+    return np.stack(observations)
 
 
 class CostCritic(nn.Module):

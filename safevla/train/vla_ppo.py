@@ -85,6 +85,17 @@ class VLAPPOLagrangian(SB3Shell):
         config, shape, channels = self.config, self.policy.config, self.multipliers.names
         if config.ppo.freeze_perception:
             self.policy.freeze_perception()
+        none = torch.tensor(shape.n_actions) if shape.discrete else torch.zeros(shape.n_actions)
+        self.rollout_buffer = self.rollout_buffer_class(
+            self.n_steps,
+            self.n_envs,
+            history=shape.history,
+            feature_dim=self.policy.feature_dim,
+            channels=1 + len(channels),
+            no_action=none,
+            keep_frames=not config.ppo.freeze_perception,
+            device=self.device,
+        )
         self.critic = self._critic()
         heads = [*self.policy.value_head.parameters(), *self.policy.cost_heads.parameters()]
         self._head_ids = {id(p) for p in heads}
@@ -98,17 +109,6 @@ class VLAPPOLagrangian(SB3Shell):
         gamma, cost_gamma = config.ppo.gamma, config.ppo.cost_gamma
         costs = [gamma if cost_gamma is None else cost_gamma] * len(channels)
         self.gammas = torch.tensor([gamma, *costs], device=self.device)
-        none = torch.tensor(shape.n_actions) if shape.discrete else torch.zeros(shape.n_actions)
-        self.rollout_buffer = self.rollout_buffer_class(
-            self.n_steps,
-            self.n_envs,
-            history=shape.history,
-            feature_dim=self.policy.feature_dim,
-            channels=1 + len(channels),
-            no_action=none,
-            keep_frames=not config.ppo.freeze_perception,
-            device=self.device,
-        )
         constraints, rates = list(self.constraints), config.multipliers.violation_rate
         self.books = EpisodeBooks(self.n_envs, constraints, channels, rates, config.rewards)
         self._episodes: list[Episode] = []
@@ -116,7 +116,7 @@ class VLAPPOLagrangian(SB3Shell):
     def _critic(self) -> Critic:
         config, channels = self.config.critic, self.multipliers.names
         if config.kind == "privileged":
-            return PrivilegedCritic(len(channels), config, self._seed_for("critic"), self.device)
+            return PrivilegedCritic(self.rollout_buffer, config, self._seed_for("critic"))
         own = tuple(self.policy.config.constraint_names)
         if own != channels:
             raise ValueError(
@@ -124,10 +124,7 @@ class VLAPPOLagrangian(SB3Shell):
                 f" multipliers are for {channels}"
             )
         return PolicyCritic(
-            lambda obs, window: self._look(self._inputs(obs), window),
-            len(channels),
-            config,
-            self.device,
+            self.rollout_buffer, config, lambda obs, window: self._look(self._inputs(obs), window)
         )
 
     # ------------------------------------------------------------------ the loop
@@ -228,10 +225,10 @@ class VLAPPOLagrangian(SB3Shell):
             )
             buffer.note(terminated=self._tensor(outcome.terminated))
             following = [env.reset_infos[i] if done else infos[i] for i, done in enumerate(dones)]
-            self.critic.note(buffer, out, outcome, infos, following)
+            self.critic.note(out, outcome, infos, following)
             self._last_obs = obs  # pyright: ignore[reportAttributeAccessIssue]
             self._last_episode_starts = dones
-        values, after = self.critic.values(buffer, self._last_obs)
+        values, after = self.critic.values(self._last_obs)
         after = torch.where(buffer.extras["terminated"][..., None], 0.0, after)
         buffer.estimate(values, after, gamma=self.gammas, gae_lambda=self.config.ppo.gae_lambda)
         callback.on_rollout_end()
@@ -265,7 +262,7 @@ class VLAPPOLagrangian(SB3Shell):
         )
         stats: dict[str, Any] = {"warmup": warm}
         epochs = self.config.critic.warmup_epochs if warm else self.config.critic.epochs
-        stats |= self.critic.fit(buffer, epochs, self._generator("critic minibatches"))
+        stats |= self.critic.fit(epochs, self._generator("critic minibatches"))
         if self.critic.inside_policy or not warm:
             stats |= self._update_policy(advantages, warm)
         self.iteration += 1
@@ -295,7 +292,7 @@ class VLAPPOLagrangian(SB3Shell):
             if not acting and not self.critic.inside_policy:
                 break
             if self.critic.inside_policy:
-                value_loss = self.critic.loss(out, batch, keep, buffer.returns)
+                value_loss = self.critic.loss(out, batch, keep)
                 loss = loss + value_loss if acting else value_loss
             self._step(loss, only_heads=not acting)
         if warm:
