@@ -14,6 +14,7 @@ import torch
 from rich.progress import Progress
 from safetensors import safe_open
 from safetensors.torch import save_file
+from stable_baselines3.common.utils import get_device
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -93,10 +94,7 @@ class Cloning:
     def __init__(self, demos_dir: str | Path, out_dir: str | Path, config: BCConfig) -> None:
         self.config, self.out = config, Path(out_dir)
         self.data = data = DemoDataset(demos_dir)
-        device = config.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        self.device = get_device(config.device)
         train, self.held = split_episodes(data.n_episodes, config.held_out, config.seed)
         self.sampler = ChunkSampler(
             data.starts, train, batch=config.batch, chunk=config.chunk, seed=config.seed

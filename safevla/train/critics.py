@@ -13,163 +13,45 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from safevla.policy import VLAOutput
 from safevla.train.buffer import Minibatch, SequenceRolloutBuffer
 from safevla.train.episodes import StepOutcome
+from safevla.train.gae import next_values
 from safevla.train.settings import CriticConfig
+from safevla.train.values import ValueNetworks, stacked
 
-__all__ = ["Critic", "PolicyCritic", "PrivilegedCritic", "RunningNorm", "ValueNetworks"]
+__all__ = ["Critic", "PolicyCritic", "PrivilegedCritic"]
 
-_CLIP = 10.0
 Infos = Sequence[Mapping[str, Any]]
 
 
-class RunningNorm(nn.Module):
-    """Centres and scales vectors by all that it has seen (float64 sums; parallel-variance rule)."""
-
-    mean: Tensor
-    var: Tensor
-    count: Tensor
-
-    def __init__(self, size: int):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
-        self.register_buffer("var", torch.ones(size, dtype=torch.float64))
-        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
-
-    @torch.no_grad()
-    def update(self, x: Tensor) -> None:
-        """Take in a batch (B, size)."""
-        x = x.to(self.mean.dtype)
-        count, mean, var = len(x), x.mean(0), x.var(0, correction=0)
-        total = self.count + count
-        delta = mean - self.mean
-        spread = self.var * self.count + var * count + delta**2 * self.count * count / total
-        self.mean += delta * count / total
-        self.var.copy_(spread / total)
-        self.count.copy_(total)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, size) in and out, float32, cut at ten deviations; constant entries become 0."""
-        scaled = (x.to(self.mean.dtype) - self.mean) / (self.var + 1e-8).sqrt()
-        return scaled.clamp(-_CLIP, _CLIP).float()
-
-
-def _mlp(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for width in hidden:
-        layers += [nn.Linear(inputs, width), nn.Tanh()]
-        inputs = width
-    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
-
-
-class ValueNetworks(nn.Module):
-    """A reward network and a K-headed cost network with separate trunks, and their optimiser.
+class Critic(ABC):
+    """What PPO asks of its value functions; C = 1 + K channels, the reward first.
 
     Args:
-        inputs: P, length of the privileged vector.
-        n_costs: K.
-        hidden: widths of the hidden layers.
-        learning_rate: Adam's step size.
-        reward_scale: reward returns are divided by this before they are learned.
+        buffer: the rollouts to value and to learn from.
+        config: sizes, rates and scale.
     """
-
-    scale: Tensor
-
-    def __init__(
-        self,
-        inputs: int,
-        n_costs: int,
-        *,
-        hidden: Sequence[int] = (128, 128),
-        learning_rate: float = 1e-3,
-        reward_scale: float = 5.0,
-    ):
-        super().__init__()
-        self.norm = RunningNorm(inputs)
-        self.reward = _mlp(inputs, hidden, 1)
-        self.costs = _mlp(inputs, hidden, n_costs)
-        self.register_buffer("scale", torch.tensor([reward_scale] + [1.0] * n_costs))
-        self.optimizer = torch.optim.Adam(self.parameters(), learning_rate)
-
-    @property
-    def inputs(self) -> int:
-        """Length P of the privileged vector."""
-        return len(self.norm.mean)
-
-    def _scaled(self, normed: Tensor) -> Tensor:
-        return torch.cat([self.reward(normed), self.costs(normed)], -1)
-
-    @torch.no_grad()
-    def forward(self, privileged: Tensor) -> Tensor:
-        """Values of privileged vectors (..., P): discounted reward and costs, (..., 1 + K)."""
-        flat = privileged.flatten(0, -2)
-        return (self._scaled(self.norm(flat)) * self.scale).view(*privileged.shape[:-1], -1)
-
-    def fit(
-        self,
-        privileged: Tensor,
-        returns: Tensor,
-        *,
-        epochs: int,
-        minibatch: int,
-        generator: torch.Generator,
-    ) -> float:
-        """Regress on one rollout.
-
-        Args:
-            privileged: float (M, P).
-            returns: float (M, 1 + K).
-            epochs: passes over the data.
-            minibatch: samples in a step.
-            generator: shuffles (CPU).
-
-        Returns:
-            Mean loss of the last pass: squared errors summed over the channels.
-        """
-        self.norm.update(privileged)
-        inputs, targets = self.norm(privileged), returns / self.scale
-        losses: list[Tensor] = []
-        for _ in range(epochs):
-            losses = []
-            order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
-            for chosen in order.split(minibatch):
-                error = F.mse_loss(self._scaled(inputs[chosen]), targets[chosen], reduction="none")
-                loss = error.mean(0).sum()
-                self.optimizer.zero_grad()
-                loss.backward()
-                self.optimizer.step()
-                losses.append(loss.detach())
-        return float(torch.stack(losses).mean())
-
-
-class Critic(ABC):
-    """What PPO asks of its value functions; C = 1 + K channels, the reward first."""
 
     inside_policy: bool
     """Whether it learns in the policy's loss, by `loss`, rather than by `fit`."""
     networks: ValueNetworks | None = None
     """What it has to be saved beside the policy."""
 
+    def __init__(self, buffer: SequenceRolloutBuffer, config: CriticConfig) -> None:
+        self.buffer, self.config = buffer, config
+        self.n_costs = buffer.rewards.shape[-1] - 1
+
     def begin(self, infos: Infos) -> None:  # noqa: B027
         """All environments have been reset; `infos` are the resets'."""
 
     @abstractmethod
-    def note(
-        self,
-        buffer: SequenceRolloutBuffer,
-        out: VLAOutput,
-        outcome: StepOutcome,
-        infos: Infos,
-        following: Infos,
-    ) -> None:
-        """Keeps in the buffer what valuing the step just put will need.
+    def note(self, out: VLAOutput, outcome: StepOutcome, infos: Infos, following: Infos) -> None:
+        """Keeps in the buffer what valuing its newest step will need.
 
         Args:
-            buffer: where the step is the newest.
             out: of the policy, for the step's observation.
             outcome: what came of the step.
             infos: of the step.
@@ -177,19 +59,17 @@ class Critic(ABC):
         """
 
     @abstractmethod
-    def values(self, buffer: SequenceRolloutBuffer, last_obs: Any) -> tuple[Tensor, Tensor]:
+    def values(self, last_obs: Any) -> tuple[Tensor, Tensor]:
         """Returns values of every step's observation and of what followed it.
 
         Each is float (N, T, C). What followed a termination is not valued by the caller.
         """
 
-    def fit(
-        self, buffer: SequenceRolloutBuffer, epochs: int, generator: torch.Generator
-    ) -> dict[str, float]:
-        """Learns from a rollout, apart from the policy; returns numbers for the log."""
+    def fit(self, epochs: int, generator: torch.Generator) -> dict[str, float]:
+        """Learns from the rollout, apart from the policy; returns numbers for the log."""
         return {}
 
-    def loss(self, out: VLAOutput, batch: Minibatch, keep: Tensor, returns: Tensor) -> Tensor:
+    def loss(self, out: VLAOutput, batch: Minibatch, keep: Tensor) -> Tensor:
         """Returns the loss of a minibatch, to be added to the policy's."""
         raise NotImplementedError
 
@@ -198,10 +78,9 @@ class PrivilegedCritic(Critic):
     """Values from the simulator's state in `info["privileged"]`.
 
     Args:
-        n_costs: K.
-        config: sizes, rates and scale.
+        buffer: see `Critic`.
+        config: see `Critic`.
         seed: of the initial weights.
-        device: where the networks are.
 
     Attributes:
         networks: made at the first reset, which tells how long the vector is; None before.
@@ -209,9 +88,10 @@ class PrivilegedCritic(Critic):
 
     inside_policy = False
 
-    def __init__(self, n_costs: int, config: CriticConfig, seed: int, device: torch.device) -> None:
-        self.n_costs, self.config, self.seed, self.device = n_costs, config, seed, device
-        self._latest: Tensor | None = None
+    def __init__(self, buffer: SequenceRolloutBuffer, config: CriticConfig, seed: int) -> None:
+        super().__init__(buffer, config)
+        self.seed = seed
+        self._latest = torch.empty(0)  # vectors of the observations to act on
 
     def make(self, inputs: int) -> ValueNetworks:
         """Makes the networks for vectors of this length."""
@@ -223,7 +103,7 @@ class PrivilegedCritic(Critic):
                 hidden=self.config.hidden,
                 learning_rate=self.config.learning_rate,
                 reward_scale=self.config.reward_scale,
-            ).to(self.device)
+            ).to(self.buffer.device)
         return self.networks
 
     def begin(self, infos: Infos) -> None:
@@ -242,30 +122,21 @@ class PrivilegedCritic(Critic):
                 f" environment gives {found}: another version wrote it; train anew elsewhere"
             )
 
-    def note(
-        self,
-        buffer: SequenceRolloutBuffer,
-        out: VLAOutput,
-        outcome: StepOutcome,
-        infos: Infos,
-        following: Infos,
-    ) -> None:
+    def note(self, out: VLAOutput, outcome: StepOutcome, infos: Infos, following: Infos) -> None:
         """See `Critic`."""
-        assert self._latest is not None
-        buffer.note(privileged=self._latest, next_privileged=self._vectors(infos))
+        self.buffer.note(privileged=self._latest, next_privileged=self._vectors(infos))
         self._latest = self._vectors(following)
 
-    def values(self, buffer: SequenceRolloutBuffer, last_obs: Any) -> tuple[Tensor, Tensor]:
+    def values(self, last_obs: Any) -> tuple[Tensor, Tensor]:
         """See `Critic`."""
         assert self.networks is not None
-        notes = buffer.extras
+        notes = self.buffer.extras
         return self.networks(notes["privileged"]), self.networks(notes["next_privileged"])
 
-    def fit(
-        self, buffer: SequenceRolloutBuffer, epochs: int, generator: torch.Generator
-    ) -> dict[str, float]:
+    def fit(self, epochs: int, generator: torch.Generator) -> dict[str, float]:
         """See `Critic`."""
         assert self.networks is not None
+        buffer = self.buffer
         loss = self.networks.fit(
             buffer.extras["privileged"][buffer.valid],
             buffer.returns[buffer.valid],
@@ -284,65 +155,56 @@ class PrivilegedCritic(Critic):
                 " it in safevla.train.envs.PrivilegedInfo or take critic.kind=policy"
             ) from None
         # a diverged simulation may have left NaNs; such steps are not learned from
-        return torch.as_tensor(np.nan_to_num(vectors.astype(np.float32)), device=self.device)
+        return torch.as_tensor(np.nan_to_num(vectors.astype(np.float32))).to(self.buffer.device)
 
 
 class PolicyCritic(Critic):
     """Values from the policy's own heads.
 
     Args:
+        buffer: see `Critic`.
+        config: see `Critic`.
         look: runs the policy on stacked observations and a window of the buffer.
-        n_costs: K.
-        config: scale and weight of the loss.
-        device: where the policy is.
     """
 
     inside_policy = True
 
     def __init__(
         self,
-        look: Callable[[Any, Mapping[str, Tensor]], VLAOutput],
-        n_costs: int,
+        buffer: SequenceRolloutBuffer,
         config: CriticConfig,
-        device: torch.device,
+        look: Callable[[Any, Mapping[str, Tensor]], VLAOutput],
     ) -> None:
-        self.look, self.weight = look, config.value_coef
-        self.scale = torch.tensor([config.reward_scale] + [1.0] * n_costs, device=device)
+        super().__init__(buffer, config)
+        self.look = look
+        scale = [config.reward_scale] + [1.0] * self.n_costs
+        self.scale = torch.tensor(scale, device=buffer.device)
 
     def of(self, out: VLAOutput) -> Tensor:
         """Returns the values (..., C) that an output of the policy holds."""
         assert out.value is not None and out.cost_values is not None
         return torch.cat([out.value[..., None], out.cost_values], -1) * self.scale
 
-    def note(
-        self,
-        buffer: SequenceRolloutBuffer,
-        out: VLAOutput,
-        outcome: StepOutcome,
-        infos: Infos,
-        following: Infos,
-    ) -> None:
+    def note(self, out: VLAOutput, outcome: StepOutcome, infos: Infos, following: Infos) -> None:
         """See `Critic`; the last observation of a truncated episode is valued at once."""
         values = self.of(out)
         final = torch.zeros_like(values)
-        cut = np.flatnonzero(outcome.ends & ~outcome.terminated & outcome.valid).tolist()
+        cut = np.flatnonzero(outcome.cut).tolist()
         if cut:
-            last = [infos[i]["terminal_observation"] for i in cut]
-            obs = {key: np.stack([one[key] for one in last]) for key in last[0]}
+            obs = stacked([infos[i]["terminal_observation"] for i in cut])
             envs = torch.as_tensor(cut, device=values.device)
-            final[envs] = self.of(self.look(obs, buffer.window_after(envs)))
-        buffer.note(values=values, final_values=final)
+            final[envs] = self.of(self.look(obs, self.buffer.window_after(envs)))
+        self.buffer.note(values=values, final_values=final)
 
-    def values(self, buffer: SequenceRolloutBuffer, last_obs: Any) -> tuple[Tensor, Tensor]:
+    def values(self, last_obs: Any) -> tuple[Tensor, Tensor]:
         """See `Critic`."""
-        values = buffer.extras["values"]
+        buffer, values = self.buffer, self.buffer.extras["values"]
         everyone = torch.arange(buffer.n_envs, device=values.device)
         after = self.of(self.look(last_obs, buffer.window_after(everyone)))
-        following = torch.cat([values[:, 1:], after[:, None]], 1)
-        return values, torch.where(buffer.ends[..., None], buffer.extras["final_values"], following)
+        return values, next_values(values, after, buffer.ends, buffer.extras["final_values"])
 
-    def loss(self, out: VLAOutput, batch: Minibatch, keep: Tensor, returns: Tensor) -> Tensor:
+    def loss(self, out: VLAOutput, batch: Minibatch, keep: Tensor) -> Tensor:
         """See `Critic`."""
-        target = batch.of(returns)[keep] / self.scale
+        target = batch.of(self.buffer.returns)[keep] / self.scale
         found = self.of(out)[:, batch.context :][keep] / self.scale
-        return self.weight * ((found - target) ** 2).mean(0).sum()
+        return self.config.value_coef * ((found - target) ** 2).mean(0).sum()

@@ -7,6 +7,7 @@ worker processes (one per core is the fastest, because each process keeps its ow
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -78,27 +79,17 @@ class ExtraScenarios(gymnasium.Wrapper):
         return self.env.reset(seed=seed, options=options)
 
 
-class _EnvMaker:
-    """Makes one environment; picklable, so that a worker process can call it."""
-
-    def __init__(
-        self,
-        env_id: str,
-        env_kwargs: Mapping[str, Any],
-        privileged: bool,
-        extra_scenarios: Sequence[Any] | None,
-        extra_probability: float,
-    ):
-        self.env_id, self.env_kwargs, self.privileged = env_id, dict(env_kwargs), privileged
-        self.extra = (extra_scenarios, extra_probability)
-
-    def __call__(self) -> gymnasium.Env:
-        env = gymnasium.make(self.env_id, disable_env_checker=True, **self.env_kwargs)
-        if self.extra[0] and self.extra[1] > 0:
-            env = ExtraScenarios(env, self.extra[0], self.extra[1])
-        if self.privileged:
-            env = PrivilegedInfo(env)
-        return Monitor(env)
+def _make_env(
+    env_id: str,
+    env_kwargs: Mapping[str, Any],
+    privileged: bool,
+    scenarios: Sequence[Any] | None,
+    probability: float,
+) -> gymnasium.Env:
+    env = gymnasium.make(env_id, disable_env_checker=True, **env_kwargs)
+    if scenarios and probability > 0:
+        env = ExtraScenarios(env, scenarios, probability)
+    return Monitor(PrivilegedInfo(env) if privileged else env)
 
 
 def make_vec_env(
@@ -125,7 +116,8 @@ def make_vec_env(
     Raises:
         ValueError: `workers` does not divide `n_envs`.
     """
-    maker = _EnvMaker(env_id, env_kwargs or {}, privileged, extra_scenarios, extra_probability)
+    extra = (extra_scenarios, extra_probability)
+    maker = partial(_make_env, env_id, dict(env_kwargs or {}), privileged, *extra)
     if n_envs < 1 or workers < 0 or (workers and n_envs % workers):
         raise ValueError(f"workers is {workers}; it must be 0 or divide n_envs ({n_envs})")
     return ShardedVecEnv([maker] * n_envs, workers) if workers else DummyVecEnv([maker] * n_envs)
@@ -196,12 +188,13 @@ class ShardedVecEnv(VecEnv):
         """End the processes, and the environments with them."""
         self._workers.close()
 
-    def _on(self, indices, command: str, *arguments: Any) -> list[Any]:
+    def _on(self, indices: Any, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+        """Calls a method of the workers' `DummyVecEnv` for each of these environments."""
         results = []
         for i in self._get_indices(indices):
             worker, index = divmod(i, self._shard)
-            self._workers.send(worker, (command, (index, *arguments)))
-            results.append(self._workers.receive(worker))
+            self._workers.send(worker, ("call", (method, args, {**kwargs, "indices": [index]})))
+            results += self._workers.receive(worker) or ()  # set_attr gives nothing
         return results
 
     def get_attr(self, attr_name: str, indices=None) -> list[Any]:
@@ -216,7 +209,7 @@ class ShardedVecEnv(VecEnv):
         self, method_name: str, *method_args, indices=None, **method_kwargs
     ) -> list[Any]:
         """Call a method of each environment, looked up through its wrappers."""
-        return self._on(indices, "env_method", method_name, method_args, method_kwargs)
+        return self._on(indices, "env_method", method_name, *method_args, **method_kwargs)
 
     def env_is_wrapped(self, wrapper_class, indices=None) -> list[bool]:
         """Whether each environment is wrapped in `wrapper_class`."""
@@ -224,7 +217,7 @@ class ShardedVecEnv(VecEnv):
 
     def get_images(self) -> Sequence[np.ndarray | None]:
         """One rendered frame of each environment."""
-        return self._on(None, "render")
+        return self.env_method("render")
 
 
 class _Shard:
@@ -247,20 +240,8 @@ class _Shard:
         self.venv._seeds, self.venv._options = list(seeds), list(options)
         return self.venv.reset(), list(self.venv.reset_infos)
 
-    def get_attr(self, index: int, name: str) -> Any:
-        return self.venv.get_attr(name, index)[0]
-
-    def set_attr(self, index: int, name: str, value: Any) -> None:
-        self.venv.set_attr(name, value, index)
-
-    def env_method(self, index: int, name: str, arguments: tuple, named: dict) -> Any:
-        return self.venv.env_method(name, *arguments, indices=index, **named)[0]
-
-    def env_is_wrapped(self, index: int, wrapper_class: Any) -> bool:
-        return self.venv.env_is_wrapped(wrapper_class, index)[0]
-
-    def render(self, index: int) -> Any:
-        return self.venv.envs[index].render()
+    def call(self, method: str, args: tuple, kwargs: dict[str, Any]) -> Any:
+        return getattr(self.venv, method)(*args, **kwargs)
 
 
 def declared_constraints(venv: VecEnv) -> dict[str, float]:

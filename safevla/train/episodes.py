@@ -10,10 +10,11 @@ import numpy as np
 
 from safevla.train.settings import RewardConfig
 
-__all__ = ["TOTAL", "Episode", "EpisodeBooks", "StepOutcome", "summarise"]
+__all__ = ["TOTAL", "Episode", "EpisodeBooks", "StepOutcome", "sound", "summarise"]
 
 TOTAL = "cost"
-"""Name of the total cost (`info["cost"]`, one charge per incident) among cost channels."""
+"""Name of the total cost (`info["cost"]`, one charge per incident) among cost channels; where an
+environment gives none, the sum of `info["costs"]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,11 @@ class StepOutcome:
     valid: np.ndarray
     completed: list[Episode]
 
+    @property
+    def cut(self) -> np.ndarray:
+        """Where an episode was truncated, bool (N,): something would have followed."""
+        return self.ends & ~self.terminated & self.valid
+
 
 class EpisodeBooks:
     """Turns a vector environment's step results into learner's numbers and completed episodes.
@@ -86,11 +92,8 @@ class EpisodeBooks:
         self._returns = np.zeros(n_envs)
         self._lengths = np.zeros(n_envs, int)
 
-    def clear(self) -> None:
-        """All environments begin new episodes."""
-        self._close(np.ones(len(self._sums), bool))
-
-    def _close(self, which: np.ndarray) -> None:
+    def clear(self, which: Any = slice(None)) -> None:
+        """All environments, or those where the mask (N,) says so, begin new episodes."""
         self._sums[which] = 0.0
         self._returns[which] = 0.0
         self._lengths[which] = 0
@@ -137,7 +140,7 @@ class EpisodeBooks:
             )
             for i in np.flatnonzero(ends).tolist()
         ]
-        self._close(ends)
+        self.clear(ends)
         return StepOutcome(
             rewards=np.column_stack([shaped, learned]).astype(np.float32),
             ends=ends,
@@ -148,13 +151,19 @@ class EpisodeBooks:
 
     def _costs(self, info: dict[str, Any]) -> list[float]:
         try:
-            costs = info["costs"]
-            return [*(float(costs[name]) for name in self.names[:-1]), float(info[TOTAL])]
+            costs = [float(info["costs"][name]) for name in self.names[:-1]]
+            total = info[TOTAL] if TOTAL in info else sum(info["costs"].values())
+            return [*costs, float(total)]
         except KeyError as error:
             raise ValueError(
-                f"the environment's info has no {error.args[0]!r}; training needs info['cost'] and"
-                f" info['costs'] with {', '.join(self.names[:-1])}"
+                f"the environment's info has no {error.args[0]!r}; training needs info['cost'] or"
+                f" info['costs'] with {', '.join(self.names[:-1]) or 'a number per constraint'}"
             ) from None
+
+
+def sound(episodes: Sequence[Episode]) -> list[Episode]:
+    """Returns the episodes whose simulation did not diverge: only they move multipliers."""
+    return [episode for episode in episodes if episode.sim_error is None]
 
 
 def summarise(episodes: Sequence[Episode], names: Sequence[str]) -> dict[str, Any]:
@@ -168,19 +177,19 @@ def summarise(episodes: Sequence[Episode], names: Sequence[str]) -> dict[str, An
         episodes, sim_errors, success, length, return, truncated, cost (the total), costs (per
         constraint), violation_rate (share of episodes with any cost).
     """
-    sound = [episode for episode in episodes if episode.sim_error is None]
+    whole = sound(episodes)
 
     def mean(values: list[float]) -> float:
         return float(np.mean(values)) if values else float("nan")
 
     return {
-        "episodes": len(sound),
-        "sim_errors": len(episodes) - len(sound),
-        "success": mean([e.success for e in sound]),
-        "length": mean([e.length for e in sound]),
-        "return": mean([e.ret for e in sound]),
-        "truncated": mean([e.truncated for e in sound]),
-        "cost": mean([e.costs[names[-1]] for e in sound]),
-        "violation_rate": mean([any(v > 0 for v in e.costs.values()) for e in sound]),
-        "costs": {name: mean([e.costs[name] for e in sound]) for name in names[:-1]},
+        "episodes": len(whole),
+        "sim_errors": len(episodes) - len(whole),
+        "success": mean([e.success for e in whole]),
+        "length": mean([e.length for e in whole]),
+        "return": mean([e.ret for e in whole]),
+        "truncated": mean([e.truncated for e in whole]),
+        "cost": mean([e.costs[names[-1]] for e in whole]),
+        "violation_rate": mean([any(v > 0 for v in e.costs.values()) for e in whole]),
+        "costs": {name: mean([e.costs[name] for e in whole]) for name in names[:-1]},
     }

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-__all__ = ["explained_variance", "generalised_advantages", "mix_advantages"]
+__all__ = ["explained_variances", "generalised_advantages", "mix_advantages", "next_values"]
+
+
+def next_values(values: Tensor, after: Tensor, ends: Tensor, finals: Tensor) -> Tensor:
+    """Returns the value of what followed each step, float (N, T, C).
+
+    Args:
+        values: float (N, T, C), value of the observation of each step.
+        after: float (N, C), value of the observation that the rollout stopped at.
+        ends: bool (N, T), True where the episode ended with this step.
+        finals: float (N, T, C), where it did: the value of an episode's last observation after a
+            truncation, 0 after a termination.
+    """
+    following = torch.cat([values[:, 1:], after[:, None]], 1)
+    return torch.where(ends[..., None], finals, following)
 
 
 def generalised_advantages(
@@ -57,6 +72,7 @@ def mix_advantages(
     *,
     scale: Literal["mixed", "reward", "none"] = "mixed",
     floor: float = 1e-3,
+    centred: bool = True,
 ) -> Tensor:
     """The advantage of the Lagrangian: `(A_r - sum_k lambda_k A_k) / (1 + sum_k lambda_k)`.
 
@@ -71,6 +87,7 @@ def mix_advantages(
             then cancels), `reward` by that of the reward's advantage, `none` by 1.
         floor: least standard deviation, of A_r - sum_k lambda_k A_k or of A_r. It keeps a policy
             with little left to gain from chasing the critics' noise.
+        centred: subtract the mean.
 
     Returns:
         float (N, T); 0 where not valid.
@@ -79,7 +96,8 @@ def mix_advantages(
     mixed = advantages[..., 0] - advantages[..., 1:] @ multipliers
     if not valid.any():
         return torch.zeros_like(mixed)
-    mixed = mixed - mixed[valid].mean()
+    if centred:
+        mixed = mixed - mixed[valid].mean()
     share = 1 + multipliers.sum()
     if scale == "mixed":
         share = mixed[valid].std(correction=0).clamp(min=floor)
@@ -88,9 +106,11 @@ def mix_advantages(
     return torch.where(valid, mixed / share, 0.0)
 
 
-def explained_variance(values: Tensor, returns: Tensor) -> float:
-    """Share of the returns' variance that the values explain; NaN where returns do not vary."""
-    variance = returns.var(correction=0)
-    if variance < 1e-12:
-        return float("nan")
-    return float(1 - (returns - values).var(correction=0) / variance)
+def explained_variances(names: Sequence[str], values: Tensor, returns: Tensor) -> dict[str, float]:
+    """Returns the share of each channel's variance of returns (M, C) that its values explain.
+
+    It is NaN where the returns do not vary.
+    """
+    variance, left = (x.var(0, correction=0) for x in (returns, returns - values))
+    shares = torch.where(variance < 1e-12, torch.nan, 1 - left / variance)
+    return dict(zip(names, shares.tolist()))

@@ -8,10 +8,11 @@ once per iteration, or `discard` while only the critics learn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from safevla.train.episodes import TOTAL
 from safevla.train.settings import MultiplierConfig
 
 __all__ = ["Multipliers"]
@@ -34,8 +35,8 @@ class Multipliers:
         last_cost: float64 (K,), the mean that moved the multipliers last (NaN before the first).
 
     Raises:
-        ValueError: A name in the configuration is unknown, a budget is missing, or the log rule is
-            to start at 0.
+        ValueError: A name in the configuration is unknown, a budget is missing, the log rule is to
+            start at 0, or the relative rule has a budget of 0.
 
     Example:
         >>> m = Multipliers(["impact"], {"impact": 0.5}, MultiplierConfig(initial=1.0, rate=0.1))
@@ -72,10 +73,24 @@ class Multipliers:
             raise ValueError(
                 f"multipliers.initial is {self.value.min()}; the log rule must start above 0"
             )
+        if config.rule == "relative" and self.budgets.min() <= 0:
+            raise ValueError(
+                f"multipliers.budgets has a budget of {self.budgets.min()}; the relative rule"
+                " divides by budgets, so they must be above 0"
+            )
         self.last_cost = np.full(len(self.names), np.nan)
         self._integral = self.value.copy()  # of the PID rule, already multiplied by ki
         self._previous: np.ndarray | None = None
         self._pending: list[np.ndarray] = []
+
+    @classmethod
+    def of(cls, constraints: Mapping[str, float], config: MultiplierConfig) -> Self:
+        """Returns multipliers for constraints with these budgets, or for the total cost.
+
+        Which of the two, `config.signal` says.
+        """
+        budgets = {TOTAL: config.total_budget} if config.signal == "total" else constraints
+        return cls(list(budgets), budgets, config)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -109,12 +124,15 @@ class Multipliers:
         if self.config.rule not in ("zero", "fixed"):
             error = self.last_cost - self.budgets
             step = np.where(error < 0, self.config.fall_factor, 1.0) * error
-            move = {"projected": self._projected, "log": self._log, "pid": self._pid}
-            self.value = np.clip(move[self.config.rule](error, step), 0.0, self.config.maximum)
+            move = getattr(self, f"_{self.config.rule}")
+            self.value = np.clip(move(error, step), 0.0, self.config.maximum)
         return True
 
     def _projected(self, error: np.ndarray, step: np.ndarray) -> np.ndarray:
         return self.value + self.config.rate * step
+
+    def _relative(self, error: np.ndarray, step: np.ndarray) -> np.ndarray:
+        return self._projected(error, step / self.budgets)
 
     def _log(self, error: np.ndarray, step: np.ndarray) -> np.ndarray:
         # ascent on log lambda of lambda * (J - d), whose derivative is lambda * (J - d)
@@ -141,7 +159,7 @@ class Multipliers:
             "value": self.value.tolist(),
             "integral": self._integral.tolist(),
             "previous": None if self._previous is None else self._previous.tolist(),
-            "last_cost": [None if np.isnan(v) else float(v) for v in self.last_cost],
+            "last_cost": self.last_cost.tolist(),
             "pending": [row.tolist() for row in self._pending],
         }
 
@@ -160,7 +178,5 @@ class Multipliers:
         self._integral = np.array(state["integral"], np.float64)
         previous = state["previous"]
         self._previous = None if previous is None else np.array(previous, np.float64)
-        self.last_cost = np.array(
-            [np.nan if v is None else v for v in state["last_cost"]], np.float64
-        )
+        self.last_cost = np.array(state["last_cost"], np.float64)  # null becomes NaN
         self._pending = [np.array(row, np.float64) for row in state["pending"]]

@@ -1,361 +1,308 @@
-"""PPO-Lagrangian for vision-language-action policies, with stable-baselines3's interface.
+"""PPO-Lagrangian for any Gymnasium environment: stable-baselines3's PPO with constraints.
 
-One iteration, top to bottom:
+One iteration is PPO's, with three things beside it:
 
-1. `collect_rollouts`: n_steps actions of every environment; the costs of completed episodes are
-   noted; values from the critics; advantages of the reward and of each cost.
-2. `train`: the multipliers move on the mean cost of the episodes just completed;
-3. the advantages are mixed, `(A_r - sum lambda_k A_k) / (1 + sum lambda_k)`, centred, and divided
-   by one number for the whole rollout;
-4. critics learn (always); the policy takes clipped PPO steps until its KL estimate is too large.
+1. while PPO collects a rollout, the costs in each step's `info` are noted;
+2. `train`: the multipliers move on the mean cost of the episodes just completed, and PPO is given
+   `(A_r - sum lambda_k A_k) / (1 + sum lambda_k)` for its advantages;
+3. after PPO has learned, the cost critic learns as its value network did.
 
-During warm-up, 2 and the policy's part of 4 are left out. Task-only PPO is the same code with the
-multiplier rule `zero`.
+With every multiplier at 0 it is stable-baselines3's PPO, number for number. Multipliers, episode
+books, advantages and their mixture are those of `safevla.train.vla_ppo`.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import check_for_correct_spaces, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor, nn
+from torch import Tensor
 
-from safevla.policy import VLAOutput, VLAPolicy
-from safevla.train.buffer import Minibatch, SequenceRolloutBuffer
-from safevla.train.critics import Critic, PolicyCritic, PrivilegedCritic
 from safevla.train.envs import declared_constraints
-from safevla.train.episodes import TOTAL, Episode, EpisodeBooks, summarise
-from safevla.train.gae import explained_variance, mix_advantages
+from safevla.train.episodes import TOTAL, Episode, EpisodeBooks, StepOutcome, sound, summarise
+from safevla.train.gae import (
+    explained_variances,
+    generalised_advantages,
+    mix_advantages,
+    next_values,
+)
 from safevla.train.multipliers import Multipliers
-from safevla.train.sb3 import SB3Shell
-from safevla.train.settings import TrainConfig
+from safevla.train.settings import MultiplierConfig, RewardConfig, train_config
+from safevla.train.snapshot import FolderCheckpoints, load_module, module_tensors
+from safevla.train.spaces import as_json, as_space, from_json, space_as_json
+from safevla.train.values import CostCritic, each, regress, stacked
 
 __all__ = ["PPOLagrangian"]
 
+_NO_REWARDS = RewardConfig(step_penalty=0.0, wrong_end_penalty=0.0)
 
-class PPOLagrangian(SB3Shell):
-    """Clipped PPO on the Lagrangian of a constrained MDP with K constraints.
+
+class PPOLagrangian(FolderCheckpoints, PPO):
+    """stable-baselines3's PPO on the Lagrangian of a constrained MDP with K constraints.
+
+    The costs of a step are `info["costs"]`, a number per name, or one number `info["cost"]`, which
+    is the constraint named "cost". A budget bounds the mean, over episodes, of the undiscounted sum
+    of a cost.
 
     Args:
-        policy: The policy to train, in place.
-        env: A `VecEnv` or one environment. Its info must hold `cost` and `costs`, and
-            `privileged` for privileged critics (see `safevla.train.envs.make_vec_env`).
-        config: Everything else; `total_steps`, `n_envs`, `workers`, `threads`,
-            `extra_probability` and `checkpoint_every` are for `train_ppo` and not read here.
-        constraints: Budget per constraint name; None asks the environment.
-        rollout_buffer_class: A replacement for `SequenceRolloutBuffer`, made with its arguments.
-        **shell: `processor`, `restart_every` and more; see `SB3Shell`.
+        policy: As for `PPO`: "MlpPolicy", "CnnPolicy", "MultiInputPolicy", or a class.
+        env: As for `PPO`: an environment, its Gymnasium id, or a `VecEnv`.
+        budgets: Budget per constraint name; one number for `info["cost"]`; None asks
+            `env.unwrapped.constraints`, a sequence of things with `name` and `budget`.
+        multipliers: How the multipliers move; None has them start at 0, and the defaults of
+            `MultiplierConfig` for the rest.
+        cost_gamma: Discount of the costs; None takes `gamma`.
+        **ppo: Everything else that `PPO` takes, with its meaning and default: `n_steps`,
+            `batch_size`, `policy_kwargs`, `seed` and so on.
 
     Attributes:
         multipliers: The K multipliers.
-        critic: The value functions, of the kind that `critic.kind` names.
+        cost_critic: The K values beside the policy's own.
 
     Raises:
-        ValueError: The environment does not fit the policy or the configuration.
+        ValueError: No budgets are given and the environment declares none, or a name is unknown.
+
+    Example:
+        >>> model = PPOLagrangian("MlpPolicy", env, budgets={"speed": 25.0})  # doctest: +SKIP
+        >>> model.learn(100_000).save("safe")  # doctest: +SKIP
+        >>> actions, _ = PPOLagrangian.load("safe").predict(obs)  # doctest: +SKIP
     """
+
+    checkpoint_format = "ppo-lagrangian-1"
+    cost_advantages: Tensor
+    cost_values: Tensor
+    cost_returns: Tensor
 
     def __init__(
         self,
-        policy: VLAPolicy,
+        policy: Any,
         env: Any,
         *,
-        config: TrainConfig | None = None,
-        constraints: Mapping[str, float] | None = None,
-        rollout_buffer_class: type[SequenceRolloutBuffer] = SequenceRolloutBuffer,
-        **shell: Any,
+        budgets: Mapping[str, float] | float | None = None,
+        multipliers: MultiplierConfig | None = None,
+        cost_gamma: float | None = None,
+        _init_setup_model: bool = True,
+        **ppo: Any,
     ):
-        super().__init__(policy, env, config=config or TrainConfig(), **shell)
-        assert self.env is not None
-        self.rollout_buffer_class = rollout_buffer_class
-        self.constraints = dict(
-            declared_constraints(self.env) if constraints is None else constraints
-        )
-        c = self.config.multipliers
-        budgets = {TOTAL: c.total_budget} if c.signal == "total" else self.constraints
-        self.multipliers = Multipliers(list(budgets), budgets, c)
-        self._setup_model()
-
-    # ------------------------------------------------------------------ set-up
+        super().__init__(policy, env, _init_setup_model=False, **ppo)
+        config = multipliers or MultiplierConfig(initial=0.0)
+        self._arguments = {"policy": policy, "cost_gamma": cost_gamma, **ppo}
+        self.constraints = _constraints(budgets, self.env, config)
+        self.multipliers = Multipliers.of(self.constraints, config)
+        self.cost_gamma = self.gamma if cost_gamma is None else cost_gamma
+        if not 0 <= self.cost_gamma <= 1:
+            raise ValueError(f"cost_gamma is {cost_gamma}; it must lie in [0, 1]")
+        if _init_setup_model:
+            self._setup_model()
 
     def _setup_model(self) -> None:
-        config, shape, channels = self.config, self.policy.config, self.multipliers.names
-        if config.ppo.freeze_perception:
-            self.policy.freeze_perception()
-        self.critic = self._critic()
-        heads = [*self.policy.value_head.parameters(), *self.policy.cost_heads.parameters()]
-        self._head_ids = {id(p) for p in heads}
-        self.trainable = {
-            name: p
-            for name, p in self.policy.named_parameters()
-            if p.requires_grad and (self.critic.inside_policy or id(p) not in self._head_ids)
-        }
-        rate = config.ppo.learning_rate
-        self.optimizer = torch.optim.Adam(self.trainable.values(), rate, eps=1e-5)
-        gamma, cost_gamma = config.ppo.gamma, config.ppo.cost_gamma
-        costs = [gamma if cost_gamma is None else cost_gamma] * len(channels)
-        self.gammas = torch.tensor([gamma, *costs], device=self.device)
-        none = torch.tensor(shape.n_actions) if shape.discrete else torch.zeros(shape.n_actions)
-        self.rollout_buffer = self.rollout_buffer_class(
-            self.n_steps,
-            self.n_envs,
-            history=shape.history,
-            feature_dim=self.policy.feature_dim,
-            channels=1 + len(channels),
-            no_action=none,
-            keep_frames=not config.ppo.freeze_perception,
-            device=self.device,
-        )
-        constraints, rates = list(self.constraints), config.multipliers.violation_rate
-        self.books = EpisodeBooks(self.n_envs, constraints, channels, rates, config.rewards)
+        super()._setup_model()
+        self.cost_critic = CostCritic(self.policy, len(self.multipliers))
+        self._shuffles = torch.Generator().manual_seed(torch.initial_seed())
+        names = [name for name in self.constraints if name != TOTAL]
+        channels, rates = self.multipliers.names, self.multipliers.config.violation_rate
+        self.books = EpisodeBooks(self.n_envs, names, channels, rates, _NO_REWARDS)
+        self._outcomes: list[StepOutcome] = []
         self._episodes: list[Episode] = []
-
-    def _critic(self) -> Critic:
-        config, channels = self.config.critic, self.multipliers.names
-        if config.kind == "privileged":
-            return PrivilegedCritic(len(channels), config, self._seed_for("critic"), self.device)
-        own = tuple(self.policy.config.constraint_names)
-        if own != channels:
-            raise ValueError(
-                f"critic.kind is 'policy', but the policy has cost heads for {own} and the"
-                f" multipliers are for {channels}"
-            )
-        return PolicyCritic(
-            lambda obs, window: self._look(self._inputs(obs), window),
-            len(channels),
-            config,
-            self.device,
-        )
+        self._finals: list[tuple[int, int, Any]] = []
 
     # ------------------------------------------------------------------ the loop
 
-    def learn(
-        self,
-        total_timesteps: int,
-        callback: Any = None,
-        log_interval: int = 1,
-        tb_log_name: str = "PPOLagrangian",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> Self:
-        """Train for `total_timesteps` actions, rounded up to whole rollouts.
+    def learn(self, *args: Any, tb_log_name: str = "PPOLagrangian", **kwargs: Any) -> Self:
+        """See `PPO.learn`."""
+        return super().learn(*args, tb_log_name=tb_log_name, **kwargs)
 
-        As in stable-baselines3, except that a rollout which a callback stops is dropped: the state
-        is then that of the last whole iteration, and the next `learn` begins new episodes.
-        """
-        assert self.env is not None
-        fresh = reset_num_timesteps or self._last_obs is None
-        if fresh:
-            self.env.seed(self._seed_for("environments"))  # _setup_learn resets them
-        total, callback = self._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
-        if fresh:
-            self._begin_episodes()
-        callback.on_training_start(locals(), globals())
-        while self.num_timesteps < total:
-            self.completed_timesteps, start = self.num_timesteps, time.perf_counter()
-            if not fresh and self.restart_every and self.iteration % self.restart_every == 0:
-                self.env.seed(self._seed_for("environments"))
-                self._last_obs = self.env.reset()  # pyright: ignore[reportAttributeAccessIssue]
-                self._begin_episodes()
-            fresh = False
-            if not self.collect_rollouts(self.env, callback, self.rollout_buffer, self.n_steps):
-                self.num_timesteps, self._last_obs = self.completed_timesteps, None
-                break
-            collected = time.perf_counter()
-            self._update_current_progress_remaining(self.num_timesteps, total)
-            self.train()
-            self._log(collected - start, time.perf_counter() - collected, log_interval)
-        self.completed_timesteps = self.num_timesteps
-        callback.on_training_end()
-        return self
-
-    def _begin_episodes(self) -> None:
-        """All environments have just been reset."""
-        assert self.env is not None
-        self._last_episode_starts = np.ones(self.n_envs, bool)
-        self.rollout_buffer.clear()
-        self.books.clear()
-        self.multipliers.discard()
-        self.critic.begin(self.env.reset_infos)
-
-    @torch.no_grad()
     def collect_rollouts(
         self,
         env: VecEnv,
         callback: BaseCallback,
-        rollout_buffer: SequenceRolloutBuffer,
+        rollout_buffer: RolloutBuffer,
         n_rollout_steps: int,
     ) -> bool:
-        """Fill the buffer with one rollout and estimate its advantages.
+        """Fill the buffer as PPO does, note the costs and estimate their advantages.
 
-        Returns:
-            False if the callback stopped the rollout.
+        After a rollout that a callback stops, the next `learn` begins new episodes.
         """
-        buffer, generator = rollout_buffer, self._generator("actions", self.device)
-        self._episodes = []
-        buffer.start_rollout()
-        self._refresh_features(buffer)
-        callback.on_rollout_start()
-        for _ in range(n_rollout_steps):
-            frame = self._inputs(self._last_obs)
-            buffer.put_frame(self._tensor(self._last_episode_starts), frame)
-            out = self._look(frame, buffer.window(), generator)
-            assert out.actions is not None and out.log_prob is not None
-            assert out.features is not None
-            actions = executed = out.actions.cpu().numpy()
-            if isinstance(self.action_space, spaces.Box):
-                executed = np.clip(actions, self.action_space.low, self.action_space.high)
-            obs, rewards, dones, infos = env.step(executed)
-            self.num_timesteps += env.num_envs
-            callback.update_locals(locals())
-            if not callback.on_step():
-                return False
-            self._update_info_buffer(infos, dones)
-            outcome = self.books.step(rewards, dones, infos)
-            self._episodes += outcome.completed
-            buffer.put_step(
-                features=out.features,
-                actions=out.actions,
-                log_probs=out.log_prob,
-                rewards=self._tensor(outcome.rewards),
-                ends=self._tensor(outcome.ends),
-                valid=self._tensor(outcome.valid),
-            )
-            buffer.note(terminated=self._tensor(outcome.terminated))
-            following = [env.reset_infos[i] if done else infos[i] for i, done in enumerate(dones)]
-            self.critic.note(buffer, out, outcome, infos, following)
-            self._last_obs = obs  # pyright: ignore[reportAttributeAccessIssue]
-            self._last_episode_starts = dones
-        values, after = self.critic.values(buffer, self._last_obs)
-        after = torch.where(buffer.extras["terminated"][..., None], 0.0, after)
-        buffer.estimate(values, after, gamma=self.gammas, gae_lambda=self.config.ppo.gae_lambda)
-        callback.on_rollout_end()
+        assert self._last_episode_starts is not None
+        self.books.clear(self._last_episode_starts.astype(bool))
+        self._outcomes, self._episodes, self._finals = [], [], []
+        if not super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps):
+            self._last_obs = None
+            return False
+        self._estimate(rollout_buffer)
         return True
 
-    def _refresh_features(self, buffer: SequenceRolloutBuffer) -> None:
-        """Where perception learns, the frames kept from the last rollout are encoded again."""
-        if not (buffer.keep_frames and buffer.frames and buffer.context):
-            return
-        earlier = {k: v[:, : buffer.context].flatten(0, 1) for k, v in buffer.frames.items()}
-        buffer.features[:, : buffer.context] = self.policy.encode(**earlier).unflatten(
-            0, (self.n_envs, buffer.context)
+    def _update_info_buffer(
+        self, infos: list[dict[str, Any]], dones: np.ndarray | None = None
+    ) -> None:
+        # PPO calls this after every step, before it goes on
+        super()._update_info_buffer(infos, dones)
+        assert dones is not None
+        outcome = self.books.step(np.zeros(len(dones)), dones, infos)  # PPO counts the reward
+        now = len(self._outcomes)
+        for i in np.flatnonzero(outcome.cut).tolist():
+            self._finals.append((i, now, infos[i]["terminal_observation"]))
+        for i in np.flatnonzero(~outcome.valid).tolist():
+            # PPO bootstraps from what it knows: a diverged simulation shows nothing
+            infos[i]["terminal_observation"] = each(self._last_obs, lambda array, i=i: array[i])
+        self._episodes += outcome.completed
+        self._outcomes.append(outcome)
+
+    def _of_steps(self, field: str) -> Tensor:
+        return torch.from_numpy(np.stack([getattr(o, field) for o in self._outcomes], axis=1))
+
+    def _estimate(self, buffer: RolloutBuffer) -> None:
+        """Value the rollout's observations and estimate the advantages of each cost."""
+        steps, envs, critic = buffer.buffer_size, buffer.n_envs, self.cost_critic
+        flat = each(buffer.observations, lambda array: array.reshape(-1, *array.shape[2:]))
+        values = critic.values(flat).view(steps, envs, -1).transpose(0, 1)
+        finals = torch.zeros_like(values)
+        if self._finals:
+            env, step, last = zip(*self._finals)
+            finals[list(env), list(step)] = critic.values(stacked(last))
+        ends, self._valid = self._of_steps("ends"), self._of_steps("valid")
+        self.cost_values = values
+        self.cost_advantages, self.cost_returns = generalised_advantages(
+            self._of_steps("rewards")[..., 1:],
+            values,
+            next_values(values, critic.values(self._last_obs), ends, finals),
+            ends,
+            self._valid,
+            gamma=torch.full((len(self.multipliers),), self.cost_gamma),
+            gae_lambda=self.gae_lambda,
         )
 
     def train(self) -> None:
-        """Learn from the rollout in the buffer: multipliers, critics, policy."""
-        ppo, buffer = self.config.ppo, self.rollout_buffer
-        warm = self.iteration < ppo.warmup_iterations
-        for episode in self._episodes:
-            if episode.sim_error is None:
-                self.multipliers.record(episode.costs)
-        if warm:
-            self.multipliers.discard()
-        else:
-            self.multipliers.update()
-        advantages = mix_advantages(
-            buffer.advantages,
+        """Move the multipliers; PPO learns from the mixed advantages, the critic from the costs."""
+        for episode in sound(self._episodes):
+            self.multipliers.record(episode.costs)
+        self.multipliers.update()
+        buffer = self.rollout_buffer
+        reward = torch.from_numpy(buffer.advantages.T)[..., None]
+        mixed = mix_advantages(
+            torch.cat([reward, self.cost_advantages], -1),
             torch.from_numpy(self.multipliers.value),
-            buffer.valid,
-            scale=ppo.advantage_scale,
-            floor=ppo.advantage_floor,
+            self._valid,
+            scale="none",
+            centred=False,  # PPO does that where `normalize_advantage` asks for it
         )
-        stats: dict[str, Any] = {"warmup": warm}
-        epochs = self.config.critic.warmup_epochs if warm else self.config.critic.epochs
-        stats |= self.critic.fit(buffer, epochs, self._generator("critic minibatches"))
-        if self.critic.inside_policy or not warm:
-            stats |= self._update_policy(advantages, warm)
-        self.iteration += 1
-        self.last_iteration = stats
+        buffer.advantages = mixed.T.numpy()
+        super().train()
+        self._fit_cost_critic()
+        self._log_costs()
 
-    def _update_policy(self, advantages: Tensor, warm: bool) -> dict[str, float]:
-        """Clipped PPO until a minibatch's KL estimate exceeds 1.5 * target_kl, as in SB3's PPO.
+    def _fit_cost_critic(self) -> None:
+        critic = self.cost_critic
+        self._update_learning_rate(critic.optimizer)
+        kept = self._valid.flatten().nonzero()[:, 0].to(self.device)
+        # PPO's passes have laid out the observations as (N * T, ...)
+        seen = obs_as_tensor(self.rollout_buffer.observations, self.device)
+        loss = regress(
+            lambda chosen: critic(each(seen, lambda array: array[kept[chosen]])),
+            self.cost_returns.flatten(0, 1).to(self.device)[kept],
+            critic.optimizer,
+            epochs=self.n_epochs,
+            minibatch=self.batch_size,
+            generator=self._shuffles,
+            max_grad_norm=self.max_grad_norm,
+        )
+        self.logger.record("train/cost_critic_loss", loss)
 
-        With `critic.kind="policy"` the value heads learn too: alone during warm-up and after the
-        policy has stopped.
-        """
-        ppo, buffer = self.config.ppo, self.rollout_buffer
-        generator = self._generator("minibatches")
-        passes = self.config.critic.warmup_epochs if warm else ppo.epochs
-        acting, kl, taken = not warm, 0.0, []
-        for batch in buffer.minibatches(ppo.minibatch, generator, passes):
-            keep = batch.of(buffer.valid)
-            if not keep.any():
-                continue
-            out = self.policy(mode="bc", actions=batch.with_context(buffer.actions), **batch.inputs)
-            loss = torch.zeros((), device=self.device)
-            if acting:
-                loss, stats = self._policy_loss(batch, out, advantages, keep)
-                kl = float(stats[0])
-                acting = kl <= 1.5 * ppo.target_kl
-                taken += [stats] if acting else []
-            if not acting and not self.critic.inside_policy:
-                break
-            if self.critic.inside_policy:
-                value_loss = self.critic.loss(out, batch, keep, buffer.returns)
-                loss = loss + value_loss if acting else value_loss
-            self._step(loss, only_heads=not acting)
-        if warm:
+    def _log_costs(self) -> None:
+        names, kept = self.multipliers.names, self._valid
+        explained = explained_variances(names, self.cost_values[kept], self.cost_returns[kept])
+        numbers = {"lambda": self.multipliers.as_dict(), "explained_variance": explained}
+        if sound(self._episodes):
+            summary = summarise(self._episodes, self.books.names)
+            numbers["costs"] = {**summary["costs"], TOTAL: summary["cost"]}
+        for key, by_name in numbers.items():
+            for name, number in by_name.items():
+                self.logger.record(f"{key}/{name}", number)
+
+    # ------------------------------------------------------------------ files
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        names, tensors = super()._get_torch_save_params()
+        return [*names, "cost_critic", "cost_critic.optimizer"], tensors
+
+    def _snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = module_tensors(self.policy, "policy")
+        tensors |= module_tensors(self.cost_critic, "cost_critic")
+        arguments, missing = as_json(self._arguments)
+        return tensors, {
+            "arguments": arguments,
+            "not_written": missing,
+            "observation_space": space_as_json(self.observation_space),
+            "action_space": space_as_json(self.action_space),
+            "num_timesteps": self.num_timesteps,
+            "n_updates": self._n_updates,
+            "constraints": self.constraints,
+            "multiplier_config": self.multipliers.config,
+            "multipliers": self.multipliers.state_dict(),
+            **self._recent(),
+        }
+
+    @classmethod
+    def _restore(
+        cls,
+        folder: Path,
+        tensors: dict[str, Tensor],
+        state: dict[str, Any],
+        env: Any,
+        **kwargs: Any,
+    ) -> Self:
+        """As the base class; `env` is needed for learning only, and may have other copies."""
+        missing = [name for name in state["not_written"] if name not in kwargs]
+        if missing:
+            raise ValueError(
+                f"{folder} could not hold {', '.join(missing)} (JSON cannot); give to load what"
+                " was given to the constructor"
+            )
+        config = train_config({"multipliers": state["multiplier_config"]}).multipliers
+        arguments = from_json(state["arguments"]) | kwargs
+        model = cls(
+            env=env,
+            budgets=state["constraints"],
+            multipliers=config,
+            _init_setup_model=False,
+            **arguments,
+        )
+        observations = as_space(state["observation_space"])
+        actions = as_space(state["action_space"])
+        if model.env is None:
+            model.observation_space, model.action_space, model.n_envs = observations, actions, 1
+        else:
+            check_for_correct_spaces(model.env, observations, actions)
+        model._setup_model()
+        load_module(model.policy, "policy", tensors)
+        load_module(model.cost_critic, "cost_critic", tensors)
+        model.multipliers.load_state_dict(state["multipliers"])
+        model.num_timesteps, model._n_updates = state["num_timesteps"], state["n_updates"]
+        model._take_recent(state)
+        return model
+
+
+def _constraints(
+    budgets: Mapping[str, float] | float | None, env: VecEnv | None, config: MultiplierConfig
+) -> dict[str, float]:
+    """Returns the budget of each constraint."""
+    if isinstance(budgets, Mapping):
+        return dict(budgets)
+    if budgets is not None:
+        return {TOTAL: float(budgets)}
+    if env is None:
+        raise ValueError("budgets is None and so is env; one of them must name the constraints")
+    try:
+        return declared_constraints(env)
+    except ValueError:
+        if config.signal == "total":  # its budget is `total_budget`
             return {}
-        _, entropy, beyond = torch.stack(taken).mean(0).tolist() if taken else [float("nan")] * 3
-        return {"kl": kl, "entropy": entropy, "clip_fraction": beyond, "policy_updates": len(taken)}
-
-    def _policy_loss(
-        self, batch: Minibatch, out: VLAOutput, advantages: Tensor, keep: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The clipped loss with entropy bonus; KL estimate, entropy and share beyond the clip."""
-        assert out.log_prob is not None and out.entropy is not None
-        ppo, advantage = self.config.ppo, batch.of(advantages)[keep]
-        log_prob = out.log_prob[:, batch.context :][keep]
-        log_ratio = log_prob - batch.of(self.rollout_buffer.log_probs)[keep]
-        ratio = log_ratio.exp()
-        clipped = ratio.clamp(1 - ppo.clip, 1 + ppo.clip)
-        gain = torch.min(ratio * advantage, clipped * advantage).mean()
-        entropy = out.entropy[:, batch.context :][keep].mean()
-        with torch.no_grad():
-            kl, beyond = (ratio - 1 - log_ratio).mean(), (ratio != clipped).float().mean()
-        return -gain - ppo.entropy_coef * entropy, torch.stack([kl, entropy.detach(), beyond])
-
-    def _step(self, loss: Tensor, only_heads: bool) -> None:
-        self.optimizer.zero_grad()
-        loss.backward()
-        if only_heads:  # Adam passes over parameters without a gradient
-            for p in self.trainable.values():
-                if id(p) not in self._head_ids:
-                    p.grad = None
-        nn.utils.clip_grad_norm_(self.trainable.values(), self.config.ppo.max_grad_norm)
-        self.optimizer.step()
-
-    # ------------------------------------------------------------------ logs
-
-    def _log(self, collecting: float, learning: float, log_interval: int | None) -> None:
-        buffer, names = self.rollout_buffer, ("reward", *self.multipliers.names)
-        values, returns = buffer.values[buffer.valid], buffer.returns[buffer.valid]
-        explained = {
-            name: explained_variance(values[:, i], returns[:, i]) for i, name in enumerate(names)
-        }
-        steps = self.n_steps * self.n_envs
-        self.last_iteration = {
-            "iteration": self.iteration,
-            "steps": self.num_timesteps,
-            **summarise(self._episodes, self.books.names),
-            "lambda": self.multipliers.as_dict(),
-            **self.last_iteration,
-            "explained_variance": explained,
-            "steps_per_second": steps / (collecting + learning),
-            "learning_share": learning / (collecting + learning),
-        }
-        for key, value in self.last_iteration.items():
-            if isinstance(value, dict):
-                for name, number in value.items():
-                    self.logger.record(f"{key}/{name}", number)
-            else:
-                self.logger.record(f"train/{key}", value)
-        if log_interval is not None and self.iteration % log_interval == 0:
-            self.logger.dump(step=self.num_timesteps)
+        raise

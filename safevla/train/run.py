@@ -27,8 +27,8 @@ from safevla.files import appending, plain, read_json, read_jsonl, survivor, wri
 from safevla.policy import read_policy, save_policy
 from safevla.policy.threads import torch_threads
 from safevla.train.envs import make_vec_env
-from safevla.train.ppo import PPOLagrangian
 from safevla.train.settings import TrainConfig
+from safevla.train.vla_ppo import VLAPPOLagrangian
 
 __all__ = ["train_ppo"]
 
@@ -100,18 +100,20 @@ def train_ppo(
 
 def _learner(
     config: TrainConfig, checkpoint: Path, init_checkpoint: str | Path, env: Any
-) -> PPOLagrangian:
+) -> VLAPPOLagrangian:
     found = survivor(checkpoint)
     if found is not None:
-        return PPOLagrangian.load(found, env, config=config, restart_every=config.checkpoint_every)
+        return VLAPPOLagrangian.load(
+            found, env, config=config, restart_every=config.checkpoint_every
+        )
     policy, processor = read_policy(init_checkpoint)
-    return PPOLagrangian(
+    return VLAPPOLagrangian(
         policy, env, processor=processor, config=config, restart_every=config.checkpoint_every
     )
 
 
 def _iterate(
-    model: PPOLagrangian,
+    model: VLAPPOLagrangian,
     config: TrainConfig,
     out: Path,
     checkpoint: Path,
@@ -224,7 +226,7 @@ def _check_same_run(out: Path, description: Mapping[str, Any]) -> None:
         )
 
 
-def _summarise(out: Path, model: PPOLagrangian) -> dict[str, Any]:
+def _summarise(out: Path, model: VLAPPOLagrangian) -> dict[str, Any]:
     rows = read_jsonl(out / "progress.jsonl")
     tail = [row for row in rows[-_TAIL:] if row["episodes"]]
 

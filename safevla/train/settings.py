@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 __all__ = [
     "BCConfig",
@@ -25,8 +25,8 @@ __all__ = [
     "train_config",
 ]
 
-Rule = Literal["projected", "log", "pid", "fixed", "zero"]
-RULES: tuple[Rule, ...] = ("projected", "log", "pid", "fixed", "zero")
+Rule = Literal["projected", "relative", "log", "pid", "fixed", "zero"]
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,9 @@ class MultiplierConfig:
     """How the Lagrange multipliers are set and moved.
 
     Attributes:
-        rule: `projected` (gradient ascent clipped at 0), `log` (gradient ascent on log lambda),
-            `pid`, `fixed` (stays at `initial`: a penalty) or `zero` (task-only PPO).
+        rule: `projected` (gradient ascent clipped at 0), `relative` (the same, with the error as a
+            share of the budget), `log` (gradient ascent on log lambda), `pid`, `fixed` (stays at
+            `initial`: a penalty) or `zero` (task-only PPO).
         signal: `vector` has one multiplier per constraint on `info["costs"]`; `total` has one, on
             `info["cost"]` (one charge per incident) with `total_budget`.
         budgets: Budget per constraint name on the undiscounted sum of its cost over an episode.
@@ -45,7 +46,8 @@ class MultiplierConfig:
             the mean cost. Their cost becomes 1 at the first violation of an episode, then 0.
         initial: Starting value of every multiplier.
         initial_by_name: Starting values that differ from `initial`.
-        rate: Step size of `projected` and `log`, per unit of (cost - budget) and iteration.
+        rate: Step size of `projected` and `log`, per unit of (cost - budget) and iteration; of
+            `relative`, per multiple of the budget.
         fall_factor: Multiplies the step while the cost is below its budget (above 1: falls faster
             than it rises).
         maximum: Upper bound of every multiplier.
@@ -71,17 +73,11 @@ class MultiplierConfig:
     def __post_init__(self) -> None:
         _one_of("multipliers.rule", self.rule, RULES)
         _one_of("multipliers.signal", self.signal, ("vector", "total"))
-        for name in ("total_budget", "initial", "rate", "maximum", "kp", "ki", "kd"):
-            _at_least(f"multipliers.{name}", getattr(self, name), 0.0)
-        _at_least("multipliers.fall_factor", self.fall_factor, 0.0)
+        _numbers(self, "multipliers", "total_budget rate fall_factor maximum kp ki kd")
         for name, value in self.budgets.items():
-            _at_least(f"multipliers.budgets.{name}", value, 0.0)
+            _number(f"multipliers.budgets.{name}", value)
         for name, value in {"initial": self.initial, **self.initial_by_name}.items():
-            if not 0 <= value <= self.maximum:
-                raise ValueError(
-                    f"multipliers.{name} is {value}; it must lie in [0, {self.maximum}]"
-                    " (multipliers.maximum)"
-                )
+            _number(f"multipliers.{name}", value, most=self.maximum)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +107,9 @@ class CriticConfig:
 
     def __post_init__(self) -> None:
         _one_of("critic.kind", self.kind, ("privileged", "policy"))
-        for name in ("epochs", "warmup_epochs", "minibatch"):
-            _at_least(f"critic.{name}", getattr(self, name), 1)
-        _above("critic.learning_rate", self.learning_rate, 0.0)
-        _above("critic.reward_scale", self.reward_scale, 0.0)
-        _at_least("critic.value_coef", self.value_coef, 0.0)
+        _numbers(self, "critic", "epochs warmup_epochs minibatch", least=1)
+        _numbers(self, "critic", "learning_rate reward_scale", above=True)
+        _numbers(self, "critic", "value_coef")
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"critic.hidden is {self.hidden}; it needs widths of at least 1")
 
@@ -134,8 +128,7 @@ class RewardConfig:
     wrong_end_penalty: float = 3.0
 
     def __post_init__(self) -> None:
-        _at_least("rewards.step_penalty", self.step_penalty, 0.0)
-        _at_least("rewards.wrong_end_penalty", self.wrong_end_penalty, 0.0)
+        _numbers(self, "rewards", "step_penalty wrong_end_penalty")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,16 +171,11 @@ class PPOConfig:
     freeze_perception: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "clip", "target_kl", "max_grad_norm", "advantage_floor"):
-            _above(f"ppo.{name}", getattr(self, name), 0.0)
-        for name in ("epochs", "minibatch"):
-            _at_least(f"ppo.{name}", getattr(self, name), 1)
-        for name in ("gamma", "cost_gamma", "gae_lambda"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"ppo.{name} is {value}; it must lie in [0, 1]")
-        _at_least("ppo.entropy_coef", self.entropy_coef, 0.0)
-        _at_least("ppo.warmup_iterations", self.warmup_iterations, 0)
+        positive = "learning_rate clip target_kl max_grad_norm advantage_floor"
+        _numbers(self, "ppo", positive, above=True)
+        _numbers(self, "ppo", "epochs minibatch", least=1)
+        _numbers(self, "ppo", "gamma cost_gamma gae_lambda", most=1)
+        _numbers(self, "ppo", "entropy_coef warmup_iterations")
         _one_of("ppo.advantage_scale", self.advantage_scale, ("mixed", "reward", "none"))
 
 
@@ -223,18 +211,14 @@ class TrainConfig:
     rewards: RewardConfig = field(default_factory=RewardConfig)
 
     def __post_init__(self) -> None:
-        for name in ("total_steps", "n_envs", "n_steps", "threads", "checkpoint_every"):
-            _at_least(name, getattr(self, name), 1)
-        _at_least("seed", self.seed, 0)
+        _numbers(self, "", "total_steps n_envs n_steps threads checkpoint_every", least=1)
+        _numbers(self, "", "seed")
+        _numbers(self, "", "extra_probability", most=1)
         if self.device not in ("cpu", "cuda", "auto") and not (
             self.device.startswith("cuda:") and self.device[5:].isdigit()
         ):
             raise ValueError(
                 f"device is {self.device!r}; it must be cpu, cuda, cuda:<index> or auto"
-            )
-        if not 0 <= self.extra_probability <= 1:
-            raise ValueError(
-                f"extra_probability is {self.extra_probability}; it must lie in [0, 1]"
             )
         if not 0 <= self.workers <= self.n_envs or (self.workers and self.n_envs % self.workers):
             raise ValueError(
@@ -323,20 +307,12 @@ class BCConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
 
     def __post_init__(self) -> None:
-        for name in ("updates", "batch", "chunk", "eval_every", "checkpoint_every", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"clone.{name}={getattr(self, name)}: must be at least 1")
-        if not self.lr > 0:
-            raise ValueError(f"clone.lr={self.lr}: must be above 0")
-        shares = ("label_smoothing", "history_dropout", "action_dropout", "brightness")
-        for name in (*shares, "held_out", "smoothing_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"clone.{name}={getattr(self, name)}: must be in [0, 1)")
-        for name in ("aux_weight", "weight_decay", "warmup"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"clone.{name}={getattr(self, name)}: must be at least 0")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ValueError(f"clone.device={self.device!r}: allowed are auto, cpu, cuda")
+        _numbers(self, "clone", "updates batch chunk eval_every checkpoint_every threads", least=1)
+        _numbers(self, "clone", "lr", above=True)
+        shares = "label_smoothing history_dropout action_dropout brightness held_out"
+        _numbers(self, "clone", shares + " smoothing_share", most=1, below=True)
+        _numbers(self, "clone", "aux_weight weight_decay warmup")
+        _one_of("clone.device", self.device, ("auto", "cpu", "cuda"))
 
 
 def train_config(*overrides: Any) -> TrainConfig:
@@ -361,11 +337,27 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
 
 
-def _at_least(name: str, value: float, bound: float) -> None:
-    if not (math.isfinite(value) and value >= bound):
-        raise ValueError(f"{name} is {value}; it must be at least {bound:g}")
+def _numbers(config: Any, prefix: str, names: str, **limits: Any) -> None:
+    """Checks some fields of a configuration; see `_number`."""
+    for name in names.split():
+        if getattr(config, name) is not None:
+            _number(f"{prefix}.{name}".lstrip("."), getattr(config, name), **limits)
 
 
-def _above(name: str, value: float, bound: float) -> None:
-    if not (math.isfinite(value) and value > bound):
-        raise ValueError(f"{name} is {value}; it must be above {bound:g}")
+def _number(
+    name: str,
+    value: float,
+    least: float = 0.0,
+    most: float = math.inf,
+    *,
+    above: bool = False,
+    below: bool = False,
+) -> None:
+    """Checks a number against its limits, which `above` and `below` exclude."""
+    low = value > least if above else value >= least
+    high = value < most if below else value <= most
+    if not (low and high and math.isfinite(value)):
+        told = f"{'above' if above else 'at least'} {least:g}"
+        if math.isfinite(most):
+            told += f" and {'below' if below else 'at most'} {most:g}"
+        raise ValueError(f"{name} is {value}; it must be {told}")

@@ -12,8 +12,8 @@ from tiny_env import tiny_policy
 
 from safevla.train.envs import make_vec_env
 from safevla.train.multipliers import Multipliers
-from safevla.train.ppo import PPOLagrangian
 from safevla.train.settings import MultiplierConfig, train_config
+from safevla.train.vla_ppo import VLAPPOLagrangian
 
 ENV_ID = "tiny_env:TinyCrossing-v0"
 ROLLOUT = 12
@@ -31,7 +31,7 @@ def learner(*overrides, max_steps=7, workers=0, **kwargs):
     """A learner of the tiny crossing that walks against the border from the first step on."""
     policy, processor = tiny_policy()
     env = make_vec_env(ENV_ID, {"max_steps": max_steps}, N, workers)
-    model = PPOLagrangian(
+    model = VLAPPOLagrangian(
         policy, env, processor=processor, config=train_config(SMALL, *overrides), **kwargs
     )
     model.policy.action_head.linear.bias.data[LEFT] = 50.0
@@ -130,7 +130,7 @@ def test_multipliers_and_their_memory_are_in_the_checkpoint(rule, tmp_path):
         ).state_dict()["value"]
     )
     model.save(tmp_path / "half")
-    resumed = PPOLagrangian.load(tmp_path / "half", model.get_env())
+    resumed = VLAPPOLagrangian.load(tmp_path / "half", model.get_env())
     assert resumed.multipliers.state_dict() == moved
     for multipliers in (model.multipliers, resumed.multipliers):
         multipliers.record({"strip": 1.0, "border": 3.0})

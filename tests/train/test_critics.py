@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from safevla.train.critics import PrivilegedCritic, RunningNorm, ValueNetworks
+from safevla.train.buffer import SequenceRolloutBuffer
+from safevla.train.critics import PrivilegedCritic
 from safevla.train.settings import CriticConfig
+from safevla.train.values import RunningNorm, ValueNetworks
 from safevla_envs.costs import CONSTRAINT_NAMES
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.privileged import PRIVILEGED_DIM, PRIVILEGED_SLICES
@@ -53,7 +55,9 @@ def test_critics_are_told_the_last_charges_of_every_constraint():
 
 
 def test_critics_of_another_length_say_so():
-    critic = PrivilegedCritic(2, CriticConfig(), 0, torch.device("cpu"))
+    none = torch.tensor(0)
+    buffer = SequenceRolloutBuffer(1, 1, history=1, feature_dim=1, channels=3, no_action=none)
+    critic = PrivilegedCritic(buffer, CriticConfig(), seed=0)
     critic.make(6)
     with pytest.raises(ValueError, match=r"take 6 privileged numbers, the environment gives 12"):
         critic.begin([{"privileged": np.zeros(12)}])

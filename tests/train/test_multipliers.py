@@ -19,10 +19,37 @@ def feed(m, cost, updates=1):
     return m.value[0]
 
 
+@pytest.mark.parametrize(
+    ("fields", "cost", "expected"),
+    [
+        ({"initial": 0.001, "rate": 0.035}, 35, [0.351, 0.701, 3.501, 35.001, 175.001]),
+        (
+            {"rule": "relative", "initial": 0.001, "rate": 0.035},
+            35,
+            [0.015, 0.029, 0.141, 1.401, 7.001],
+        ),
+        (
+            {"rule": "pid", "initial": 0.0, "kp": 0.05, "ki": 0.0005, "kd": 0.1},
+            35,
+            [1.505, 0.51, 0.55, 1.0, 3.0],
+        ),
+        (
+            {"rule": "log", "initial": 1.0, "rate": 0.1},
+            24,
+            [0.904837, 0.826559, 0.491048, 0.089912, 0.019532],
+        ),
+        ({"rule": "fixed", "initial": 1.5}, 35, [1.5] * 5),
+        ({"rule": "zero", "initial": 1.5}, 35, [0.0] * 5),
+    ],
+)
+def test_known_sequences(fields, cost, expected):
+    """After 1, 2, 10, 100 and 500 updates at a constant cost, the budget being 25."""
+    m = multipliers(**fields)
+    found = [feed(m, cost, updates) for updates in (1, 1, 8, 90, 400)]
+    assert found == pytest.approx(expected, abs=5e-7)
+
+
 def test_projected_gradient_grows_with_the_violation():
-    m = multipliers(initial=0.001, rate=0.035)
-    assert feed(m, 35) == pytest.approx(0.351)
-    assert feed(m, 35, 9) == pytest.approx(3.501)
     assert feed(multipliers(initial=0.001, rate=0.035), 125) == pytest.approx(3.501)
 
 
@@ -36,16 +63,6 @@ def test_fall_factor_speeds_the_way_down_only():
     m = multipliers(budget=1.0, initial=2.0, rate=0.1, fall_factor=5.0)
     assert feed(m, 2.0) == pytest.approx(2.1)
     assert feed(m, 0.0) == pytest.approx(1.6)
-
-
-def test_pid_follows_the_known_sequence():
-    # proportional 0.05, integral 0.0005, derivative 0.1 on rises, limit 25, constant cost 35
-    m = multipliers(rule="pid", initial=0.0, kp=0.05, ki=0.0005, kd=0.1)
-    assert feed(m, 35) == pytest.approx(1.505)
-    assert feed(m, 35) == pytest.approx(0.51)
-    assert feed(m, 35, 8) == pytest.approx(0.55)
-    assert feed(m, 35, 90) == pytest.approx(1.0)
-    assert feed(m, 35, 400) == pytest.approx(3.0)
 
 
 def test_pid_is_zero_at_the_first_feasible_update():
@@ -121,5 +138,7 @@ def test_bad_input_is_named():
         Multipliers(["a", "b"], {"a": 1.0}, MultiplierConfig())
     with pytest.raises(ValueError, match="above 0"):
         multipliers(rule="log", initial=0.0)
+    with pytest.raises(ValueError, match="the relative rule"):
+        multipliers(budget=0.0, rule="relative")
     with pytest.raises(ValueError, match="finite"):
         multipliers().record([float("nan")])

@@ -1,289 +1,371 @@
+import json
 import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.callbacks import CheckpointCallback
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.evaluation import evaluate_policy
-from tiny_env import ENV_ID, TinyCrossing, tiny_policy
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from toy_cmdp import Arms, Point
 
-from safevla.policy import PolicyAgent
-from safevla.train.envs import make_vec_env
-from safevla.train.ppo import PPOLagrangian
-from safevla.train.settings import train_config
+from safevla.train import MultiplierConfig, PPOLagrangian
+from safevla.train.spaces import as_json, as_space, from_json, space_as_json
 
-SMALL = {
-    "n_steps": 12,
-    "ppo": {"warmup_iterations": 1, "minibatch": 24, "epochs": 2},
-    "critic": {"epochs": 2, "warmup_epochs": 2, "hidden": [16]},
-}
+BUDGETS = {"x": 3.0, "y": 6.0}
+SMALL = {"n_steps": 16, "batch_size": 16, "n_epochs": 2, "seed": 0, "device": "cpu"}
+ROLLOUT = 2 * 16
 
 
-def learner(*overrides, env_kwargs=None, n_envs=4, policy=None, **kwargs):
-    policy, processor = policy or tiny_policy()
-    env = make_vec_env(ENV_ID, {"max_steps": 7} | (env_kwargs or {}), n_envs)
-    config = train_config(SMALL, *overrides)
-    return PPOLagrangian(policy, env, processor=processor, config=config, **kwargs)
+def points(n=2, **kwargs):
+    return DummyVecEnv([lambda: Point(**kwargs)] * n)
 
 
-def weights(model):
-    return {name: p.detach().clone() for name, p in model.policy.named_parameters()}
+def learner(env=None, policy="MlpPolicy", budgets=BUDGETS, rule=None, **kwargs):
+    multipliers = None if rule is None else MultiplierConfig(rule=rule, initial=kwargs.pop("at", 0))
+    env = env or points()
+    return PPOLagrangian(policy, env, budgets=budgets, multipliers=multipliers, **SMALL | kwargs)
 
 
 def same(a, b):
+    a, b = a.state_dict(), b.state_dict()
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("frozen", [True, False])
-def test_learning_sees_what_acting_saw(frozen):
-    """Log-probabilities, values and features of a rollout again, over episodes and rollouts."""
-    override = {"ppo": {"freeze_perception": frozen}, "critic": {"kind": "policy"}}
-    model = learner(override, policy=tiny_policy(history=5, n_layers=2))
-    model.learn(2 * 48)  # one iteration of warm-up, one in which the policy moves
-    assert model.iteration == 2
-    model.train = lambda: setattr(model, "iteration", 3)  # keep the policy of the third rollout
-    model.learn(48, reset_num_timesteps=False)
+class Trace(BaseCallback):
+    """Mean costs and multipliers of each iteration."""
+
+    def _on_training_start(self):
+        self.costs, self.multipliers = [], []
+
+    def _on_step(self):
+        return True
+
+    def _on_rollout_start(self):
+        self.costs.append(self.model.multipliers.last_cost)
+        self.multipliers.append(self.model.multipliers.value)
+
+    def second_half(self):
+        half = len(self.costs) // 2
+        return np.mean(self.costs[half:], 0), np.mean(self.multipliers[half:], 0)
+
+
+# ---- beside stable-baselines3's PPO --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("env", [Point, lambda: Arms((0.0, 1.0), x=(0.0, 1.0))])
+def test_without_multipliers_it_is_stable_baselines_ppo(env):
+    settings = SMALL | {"ent_coef": 0.01, "target_kl": 0.02, "policy_kwargs": {"net_arch": [16]}}
+    stock = PPO("MlpPolicy", DummyVecEnv([env] * 2), **settings).learn(4 * ROLLOUT)
+    ours = learner(DummyVecEnv([env] * 2), budgets={"x": 1.0}, rule="zero", **settings)
+    assert same(stock.policy, ours.learn(4 * ROLLOUT).policy)
+    penalised = learner(
+        DummyVecEnv([env] * 2), budgets={"x": 1.0}, rule="fixed", at=1.0, **settings
+    )
+    assert not same(stock.policy, penalised.learn(4 * ROLLOUT).policy)
+
+
+def test_stable_baselines_tools_work(tmp_path):
+    model = learner(env=Point(), tensorboard_log=str(tmp_path))
+    callback = CheckpointCallback(16, str(tmp_path), name_prefix="m")
+    model.learn(32, callback=callback, progress_bar=False)
+    assert (tmp_path / "PPOLagrangian_1").is_dir()
+    assert PPOLagrangian.load(tmp_path / "m_16_steps.zip").num_timesteps == 16
+    mean, _ = evaluate_policy(model, model.get_env(), n_eval_episodes=2)
+    assert mean <= 20.0 and len(model.ep_info_buffer) == 3
+    assert {"policy", "cost_critic", "cost_critic.optimizer"} <= set(model.get_parameters())
+    assert {"lambda/x", "costs/x", "costs/cost"} <= set(model.logger.name_to_value)
+
+
+class Seen(Arms):
+    """Two arms beside an image, the features of which the policy's networks share."""
+
+    def __init__(self):
+        super().__init__((0.0, 1.0), x=(1, 0), y=(0, 1))
+        self.observation_space = spaces.Box(0, 255, (36, 36, 3), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        return np.full((36, 36, 3), 9, np.uint8), {}
+
+    def step(self, action):
+        return self.reset()[0], *super().step(action)[1:]
+
+
+@pytest.mark.parametrize(
+    ("policy", "env"),
+    [
+        ("MlpPolicy", lambda: VecNormalize(points())),
+        ("CnnPolicy", lambda: DummyVecEnv([Seen] * 2)),
+        ("MultiInputPolicy", lambda: points(seen="dict")),
+        ("MlpPolicy", lambda: DummyVecEnv([lambda: Arms((0.0, 1.0), x=(1, 0), y=(0, 1))] * 2)),
+    ],
+)
+def test_observations_actions_and_wrappers(policy, env, tmp_path):
+    model = learner(env(), policy).learn(2 * ROLLOUT)
+    assert model.cost_values.shape == (2, 16, 2)
+    model.save(tmp_path / "m")
+    obs = model.get_env().reset()
+    again = PPOLagrangian.load(tmp_path / "m")
+    for found, expected in zip(
+        again.predict(obs, deterministic=True), model.predict(obs, deterministic=True)
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+# ---- costs ---------------------------------------------------------------------------------------
+
+
+class Still(gymnasium.Env):
+    """Cost and reward 1 a step for five steps; says whether that is an end or a time limit."""
+
+    observation_space = spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+    constraints = (type("Limit", (), {"name": "a", "budget": 2.0}),)
+
+    def __init__(self, truncates):
+        self.truncates = truncates
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        over = self.steps == 5
+        obs = np.full(1, self.steps / 5, np.float32)
+        info = {"costs": {"a": 1.0}, "cost": 0.5}
+        return obs, 1.0, over and not self.truncates, over and self.truncates, info
+
+
+@pytest.mark.parametrize("truncates", [True, False])
+def test_costs_are_bootstrapped_as_the_reward_is(truncates):
+    """Cost and reward are equal, so with the critic's weights theirs are equal advantages."""
+    model = learner(DummyVecEnv([lambda: Still(truncates)] * 2), budgets=None, gamma=0.9)
+    for name in ("net.0", "net.2", "net.4"):
+        own = model.cost_critic.get_submodule(name)
+        theirs = model.policy.value_net
+        if name != "net.4":
+            theirs = model.policy.mlp_extractor.value_net[int(name[-1])]
+        own.load_state_dict(theirs.state_dict())
+    model.train = lambda: None
+    model.learn(2 * ROLLOUT)  # episodes of 5 in rollouts of 16: the last one goes on
     buffer = model.rollout_buffer
-    assert buffer.ends.any() and (buffer.segments[:, : buffer.context] >= 0).all()
-    everything = torch.cartesian_prod(torch.arange(4), torch.arange(0, 12, buffer.sequence))
-    batch = buffer.minibatch(everything[:, 0], everything[:, 1])
-    out = model.policy(mode="bc", actions=batch.with_context(buffer.actions), **batch.inputs)
-    log_prob = out.log_prob[:, batch.context :]
-    assert (log_prob - batch.of(buffer.log_probs)).abs().max() < 1e-5
-    values = model.critic.of(out)[:, batch.context :]
-    assert (values - batch.of(buffer.values)).abs().max() < 1e-4
-    assert log_prob.std() > 1e-4  # not all the same
+    np.testing.assert_allclose(model.cost_values[..., 0].T, buffer.values, atol=1e-6)
+    np.testing.assert_allclose(model.cost_advantages[..., 0].T, buffer.advantages, atol=1e-5)
+    np.testing.assert_allclose(model.cost_returns[..., 0].T, buffer.returns, atol=1e-5)
 
 
-def test_predict_acts_as_the_agent_of_a_checkpoint():
-    model, n = learner(), 4
-    agent = PolicyAgent(*tiny_policy())
-    env = model.get_env()
-    env.seed(5)
-    obs, state, starts = env.reset(), None, np.ones(n, bool)
-    for _ in range(20):
-        actions, state = model.predict(obs, state, starts, deterministic=True)
-        np.testing.assert_array_equal(actions, agent.act(obs, deterministic=True))
-        obs, _, starts, _ = env.step(actions)
-        for i in np.flatnonzero(starts):
-            agent.reset(int(i))
-    single = {key: value[0] for key, value in obs.items()}
-    assert model.predict(single, deterministic=True)[0].shape == ()
-
-
-def test_nothing_but_critics_moves_in_warm_up():
-    model = learner({"ppo": {"warmup_iterations": 2}})
-    before, multipliers = weights(model), model.multipliers.value.copy()
-    model.learn(48)
-    costs = model.critic.networks.costs
-    earlier = costs[0].weight.detach().clone()
-    model.learn(48, reset_num_timesteps=False)
-    assert model.last_iteration["warmup"] and model.last_iteration["episodes"] > 0
-    assert same(before, weights(model))
-    np.testing.assert_array_equal(model.multipliers.value, multipliers)
-    assert not torch.equal(costs[0].weight, earlier)
-    model.learn(48, reset_num_timesteps=False)
-    assert not same(before, weights(model))
-    assert (model.multipliers.value != multipliers).all()
-    assert not torch.equal(costs[0].weight, earlier)
-
-
-def test_multipliers_wait_for_completed_episodes():
-    model = learner({"ppo": {"warmup_iterations": 0}}, env_kwargs={"max_steps": 1000})
-    model.policy.action_head.linear.bias.data[1] = 50.0  # always left, against the border
-    model.learn(2 * 48)
-    assert model.last_iteration["episodes"] == 0
-    np.testing.assert_array_equal(model.multipliers.value, [2.0, 2.0])
+def test_the_cost_critic_learns_what_is_still_to_come():
+    found = {}
+    for truncates in (True, False):
+        env = DummyVecEnv([lambda truncates=truncates: Still(truncates)] * 4)
+        model = learner(env, budgets=None, cost_gamma=0.5, learning_rate=1e-2, n_epochs=10)
+        model.learn(20 * 64)
+        found[truncates] = model.cost_critic.values(np.float32([[0.0], [0.8]]))[:, 0].tolist()
+    assert found[True] == pytest.approx([2.0, 2.0], abs=0.1)  # 1 / (1 - 0.5), for ever
+    assert found[False] == pytest.approx([1.9375, 1.0], abs=0.1)  # five charges, one
 
 
 def test_multipliers_move_by_whole_episodes():
-    model = learner({"ppo": {"warmup_iterations": 0}})
-    model.policy.action_head.linear.bias.data[1] = 50.0
-    model.learn(48)  # 7 bumps an episode, budget 0.5; the strip is never entered, budget 0.2
-    assert model.last_iteration["costs"] == {"strip": 0.0, "border": 7.0}
-    assert model.multipliers.value == pytest.approx([2 - 0.05 * 0.2, 2 + 0.05 * 6.5])
+    env = DummyVecEnv([lambda: Still(True)] * 2)
+    config = MultiplierConfig(initial=1.0, rate=0.1)
+    model = PPOLagrangian("MlpPolicy", env, multipliers=config, **SMALL | {"n_steps": 4})
+    model.learn(8)
+    assert model.multipliers.as_dict() == {"a": 1.0}  # no episode is complete
+    model.learn(8, reset_num_timesteps=False)
+    assert model.multipliers.as_dict() == pytest.approx({"a": 1.0 + 0.1 * (5.0 - 2.0)})
+    model.learn(8)  # begins new episodes: the three steps since are forgotten
+    model.learn(8, reset_num_timesteps=False)
+    assert model.multipliers.last_cost == [5.0]
 
 
-def test_perception_is_frozen_or_learns():
-    for frozen in (True, False):
-        model = learner({"ppo": {"freeze_perception": frozen}})
-        before = weights(model)
-        model.learn(2 * 48)
-        after = weights(model)
-        moved = {n.split(".")[0] for n in before if not torch.equal(before[n], after[n])}
-        assert {"decoder", "frame", "action_head"} <= moved
-        assert ("vision" in moved) == (not frozen)
-        assert not {"value_head", "cost_heads"} & moved
+def test_total_cost_and_one_unnamed_cost():
+    total = MultiplierConfig(signal="total", total_budget=1.0, initial=0.0, rate=0.1)
+    for given in ({"budgets": 1.0}, {"multipliers": total}):
+        model = PPOLagrangian("MlpPolicy", Still(True), **given, **SMALL).learn(16)
+        assert model.multipliers.last_cost == [2.5] and model.multipliers.names == ("cost",)
+    bandit = PPOLagrangian("MlpPolicy", Arms((0, 1), cost=(2, 2)), multipliers=total, **SMALL)
+    assert bandit.learn(16).multipliers.as_dict() == pytest.approx({"cost": 0.1})
 
 
-def test_own_value_heads_learn_alone_in_warm_up():
-    policy = tiny_policy(detach_values=False)
-    model = learner({"critic": {"kind": "policy"}}, policy=policy)
-    before = weights(model)
-    model.learn(48)
-    after = weights(model)
-    moved = {n.split(".")[0] for n in before if not torch.equal(before[n], after[n])}
-    assert moved == {"value_head", "cost_heads"}
-    model.learn(48, reset_num_timesteps=False)
-    assert not torch.equal(after["frame.0.weight"], weights(model)["frame.0.weight"])
+def test_diverged_simulations_are_not_learned_from():
+    class Diverging(Still):
+        def step(self, action):
+            obs, reward, terminated, truncated, info = super().step(action)
+            bad = self.steps == 3
+            more = {"sim_error": "diverged", "costs": {"a": np.nan}} if bad else {}
+            return obs * (np.nan if bad else 1), reward, terminated, truncated or bad, info | more
+
+    model = learner(
+        DummyVecEnv([lambda: Diverging(True)] * 2), budgets=None, rule="projected", at=1.0
+    )
+    model.learn(ROLLOUT)
+    assert model.multipliers.as_dict() == {"a": 1.0}
+    assert np.isfinite(model.cost_advantages).all()
+    assert all(torch.isfinite(p).all() for p in model.policy.parameters())
 
 
-@pytest.mark.parametrize("kind", ["privileged", "policy"])
-def test_truncated_episodes_are_bootstrapped_from_their_last_observation(kind):
-    model = learner({"critic": {"kind": kind}}, n_envs=1)
-    model.policy.action_head.linear.bias.data[1] = 50.0  # never reaches the goal
-    model.learn(12)
-    model.train = lambda: None
-    env, seen = model.get_env(), []
-    step = env.step_wait
-
-    def watch():
-        result = step()
-        seen.append(result[3][0])
-        return result
-
-    env.step_wait = watch
-    model.learn(12, reset_num_timesteps=False)
-    buffer = model.rollout_buffer
-    cut, _ = np.flatnonzero(buffer.ends[0]).tolist()  # after 14 and 21 steps
-    assert cut == 1 and seen[cut]["TimeLimit.truncated"]
-    found = buffer.next_values[0, cut]
-    if kind == "privileged":
-        expected = model.critic.networks(torch.from_numpy(seen[cut]["privileged"])[None])[0]
-    else:
-        last = {k: v[None] for k, v in seen[cut]["terminal_observation"].items()}
-        window = buffer.window()  # a window of the right shape, to be filled by hand
-        rows = slice(cut, cut + buffer.history)  # steps up to the cut
-        window["features"] = buffer.features[:, rows][:, 1:]
-        window["prev_actions"] = torch.ones(1, buffer.history, dtype=torch.long)
-        window["mask"] = torch.ones(1, buffer.history, dtype=torch.bool)
-        expected = model.critic.of(model._look(model._inputs(last), window))[0]
-    assert torch.allclose(found, expected, atol=1e-5)
-    reward = -0.02  # the step penalty
-    delta = reward + 0.97 * found[0] - buffer.values[0, cut, 0]
-    assert buffer.advantages[0, cut, 0] == pytest.approx(float(delta), abs=1e-5)
-    going_on = buffer.next_values[0, : cut - 1], buffer.values[0, 1:cut]
-    assert torch.equal(*going_on)
+def test_a_stopped_rollout_is_dropped():
+    model = learner().learn(ROLLOUT)
+    model.learn(ROLLOUT, callback=lambda *_: False, reset_num_timesteps=False)
+    model.learn(ROLLOUT, reset_num_timesteps=False)
+    assert (model.multipliers.last_cost <= 10.0).all()
 
 
-def test_terminated_episodes_are_not_bootstrapped():
-    model = learner({"critic": {"kind": "policy"}}, env_kwargs={"max_steps": 1000}, n_envs=16)
-    model.policy.action_head.linear.bias.data[2] = 1.0
-    model.learn(12 * 16)
-    buffer = model.rollout_buffer
-    assert buffer.ends.any()
-    assert (buffer.next_values[buffer.ends] == 0).all()
-    assert (buffer.next_values[~buffer.ends] != 0).all()
+def test_misfits_are_named():
+    with pytest.raises(ValueError, match="no attribute 'constraints'"):
+        learner(budgets=None)
+    with pytest.raises(ValueError, match=r"no 'drift'.*info\['costs'\] with drift"):
+        learner(budgets={"drift": 1.0}).learn(ROLLOUT)
+    with pytest.raises(ValueError, match="no 'costs'"):
+        learner(gymnasium.make("CartPole-v1"), budgets=1.0).learn(ROLLOUT)
+    with pytest.raises(ValueError, match="cost_gamma is 2"):
+        learner(cost_gamma=2.0)
+    with pytest.raises(ValueError, match="budgets is None and so is env"):
+        PPOLagrangian("MlpPolicy", None)
 
 
-def test_diverged_simulations_are_reported_and_not_learned_from():
-    model = learner({"ppo": {"warmup_iterations": 0}}, env_kwargs={"diverge_at": 3})
-    model.learn(48)
-    row = model.last_iteration
-    assert (row["sim_errors"], row["episodes"]) == (16, 0)
-    assert model.rollout_buffer.valid.sum() == 32
-    assert (model.rollout_buffer.advantages[~model.rollout_buffer.valid] == 0).all()
-    np.testing.assert_array_equal(model.multipliers.value, [2.0, 2.0])
+# ---- files ---------------------------------------------------------------------------------------
 
 
-def test_task_only_is_the_same_code_with_multipliers_of_zero():
-    zero = learner({"multipliers": {"rule": "zero"}}).learn(3 * 48)
-    fixed = learner({"multipliers": {"rule": "fixed", "initial": 0.0}}).learn(3 * 48)
-    penalised = learner({"multipliers": {"rule": "fixed", "initial": 1.0}}).learn(3 * 48)
-    assert same(weights(zero), weights(fixed))
-    assert not same(weights(zero), weights(penalised))
-    assert "explained_variance" in zero.last_iteration and len(zero.critic.networks.costs) > 0
-
-
-def test_total_signal_has_one_multiplier():
-    model = learner({"multipliers": {"signal": "total", "total_budget": 0.1}})
-    model.learn(2 * 48)
-    assert model.multipliers.names == ("cost",)
-    assert model.rollout_buffer.rewards.shape[-1] == 2
-    assert set(model.last_iteration["costs"]) == {"strip", "border"}
-
-
-@pytest.mark.parametrize("kind", ["privileged", "policy"])
-def test_a_resumed_learner_goes_on_bit_for_bit(kind, tmp_path):
-    override = {"critic": {"kind": kind}, "multipliers": {"rule": "pid"}}
-    straight = learner(override, restart_every=2).learn(4 * 48)
-    first = learner(override, restart_every=2).learn(2 * 48)
-    first.save(tmp_path / "half")
-    second = PPOLagrangian.load(tmp_path / "half", first.get_env(), restart_every=2)
-    assert second.iteration == 2 and second.num_timesteps == 96
-    torch.manual_seed(123)  # the global generator plays no part
-    second.learn(2 * 48, reset_num_timesteps=False)
-    assert same(weights(straight), weights(second))
-    assert straight.multipliers.state_dict() == second.multipliers.state_dict()
-    for name, p in straight.trainable.items():
-        state, other = straight.optimizer.state[p], second.optimizer.state[second.trainable[name]]
-        assert set(state) == set(other) and all(torch.equal(state[k], other[k]) for k in state)
-    if kind == "privileged":
-        state, other = straight.critic.networks.state_dict(), second.critic.networks.state_dict()
-        assert all(torch.equal(state[k], other[k]) for k in state)
-    volatile = ("steps_per_second", "learning_share")
-    rows = [dict(m.last_iteration) for m in (straight, second)]
-    for key in volatile:
-        rows = [{k: v for k, v in row.items() if k != key} for row in rows]
-    np.testing.assert_equal(rows[0], rows[1])
+def test_a_saved_learner_is_the_same_learner(tmp_path):
+    settings = {
+        "policy_kwargs": {"net_arch": {"pi": [8], "vf": [8]}, "activation_fn": torch.nn.ReLU}
+    }
+    model = learner(rule="pid", learning_rate=1e-3, cost_gamma=0.8, **settings).learn(2 * ROLLOUT)
+    model.save(tmp_path / "m")
+    assert {p.suffix for p in (tmp_path / "m").iterdir()} == {".json", ".safetensors"}
+    again = PPOLagrangian.load(tmp_path / "m", points())
+    assert again.multipliers.state_dict() == model.multipliers.state_dict()
+    assert again.multipliers.config == model.multipliers.config
+    assert (again.num_timesteps, again.n_steps, again.cost_gamma) == (2 * ROLLOUT, 16, 0.8)
+    assert len(again.ep_info_buffer) == len(model.ep_info_buffer)
+    for learned in (model, again):
+        learned.set_env(points())
+        learned.set_random_seed(3)
+        learned._shuffles.manual_seed(3)
+        learned.learn(ROLLOUT, reset_num_timesteps=False)
+    assert same(model.policy, again.policy) and same(model.cost_critic, again.cost_critic)
+    with pytest.raises(ValueError, match="spaces do not match"):
+        PPOLagrangian.load(tmp_path / "m", Arms((0, 1), x=(0, 1)))
 
 
 def test_no_pickles(tmp_path):
-    model = learner()
+    model = learner(learning_rate=lambda left: 1e-3 * left)
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(model)
     with pytest.raises(ValueError, match="nothing is pickled"):
         model.save(tmp_path / "x", include=["env"])
-    (tmp_path / "stock.zip").write_bytes(b"PK")
+    PPO("MlpPolicy", points()).save(tmp_path / "stock.zip")
     with pytest.raises(ValueError, match="zip files"):
-        PPOLagrangian.load(tmp_path / "stock.zip", model.get_env())
-    with pytest.raises(ValueError, match="no learner's checkpoint"):
-        PPOLagrangian.load(tmp_path / "nothing", model.get_env())
+        PPOLagrangian.load(tmp_path / "stock.zip")
     model.save(tmp_path / "m")
-    files = {p.name for p in (tmp_path / "m").rglob("*") if p.is_file()}
-    assert {name.rsplit(".")[-1] for name in files} == {"json", "safetensors"}
+    with pytest.raises(ValueError, match="could not hold learning_rate"):
+        PPOLagrangian.load(tmp_path / "m")
+    again = PPOLagrangian.load(tmp_path / "m", learning_rate=3e-4)
+    assert again.lr_schedule(0.5) == 3e-4
 
 
-def test_stable_baselines_tools_work(tmp_path):
-    model = learner()
-    callback = CheckpointCallback(save_freq=12, save_path=str(tmp_path), name_prefix="m")
-    model.learn(48, callback=callback)
-    # saved in the middle of the first rollout, it holds the state before it
-    assert PPOLagrangian.load(tmp_path / "m_48_steps", model.get_env()).num_timesteps == 0
-    mean, _ = evaluate_policy(model, model.get_env(), n_eval_episodes=4)
-    assert mean <= 10.0
-    assert len(model.ep_info_buffer) > 0
+def test_spaces_and_arguments_go_through_json():
+    for space in (
+        spaces.Box(-1.0, np.inf, (2, 3), np.float32),
+        spaces.Box(np.float64([0, -np.inf]), np.float64([1, 2]), dtype=np.float64),
+        spaces.Dict(b=spaces.Box(0, 255, (4, 4, 3), np.uint8), a=spaces.Discrete(3, start=1)),
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiBinary(4),
+    ):
+        found = as_space(json.loads(json.dumps(space_as_json(space))))
+        assert found == space and str(found) == str(space)
+    arguments = {"a": [1, None], "b": {"c": torch.optim.Adam}, "d": print, "e": pickle.Pickler}
+    written, left_out = as_json(arguments)
+    assert left_out == ["d", "e"] and from_json(written) == {"a": [1, None], "b": arguments["b"]}
+    with pytest.raises(ValueError, match="must be one of"):
+        from_json({"class": "subprocess:Popen"})
 
 
-def test_a_stopped_rollout_is_dropped():
-    model = learner()
-    model.learn(48)
-    before = weights(model)
-    model.learn(48, callback=lambda locals_, _: False, reset_num_timesteps=False)
-    assert (model.iteration, model.num_timesteps) == (1, 48)
-    assert same(before, weights(model))
-    model.learn(48, reset_num_timesteps=False)
-    assert model.iteration == 2
+def test_importing_the_package_is_cheap():
+    code = "import sys, safevla.train, safevla.train.settings; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_one_environment_is_wrapped():
-    policy, processor = tiny_policy()
-    config = train_config(SMALL, {"critic": {"kind": "policy"}})
-    model = PPOLagrangian(policy, TinyCrossing(), processor=processor, config=config)
-    model.learn(12)
-    assert model.num_timesteps == 12
+# ---- known answers -------------------------------------------------------------------------------
 
 
-def test_misfits_are_named():
-    with pytest.raises(ValueError, match="n_actions=5"):
-        learner(policy=tiny_policy(n_actions=5))
-    with pytest.raises(ValueError, match="cost heads"):
-        learner({"critic": {"kind": "policy"}}, policy=tiny_policy(constraint_names=("x",)))
-    policy, processor = tiny_policy()
-    bare = PPOLagrangian(policy, TinyCrossing(), processor=processor, config=train_config(SMALL))
-    with pytest.raises(ValueError, match="PrivilegedInfo"):
-        bare.learn(12)
-    with pytest.raises(ValueError, match="env is None"):
-        PPOLagrangian(policy, None, processor=processor)
-    with pytest.raises(ValueError, match="budgets names 'drift'"):
-        learner({"multipliers": {"budgets": {"drift": 1.0}}})
+@pytest.mark.parametrize(
+    ("rule", "rate"), [("projected", 0.1), ("relative", 0.065), ("log", 0.5), ("pid", 0.0)]
+)
+def test_three_arms(rule, rate):
+    """Budget 0.65 lies halfway between the arms of cost 0.3 and 1; there the slope is 0.3 / 0.7."""
+    env = DummyVecEnv([lambda: Arms((0.0, 0.7, 1.0), cost=(0.0, 0.3, 1.0))] * 16)
+    start = 1.0 if rule == "log" else 0.0
+    gains = {"kp": 0.1, "ki": 0.1, "kd": 0.0}
+    multipliers = MultiplierConfig(rule=rule, initial=start, rate=rate, **gains)
+    model = PPOLagrangian(
+        "MlpPolicy",
+        env,
+        budgets=0.65,
+        multipliers=multipliers,
+        normalize_advantage=False,  # keeps 1 / (1 + lambda)
+        learning_rate=3e-3,
+        n_steps=32,
+        batch_size=128,
+        n_epochs=4,
+        ent_coef=0.05,
+        seed=0,
+        device="cpu",
+    )
+    trace = Trace()
+    model.learn(50 * 512, callback=trace)
+    cost, multiplier = trace.second_half()
+    assert cost == pytest.approx([0.65], abs=0.05)
+    assert multiplier == pytest.approx([0.3 / 0.7], abs=0.05)
+
+
+def test_two_constraints_are_met_and_the_multipliers_are_the_derivatives():
+    """Costs within 0.5 of the budgets 3 and 6, multipliers within 0.2 of 1.4 and 0.8."""
+    settings = {
+        "policy_kwargs": {"log_std_init": -1.5},
+        "gamma": 0.9,
+        "learning_rate": 3e-3,
+        "n_steps": 40,
+        "batch_size": 160,
+        "n_epochs": 4,
+        "seed": 0,
+        "device": "cpu",
+    }
+    trace = Trace()
+    for rule in ("zero", "projected"):
+        config = MultiplierConfig(rule=rule, initial=0.0, rate=0.02)
+        env = points(8)
+        model = PPOLagrangian("MlpPolicy", env, budgets=BUDGETS, multipliers=config, **settings)
+        model.learn(70 * 320 if rule == "projected" else 25 * 320, callback=trace)
+        if rule == "zero":
+            assert (model.multipliers.last_cost > 7.0).all()
+    cost, multiplier = trace.second_half()
+    assert cost == pytest.approx([3.0, 6.0], abs=0.5)
+    assert multiplier == pytest.approx([1.4, 0.8], abs=0.2)
+
+
+# ---- README --------------------------------------------------------------------------------------
+
+
+def test_the_lines_of_the_readme_run(tmp_path, monkeypatch):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(from safevla\.train .*?)```", readme, re.DOTALL)
+    assert len(code.strip().splitlines()) == 5
+    assert code.count("100_000") == 1 and code.count("my_package:MyEnv-v0") == 2
+    monkeypatch.chdir(tmp_path)
+    module = "from toy_cmdp import Point\nimport gymnasium\ngymnasium.register('MyEnv-v0', Point)\n"
+    (tmp_path / "my_package.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    names = {}
+    exec(code.replace("100_000", "2048"), names)
+    assert names["model"].multipliers.as_dict()["x"] > 0
+    assert (tmp_path / "safe").is_dir()

@@ -1,12 +1,13 @@
-"""The thin shell that gives an algorithm stable-baselines3's interface.
+"""The thin shell that gives `VLAPPOLagrangian` stable-baselines3's interface.
 
 It checks the environment, draws seeds, acts in `predict`, and saves without pickles, for policies
-that see images, read text and remember steps. The algorithm itself is `safevla.train.ppo`.
+that see images, read text and remember steps. The algorithm itself is `safevla.train.vla_ppo`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,15 +18,28 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from torch import Tensor
 
-from safevla.policy import PolicyAgent, SafeVLAProcessor, VLAOutput, VLAPolicy
-from safevla.train import snapshot
+from safevla.policy import (
+    PolicyAgent,
+    SafeVLAProcessor,
+    VLAOutput,
+    VLAPolicy,
+    read_policy,
+    save_policy,
+)
 from safevla.train.buffer import SequenceRolloutBuffer
-from safevla.train.settings import TrainConfig
+from safevla.train.settings import TrainConfig, train_config
+from safevla.train.snapshot import (
+    FolderCheckpoints,
+    adam_tensors,
+    load_adam,
+    load_module,
+    module_tensors,
+)
 
-__all__ = ["SB3Shell"]
+__all__ = ["VLAShell"]
 
 
-class SB3Shell(BaseAlgorithm):
+class VLAShell(FolderCheckpoints, BaseAlgorithm):
     """An on-policy algorithm for a `VLAPolicy`, less the algorithm.
 
     Args:
@@ -47,6 +61,7 @@ class SB3Shell(BaseAlgorithm):
         ValueError: The environment does not fit the policy.
     """
 
+    checkpoint_format = 1
     policy: VLAPolicy  # pyright: ignore[reportIncompatibleVariableOverride]
     rollout_buffer: SequenceRolloutBuffer
 
@@ -164,35 +179,42 @@ class SB3Shell(BaseAlgorithm):
 
     # ------------------------------------------------------------------ files
 
-    def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
-        """Write a folder of safetensors and JSON that `load` continues from, bit for bit.
+    def _snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = adam_tensors(self.optimizer, self.trainable, "optimizer")
+        networks = self.critic.networks
+        if networks is not None:
+            tensors |= module_tensors(networks, "critic")
+        return tensors, {
+            "iteration": self.iteration,
+            "num_timesteps": self.completed_timesteps,
+            "constraints": self.constraints,
+            "multipliers": self.multipliers.state_dict(),
+            "privileged": None if networks is None else networks.inputs,
+            "config": self.config,
+            **self._recent(),
+        }
 
-        Args:
-            path: the folder; replaced as a whole if it exists. A `.zip` ending, which
-                stable-baselines3's callbacks add, is dropped.
-            exclude: must be None; stable-baselines3 pickles attributes, this class does not.
-            include: must be None.
-        """
-        if exclude is not None or include is not None:
-            raise ValueError("exclude and include must be None: nothing is pickled")
-        snapshot.save(self, path)
+    def _save_beside(self, folder: Path) -> None:
+        save_policy(self.policy, self.processor, folder / "policy")
 
     @classmethod
-    def load(  # pyright: ignore[reportIncompatibleMethodOverride]
-        cls, path: Any, env: Any = None, **kwargs: Any
+    def _restore(
+        cls,
+        folder: Path,
+        tensors: dict[str, Tensor],
+        state: dict[str, Any],
+        env: Any,
+        **kwargs: Any,
     ) -> Self:
-        """Continue from a folder that `save` wrote.
-
-        Args:
-            path: the folder.
-            env: the environment to go on with, with as many copies as before.
-            **kwargs: for the constructor, e.g. `restart_every`, `tensorboard_log`, `verbose`.
-
-        Raises:
-            ValueError: not such a folder (a `.zip` of stable-baselines3 holds pickles and is never
-                read), or it does not fit the environment.
-        """
-        return snapshot.load(cls, path, env, **kwargs)
-
-    def __getstate__(self) -> Any:
-        raise TypeError("learners are not pickled; use save(folder) and load(folder, env)")
+        policy, processor = read_policy(folder / "policy")
+        kwargs["config"] = kwargs.get("config") or train_config(state["config"])
+        kwargs["constraints"] = state["constraints"]
+        model = cls(policy, env, processor=processor, **kwargs)
+        model.iteration = int(state["iteration"])
+        model.num_timesteps = model.completed_timesteps = int(state["num_timesteps"])
+        model.multipliers.load_state_dict(state["multipliers"])
+        load_adam(model.optimizer, model.trainable, "optimizer", tensors)
+        if state["privileged"] is not None:
+            load_module(model.critic.make(int(state["privileged"])), "critic", tensors)
+        model._take_recent(state)
+        return model
