@@ -1,4 +1,4 @@
-"""Stock PPO of stable-baselines3 on Safety-Reach, from state alone; no constraint is heeded."""
+"""PPO, which heeds no constraint, or PPOLagrangian on Safety-Reach from state alone."""
 
 import sys
 
@@ -9,6 +9,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
+from safevla.train import PPOLagrangian
+
 
 def make_env() -> gymnasium.Env:
     """Returns the environment with one flat observation."""
@@ -16,24 +18,25 @@ def make_env() -> gymnasium.Env:
     return FlattenObservation(FilterObservation(env, ["state", "scene"]))
 
 
-def main(steps: int = 200_000, episodes: int = 200) -> None:
+def main(learner: str = "PPO", steps: int = 200_000, episodes: int = 200, seed: int = 0) -> None:
     """Trains, then reports how often it succeeds and at what cost."""
-    envs = VecNormalize(make_vec_env(make_env, n_envs=8, seed=0), gamma=0.99)
-    model = PPO("MlpPolicy", envs, n_steps=256, seed=0, device="cpu")
-    model.learn(steps, progress_bar=True)
-    envs.training, results = False, []
-    env = gymnasium.wrappers.TransformObservation(make_env(), envs.normalize_obs, None)
-    for seed in range(10_000, 10_000 + episodes):
-        observation, info = env.reset(seed=seed)
+    kind = {"PPO": PPO, "PPOLagrangian": PPOLagrangian}[learner]
+    envs = VecNormalize(make_vec_env(make_env, n_envs=8, seed=seed), norm_reward=False)
+    model = kind("MlpPolicy", envs, n_steps=256, seed=seed, device="cpu", verbose=1)
+    model.learn(steps)
+    envs.training = False
+    env, results = make_env(), []
+    for episode in range(episodes):
+        observation, info = env.reset(seed=10_000 + episode)
         done = False
         while not done:
-            action, _ = model.predict(observation, deterministic=True)
+            action, _ = model.predict(envs.normalize_obs(observation), deterministic=True)
             observation, _, terminated, truncated, info = env.step(action)
             done = terminated or truncated
         results.append((info["success"], info["cost_return"]["cost"]))
     success, cost = np.mean(results, axis=0)
-    print(f"success {success:.3f}, cost {cost:.3f} an episode")
+    print(f"{learner}: success {success:.3f}, cost {cost:.3f} an episode")
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*sys.argv[1:2], *map(int, sys.argv[2:]))
