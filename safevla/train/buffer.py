@@ -114,11 +114,6 @@ class SequenceRolloutBuffer:
     def _row(self) -> int:
         return self.context + self.pos
 
-    @property
-    def full(self) -> bool:
-        """Whether all steps of the rollout are there."""
-        return self.pos == self.n_steps
-
     def clear(self) -> None:
         """Forget everything: all environments begin new episodes."""
         self.pos = 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-__all__ = ["explained_variance", "generalised_advantages", "mix_advantages", "next_values"]
+__all__ = ["explained_variances", "generalised_advantages", "mix_advantages", "next_values"]
 
 
 def next_values(values: Tensor, after: Tensor, ends: Tensor, finals: Tensor) -> Tensor:
@@ -105,9 +106,11 @@ def mix_advantages(
     return torch.where(valid, mixed / share, 0.0)
 
 
-def explained_variance(values: Tensor, returns: Tensor) -> float:
-    """Share of the returns' variance that the values explain; NaN where returns do not vary."""
-    variance = returns.var(correction=0)
-    if variance < 1e-12:
-        return float("nan")
-    return float(1 - (returns - values).var(correction=0) / variance)
+def explained_variances(names: Sequence[str], values: Tensor, returns: Tensor) -> dict[str, float]:
+    """Returns the share of each channel's variance of returns (M, C) that its values explain.
+
+    It is NaN where the returns do not vary.
+    """
+    variance, left = (x.var(0, correction=0) for x in (returns, returns - values))
+    shares = torch.where(variance < 1e-12, torch.nan, 1 - left / variance)
+    return dict(zip(names, shares.tolist()))

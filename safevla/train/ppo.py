@@ -29,16 +29,16 @@ from torch import Tensor
 from safevla.train.envs import declared_constraints
 from safevla.train.episodes import TOTAL, Episode, EpisodeBooks, StepOutcome, sound, summarise
 from safevla.train.gae import (
-    explained_variance,
+    explained_variances,
     generalised_advantages,
     mix_advantages,
     next_values,
 )
 from safevla.train.multipliers import Multipliers
 from safevla.train.settings import MultiplierConfig, RewardConfig, train_config
-from safevla.train.snapshot import FolderCheckpoints, adam_tensors, load_adam, of_prefix
+from safevla.train.snapshot import FolderCheckpoints, load_module, module_tensors
 from safevla.train.spaces import as_json, as_space, from_json, space_as_json
-from safevla.train.values import CostCritic, regress, rows, stacked
+from safevla.train.values import CostCritic, each, regress, stacked
 
 __all__ = ["PPOLagrangian"]
 
@@ -159,7 +159,7 @@ class PPOLagrangian(FolderCheckpoints, PPO):
     def _estimate(self, buffer: RolloutBuffer) -> None:
         """Value the rollout's observations and estimate the advantages of each cost."""
         steps, envs, critic = buffer.buffer_size, buffer.n_envs, self.cost_critic
-        flat = _each(buffer.observations, lambda array: array.reshape(-1, *array.shape[2:]))
+        flat = each(buffer.observations, lambda array: array.reshape(-1, *array.shape[2:]))
         values = critic.values(flat).view(steps, envs, -1).transpose(0, 1)
         finals = torch.zeros_like(values)
         if self._finals:
@@ -203,7 +203,7 @@ class PPOLagrangian(FolderCheckpoints, PPO):
         # PPO's passes have laid out the observations as (N * T, ...)
         seen = obs_as_tensor(self.rollout_buffer.observations, self.device)
         loss = regress(
-            lambda chosen: critic(rows(seen, kept[chosen])),
+            lambda chosen: critic(each(seen, lambda array: array[kept[chosen]])),
             self.cost_returns.flatten(0, 1).to(self.device)[kept],
             critic.optimizer,
             epochs=self.n_epochs,
@@ -214,15 +214,15 @@ class PPOLagrangian(FolderCheckpoints, PPO):
         self.logger.record("train/cost_critic_loss", loss)
 
     def _log_costs(self) -> None:
+        names, kept = self.multipliers.names, self._valid
+        explained = explained_variances(names, self.cost_values[kept], self.cost_returns[kept])
+        numbers = {"lambda": self.multipliers.as_dict(), "explained_variance": explained}
         if sound(self._episodes):
             summary = summarise(self._episodes, self.books.names)
-            for name, cost in {**summary["costs"], TOTAL: summary["cost"]}.items():
-                self.logger.record(f"costs/{name}", cost)
-        values, returns = self.cost_values[self._valid], self.cost_returns[self._valid]
-        for i, (name, multiplier) in enumerate(self.multipliers.as_dict().items()):
-            self.logger.record(f"lambda/{name}", multiplier)
-            explained = explained_variance(values[:, i], returns[:, i])
-            self.logger.record(f"explained_variance/{name}", explained)
+            numbers["costs"] = {**summary["costs"], TOTAL: summary["cost"]}
+        for key, by_name in numbers.items():
+            for name, number in by_name.items():
+                self.logger.record(f"{key}/{name}", number)
 
     # ------------------------------------------------------------------ files
 
@@ -230,15 +230,9 @@ class PPOLagrangian(FolderCheckpoints, PPO):
         names, tensors = super()._get_torch_save_params()
         return [*names, "cost_critic", "cost_critic.optimizer"], tensors
 
-    def _modules(self) -> dict[str, Any]:
-        return {"policy": self.policy, "cost_critic": self.cost_critic}
-
     def _snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors: dict[str, Tensor] = {}
-        for key, module in self._modules().items():
-            names = dict(module.named_parameters())
-            tensors |= {f"{key}/{name}": t for name, t in module.state_dict().items()}
-            tensors |= adam_tensors(module.optimizer, names, f"{key}_optimizer")
+        tensors = module_tensors(self.policy, "policy")
+        tensors |= module_tensors(self.cost_critic, "cost_critic")
         arguments, missing = as_json(self._arguments)
         return tensors, {
             "arguments": arguments,
@@ -285,10 +279,8 @@ class PPOLagrangian(FolderCheckpoints, PPO):
         else:
             check_for_correct_spaces(model.env, observations, actions)
         model._setup_model()
-        for key, module in model._modules().items():
-            module.load_state_dict(of_prefix(tensors, f"{key}/"))
-            names = dict(module.named_parameters())
-            load_adam(module.optimizer, names, f"{key}_optimizer", tensors)
+        load_module(model.policy, "policy", tensors)
+        load_module(model.cost_critic, "cost_critic", tensors)
         model.multipliers.load_state_dict(state["multipliers"])
         model.num_timesteps, model._n_updates = state["num_timesteps"], state["n_updates"]
         model._take_recent(state)
@@ -311,9 +303,3 @@ def _constraints(
         if config.signal == "total":  # its budget is `total_budget`
             return {}
         raise
-
-
-def _each(observations: Any, function: Any) -> Any:
-    if isinstance(observations, dict):
-        return {key: function(value) for key, value in observations.items()}
-    return function(observations)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from safevla.files import replaced_folder, write_json
 
-__all__ = ["FolderCheckpoints", "adam_tensors", "load_adam", "of_prefix"]
+__all__ = ["FolderCheckpoints", "adam_tensors", "load_adam", "load_module", "module_tensors"]
 
 
 def adam_tensors(
@@ -43,7 +44,8 @@ def load_adam(
 ) -> None:
     """Put back what `adam_tensors` gave."""
     for name, parameter in names.items():
-        found = of_prefix(tensors, f"{prefix}/{name}/")
+        start = f"{prefix}/{name}/"
+        found = {key[len(start) :]: t for key, t in tensors.items() if key.startswith(start)}
         if found:
             optimizer.state[parameter] = {
                 key: value.clone() if key == "step" else value.to(parameter.device)
@@ -51,9 +53,24 @@ def load_adam(
             }
 
 
-def of_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Returns the tensors whose names begin with `prefix`, without it."""
-    return {key[len(prefix) :]: t for key, t in tensors.items() if key.startswith(prefix)}
+def _state(module: Any) -> dict[str, Tensor]:
+    # not `state_dict`, which names what two parts of a module share twice
+    return dict(chain(module.named_parameters(), module.named_buffers()))
+
+
+def module_tensors(module: Any, prefix: str) -> dict[str, Tensor]:
+    """Weights, buffers and Adam's state of a module that holds its own `optimizer`."""
+    tensors = {f"{prefix}/{name}": tensor for name, tensor in _state(module).items()}
+    names = dict(module.named_parameters())
+    return tensors | adam_tensors(module.optimizer, names, f"{prefix}_optimizer")
+
+
+@torch.no_grad()
+def load_module(module: Any, prefix: str, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `module_tensors` gave."""
+    for name, tensor in _state(module).items():
+        tensor.copy_(tensors[f"{prefix}/{name}"])
+    load_adam(module.optimizer, dict(module.named_parameters()), f"{prefix}_optimizer", tensors)
 
 
 def _folder(path: Any) -> Path:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from safevla.files import plain
+
 __all__ = ["as_json", "as_space", "from_json", "space_as_json"]
 
 _FIELDS = {
@@ -30,16 +32,16 @@ def space_as_json(space: spaces.Space) -> dict[str, Any]:
         fields["dtype"] = str(space.dtype)
         for name in ("low", "high"):
             flat = fields[name].ravel().tolist()
-            flat = flat[:1] if len(set(flat)) == 1 else flat
-            fields[name] = [bound if np.isfinite(bound) else None for bound in flat]
-    return {kind: {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in fields.items()}}
+            fields[name] = flat[:1] if len(set(flat)) == 1 else flat
+    return {kind: plain(fields)}
 
 
 def as_space(described: Mapping[str, Any]) -> spaces.Space:
     """Returns the space that `space_as_json` described."""
     ((kind, fields),) = described.items()
     if kind == "Dict":
-        return spaces.Dict({key: as_space(part) for key, part in fields.items()})
+        # by keyword, which keeps the order: networks read the parts one after the other
+        return spaces.Dict(**{key: as_space(part) for key, part in fields.items()})
     if kind not in _FIELDS:
         raise ValueError(f"space is {kind!r}; it must be Dict or one of {', '.join(_FIELDS)}")
     if kind == "Box":

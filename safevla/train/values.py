@@ -14,7 +14,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["CostCritic", "RunningNorm", "ValueNetworks", "regress", "rows", "stacked"]
+__all__ = ["CostCritic", "RunningNorm", "ValueNetworks", "each", "regress", "stacked"]
 
 _CLIP = 10.0
 _CHUNK = 4096  # observations valued at once
@@ -152,11 +152,11 @@ class ValueNetworks(nn.Module):
         return regress(lambda chosen: self._scaled(inputs[chosen]), targets, self.optimizer, **how)
 
 
-def rows(observations: Any, which: Any) -> Any:
-    """Returns some rows of an array or tensor of observations, or of a dict of them."""
+def each(observations: Any, function: Callable[[Any], Any]) -> Any:
+    """Returns the function of an array or tensor of observations, or of each one in a dict."""
     if isinstance(observations, dict):
-        return {key: value[which] for key, value in observations.items()}
-    return observations[which]
+        return {key: function(value) for key, value in observations.items()}
+    return function(observations)
 
 
 def stacked(observations: Sequence[Any]) -> Any:
@@ -206,9 +206,11 @@ class CostCritic(nn.Module):
     def values(self, observations: Any) -> Tensor:
         """As calling it, of arrays (B, ...); the values are on the CPU."""
         device = next(self.parameters()).device
-        size = len(
+        first = (
             next(iter(observations.values())) if isinstance(observations, dict) else observations
         )
-        parts = (slice(i, i + _CHUNK) for i in range(0, size, _CHUNK))
-        found = [self(obs_as_tensor(rows(observations, part), device)) for part in parts]
+        found = []
+        for start in range(0, len(first), _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            found.append(self(obs_as_tensor(each(observations, lambda a, c=chunk: a[c]), device)))
         return torch.cat(found).cpu()

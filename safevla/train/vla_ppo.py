@@ -31,15 +31,15 @@ from safevla.train.buffer import Minibatch, SequenceRolloutBuffer
 from safevla.train.critics import Critic, PolicyCritic, PrivilegedCritic
 from safevla.train.envs import declared_constraints
 from safevla.train.episodes import Episode, EpisodeBooks, sound, summarise
-from safevla.train.gae import explained_variance, mix_advantages
+from safevla.train.gae import explained_variances, mix_advantages
 from safevla.train.multipliers import Multipliers
-from safevla.train.sb3 import SB3Shell
 from safevla.train.settings import TrainConfig
+from safevla.train.vla_shell import VLAShell
 
 __all__ = ["VLAPPOLagrangian"]
 
 
-class VLAPPOLagrangian(SB3Shell):
+class VLAPPOLagrangian(VLAShell):
     """Clipped PPO on the Lagrangian of a constrained MDP with K constraints.
 
     Args:
@@ -50,7 +50,7 @@ class VLAPPOLagrangian(SB3Shell):
             `extra_probability` and `checkpoint_every` are for `train_ppo` and not read here.
         constraints: Budget per constraint name; None asks the environment.
         rollout_buffer_class: A replacement for `SequenceRolloutBuffer`, made with its arguments.
-        **shell: `processor`, `restart_every` and more; see `SB3Shell`.
+        **shell: `processor`, `restart_every` and more; see `VLAShell`.
 
     Attributes:
         multipliers: The K multipliers.
@@ -331,9 +331,6 @@ class VLAPPOLagrangian(SB3Shell):
     def _log(self, collecting: float, learning: float, log_interval: int | None) -> None:
         buffer, names = self.rollout_buffer, ("reward", *self.multipliers.names)
         values, returns = buffer.values[buffer.valid], buffer.returns[buffer.valid]
-        explained = {
-            name: explained_variance(values[:, i], returns[:, i]) for i, name in enumerate(names)
-        }
         steps = self.n_steps * self.n_envs
         self.last_iteration = {
             "iteration": self.iteration,
@@ -341,7 +338,7 @@ class VLAPPOLagrangian(SB3Shell):
             **summarise(self._episodes, self.books.names),
             "lambda": self.multipliers.as_dict(),
             **self.last_iteration,
-            "explained_variance": explained,
+            "explained_variance": explained_variances(names, values, returns),
             "steps_per_second": steps / (collecting + learning),
             "learning_share": learning / (collecting + learning),
         }

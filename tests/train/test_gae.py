@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from safevla.train.gae import explained_variance, generalised_advantages, mix_advantages
+from safevla.train.gae import explained_variances, generalised_advantages, mix_advantages
 
 GAMMA, LAMBDA = 0.9, 0.8
 
@@ -120,7 +120,7 @@ def test_zero_multipliers_leave_the_rewards_advantage():
 
 
 def test_explained_variance():
-    returns = torch.tensor([1.0, 2.0, 3.0])
-    assert explained_variance(returns, returns) == 1.0
-    assert explained_variance(torch.zeros(3), returns) == pytest.approx(0.0)
-    assert math.isnan(explained_variance(returns, torch.ones(3)))
+    returns = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 1.0], [3.0, 6.0, 1.0]])
+    values = torch.tensor([[1.0, 0.0, 0.0], [2.0, 0.0, 1.0], [3.0, 0.0, 2.0]])
+    found = explained_variances("abc", values, returns)
+    assert found["a"] == 1.0 and found["b"] == pytest.approx(0.0) and math.isnan(found["c"])

@@ -1,3 +1,4 @@
+import json
 import pickle
 import re
 import subprocess
@@ -83,10 +84,25 @@ def test_stable_baselines_tools_work(tmp_path):
     assert {"lambda/x", "costs/x", "costs/cost"} <= set(model.logger.name_to_value)
 
 
+class Seen(Arms):
+    """Two arms beside an image, the features of which the policy's networks share."""
+
+    def __init__(self):
+        super().__init__((0.0, 1.0), x=(1, 0), y=(0, 1))
+        self.observation_space = spaces.Box(0, 255, (36, 36, 3), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        return np.full((36, 36, 3), 9, np.uint8), {}
+
+    def step(self, action):
+        return self.reset()[0], *super().step(action)[1:]
+
+
 @pytest.mark.parametrize(
     ("policy", "env"),
     [
         ("MlpPolicy", lambda: VecNormalize(points())),
+        ("CnnPolicy", lambda: DummyVecEnv([Seen] * 2)),
         ("MultiInputPolicy", lambda: points(seen="dict")),
         ("MlpPolicy", lambda: DummyVecEnv([lambda: Arms((0.0, 1.0), x=(1, 0), y=(0, 1))] * 2)),
     ],
@@ -261,11 +277,12 @@ def test_spaces_and_arguments_go_through_json():
     for space in (
         spaces.Box(-1.0, np.inf, (2, 3), np.float32),
         spaces.Box(np.float64([0, -np.inf]), np.float64([1, 2]), dtype=np.float64),
-        spaces.Dict(a=spaces.Box(0, 255, (4, 4, 3), np.uint8), b=spaces.Discrete(3, start=1)),
+        spaces.Dict(b=spaces.Box(0, 255, (4, 4, 3), np.uint8), a=spaces.Discrete(3, start=1)),
         spaces.MultiDiscrete([2, 3]),
         spaces.MultiBinary(4),
     ):
-        assert as_space(space_as_json(space)) == space
+        found = as_space(json.loads(json.dumps(space_as_json(space))))
+        assert found == space and str(found) == str(space)
     arguments = {"a": [1, None], "b": {"c": torch.optim.Adam}, "d": print, "e": pickle.Pickler}
     written, left_out = as_json(arguments)
     assert left_out == ["d", "e"] and from_json(written) == {"a": [1, None], "b": arguments["b"]}

@@ -1,4 +1,4 @@
-"""The thin shell that gives an algorithm stable-baselines3's interface.
+"""The thin shell that gives `VLAPPOLagrangian` stable-baselines3's interface.
 
 It checks the environment, draws seeds, acts in `predict`, and saves without pickles, for policies
 that see images, read text and remember steps. The algorithm itself is `safevla.train.vla_ppo`.
@@ -28,12 +28,18 @@ from safevla.policy import (
 )
 from safevla.train.buffer import SequenceRolloutBuffer
 from safevla.train.settings import TrainConfig, train_config
-from safevla.train.snapshot import FolderCheckpoints, adam_tensors, load_adam, of_prefix
+from safevla.train.snapshot import (
+    FolderCheckpoints,
+    adam_tensors,
+    load_adam,
+    load_module,
+    module_tensors,
+)
 
-__all__ = ["SB3Shell"]
+__all__ = ["VLAShell"]
 
 
-class SB3Shell(FolderCheckpoints, BaseAlgorithm):
+class VLAShell(FolderCheckpoints, BaseAlgorithm):
     """An on-policy algorithm for a `VLAPolicy`, less the algorithm.
 
     Args:
@@ -177,9 +183,7 @@ class SB3Shell(FolderCheckpoints, BaseAlgorithm):
         tensors = adam_tensors(self.optimizer, self.trainable, "optimizer")
         networks = self.critic.networks
         if networks is not None:
-            tensors |= {f"critic/{name}": t for name, t in networks.state_dict().items()}
-            names = dict(networks.named_parameters())
-            tensors |= adam_tensors(networks.optimizer, names, "critic_optimizer")
+            tensors |= module_tensors(networks, "critic")
         return tensors, {
             "iteration": self.iteration,
             "num_timesteps": self.completed_timesteps,
@@ -211,9 +215,6 @@ class SB3Shell(FolderCheckpoints, BaseAlgorithm):
         model.multipliers.load_state_dict(state["multipliers"])
         load_adam(model.optimizer, model.trainable, "optimizer", tensors)
         if state["privileged"] is not None:
-            networks = model.critic.make(int(state["privileged"]))
-            networks.load_state_dict(of_prefix(tensors, "critic/"))
-            names = dict(networks.named_parameters())
-            load_adam(networks.optimizer, names, "critic_optimizer", tensors)
+            load_module(model.critic.make(int(state["privileged"])), "critic", tensors)
         model._take_recent(state)
         return model
