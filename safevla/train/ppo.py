@@ -150,6 +150,9 @@ class PPOLagrangian(FolderCheckpoints, PPO):
         now = len(self._outcomes)
         for i in np.flatnonzero(outcome.cut).tolist():
             self._finals.append((i, now, infos[i]["terminal_observation"]))
+        for i in np.flatnonzero(~outcome.valid).tolist():
+            # PPO bootstraps from what it knows: a diverged simulation shows nothing
+            infos[i]["terminal_observation"] = each(self._last_obs, lambda array, i=i: array[i])
         self._episodes += outcome.completed
         self._outcomes.append(outcome)
 

@@ -40,8 +40,8 @@ def as_space(described: Mapping[str, Any]) -> spaces.Space:
     """Returns the space that `space_as_json` described."""
     ((kind, fields),) = described.items()
     if kind == "Dict":
-        # by keyword, which keeps the order: networks read the parts one after the other
-        return spaces.Dict(**{key: as_space(part) for key, part in fields.items()})
+        # of pairs, which keep their order: networks read the parts one after the other
+        return spaces.Dict([(key, as_space(part)) for key, part in fields.items()])
     if kind not in _FIELDS:
         raise ValueError(f"space is {kind!r}; it must be Dict or one of {', '.join(_FIELDS)}")
     if kind == "Box":

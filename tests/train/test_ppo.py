@@ -201,7 +201,7 @@ def test_diverged_simulations_are_not_learned_from():
             obs, reward, terminated, truncated, info = super().step(action)
             bad = self.steps == 3
             more = {"sim_error": "diverged", "costs": {"a": np.nan}} if bad else {}
-            return obs, reward, terminated, truncated or bad, info | more
+            return obs * (np.nan if bad else 1), reward, terminated, truncated or bad, info | more
 
     model = learner(
         DummyVecEnv([lambda: Diverging(True)] * 2), budgets=None, rule="projected", at=1.0
