@@ -213,10 +213,11 @@ def test_diverged_simulations_are_not_learned_from():
 
 
 def test_a_stopped_rollout_is_dropped():
-    model = learner().learn(ROLLOUT)
-    model.learn(ROLLOUT, callback=lambda *_: False, reset_num_timesteps=False)
-    model.learn(ROLLOUT, reset_num_timesteps=False)
-    assert (model.multipliers.last_cost <= 10.0).all()
+    model = learner(DummyVecEnv([lambda: Still(True)] * 2), budgets=None, n_steps=5, batch_size=5)
+    model.learn(10, callback=lambda *_: model.num_timesteps < 6)  # in the middle of an episode
+    assert np.isnan(model.multipliers.last_cost).all()
+    model.learn(10, reset_num_timesteps=False)
+    assert model.multipliers.last_cost == [5.0]
 
 
 def test_misfits_are_named():
