@@ -57,6 +57,7 @@ class EnvConfig:
     action_mode: Literal["discrete", "continuous"] = "discrete"
     side_steps: bool = True
     cameras: tuple[str, ...] = ("navigation",)
+    sensors: tuple[str, ...] = ()
     image_size: int = 64
     max_actions: int = 300
     max_seconds: float = 120.0
@@ -305,6 +306,7 @@ def _check(config: PipelineConfig) -> None:
     _subset("eval.control_suites", config.eval.control_suites, suites)
     _subset("eval.argmax_suites", config.eval.argmax_suites, suites)
     _subset("env.cameras", config.env.cameras, ("navigation", "manipulation"))
+    _subset("env.sensors", config.env.sensors, ("scan", "odometry"))
     at_least = {
         "workers": (config.workers, 0),
         "env.image_size": (config.env.image_size, 8),

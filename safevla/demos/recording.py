@@ -20,6 +20,7 @@ from safevla.display import progress_bar
 from safevla.files import replaced_folder
 from safevla.workers import Workers
 from safevla_envs.costs import cost_semantics
+from safevla_envs.proprioception import state_vector
 
 DEFAULT_ID = "safevla_envs:SafeVLA/ObjNav-v0"
 
@@ -107,7 +108,7 @@ def record_episode(env: gymnasium.Env, job: _Job, number: int) -> Episode:
         action = int(noise.choice(pool)) if disturbed else label
         for camera in cameras:
             images[camera].append(encode_png(obs[camera + suffix]))
-        rows["state"].append(obs["state"])
+        rows["state"].append(state_vector(obs))
         rows["aux"].append(base.privileged_state()[aux])
         rows["action"].append(label)
         rows["executed"].append(action)

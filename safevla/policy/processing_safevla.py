@@ -16,6 +16,7 @@ from torch import Tensor
 from safevla.errors import CheckpointError
 from safevla.files import write_json
 from safevla_envs.instruction import decode_instruction
+from safevla_envs.proprioception import state_vector
 
 PROCESSOR_FILE = "processor_config.json"
 FORMAT = 1
@@ -147,8 +148,8 @@ class SafeVLAProcessor:
         """Turn stacked observations into the inputs of :meth:`VLAPolicy.encode`.
 
         Args:
-            obs: `<camera>_image` uint8 (B, h, w, 3) for each camera, `state` float (B, S) and
-                `instruction` uint8 (B, 256).
+            obs: `<camera>_image` uint8 (B, h, w, 3) for each camera, `state` and further sensors
+                float (B, n), together S entries (`state_vector`), `instruction` uint8 (B, 256).
 
         Returns:
             images uint8 (B, N_cam, h, w, 3), state float32 (B, S), tokens long (B, L), token_mask
@@ -171,7 +172,7 @@ class SafeVLAProcessor:
                     f"(B, {self.image_size}, {self.image_size}, 3)"
                 )
             images.append(image)
-        state = np.asarray(obs["state"])
+        state = state_vector(obs)
         if state.shape[-1] != len(self.state_mean):
             raise ValueError(
                 f"state has {state.shape[-1]} entries: this policy needs {len(self.state_mean)}"

@@ -5,6 +5,7 @@ import pytest
 from bare_home import bare_home, thing
 
 from safevla_envs.env import SafeVLAEnv
+from safevla_envs.proprioception import state_vector
 from safevla_envs.record.scan import BEAMS, NOISE, REACH
 
 
@@ -59,6 +60,18 @@ def test_noise_is_that_of_the_scenario_and_of_the_stated_size():
         seen.append(np.array(rows))
     np.testing.assert_array_equal(*seen)
     assert (seen[0] - env.sim.scan()).std() == pytest.approx(NOISE, rel=0.3)
+
+
+def test_a_policy_is_given_one_vector_of_what_the_robot_feels():
+    seen = {
+        "state": np.ones((2, 13)),
+        "scan": np.full((2, BEAMS), 0.5),
+        "odometry": np.zeros((2, 3)),
+    }
+    vector = state_vector(seen)
+    assert vector.shape == (2, 13 + BEAMS + 3)
+    assert vector[:, 13] == pytest.approx(np.exp(-1.0))
+    np.testing.assert_array_equal(state_vector({"state": seen["state"]}), seen["state"])
 
 
 def test_odometry_is_what_the_base_went():
