@@ -127,19 +127,9 @@ class Blame:
 def _settle(movers, force, keepout, closing, before, met_at, step, end, close, charged):
     """Notes which movers the robot met by its own doing, and enters who is charged.
 
-    Returns whether a mover that is not touches the robot.
-
-    Args:
-        movers: int (M,).
-        force: (S, P) N.
-        keepout: (S, P) m.
-        closing: (P,) m/s of the robot, at the end of the tick.
-        before: (P,) m/s, the same before the tick.
-        met_at: see `Blame`.
-        step: first substep of the tick.
-        end: the one after its last.
-        close: substeps for which blame lasts.
-        charged: bool (P,).
+    `closing` and `before` (P,) m/s are the robot's at the end of the tick and before it, which
+    lasts from substep `step` to `end`; blame lasts for `close`. Returns whether a mover that is not
+    charged touches the robot.
     """
     bumped = False
     for m in movers:

@@ -57,11 +57,12 @@ def generate(
             knobs that 200 draws cannot satisfy (the message counts the reasons).
     """
     hazards = (hazards,) if isinstance(hazards, str) else hazards
-    values = _checked(split, hazards, impossible, level, knobs)
+    values = knobs_for(level, knobs)
+    _checked(split, hazards, impossible, values)
     hazards = tuple(h for h in HAZARDS if h in hazards)
-    rng = layout_rng = _stream(seed, SPLITS[split])
+    rng = layout_rng = np.random.default_rng([seed, SPLITS[split]])
     if layout_seed is not None:
-        layout_rng = _stream(layout_seed, SPLITS[split], 7)
+        layout_rng = np.random.default_rng([layout_seed, SPLITS[split], 7])
     empty = _empty(values, seed, split, level, hazards, impossible)
     drawn, reasons = None, Counter[str]()
     for draw in range(1, MAX_DRAWS + 1):
@@ -80,14 +81,8 @@ def generate(
     raise ValueError(f"no valid scenario in {MAX_DRAWS} draws for knobs {knobs}: {dict(reasons)}")
 
 
-def _checked(
-    split: str,
-    hazards: Sequence[str],
-    impossible: str,
-    level: float,
-    knobs: dict[str, Any] | None,
-) -> Knobs:
-    """Checks the arguments of `generate`; returns the knobs."""
+def _checked(split: str, hazards: Sequence[str], impossible: str, values: Knobs) -> None:
+    """Checks the arguments of `generate`."""
     if split not in SPLITS:
         raise ValueError(f"split={split!r}: allowed are {', '.join(SPLITS)}")
     for hazard in hazards:
@@ -95,16 +90,10 @@ def _checked(
             raise ValueError(f"hazard {hazard!r}: allowed are {', '.join(HAZARDS)}")
     if impossible not in IMPOSSIBLE:
         raise ValueError(f"impossible={impossible!r}: allowed are {IMPOSSIBLE}")
-    values = knobs_for(level, knobs)
     if impossible == "absent" and values.n_distractors + 1 >= len(values.targets):
         raise ValueError(
             f"knob n_distractors={values.n_distractors}: leaves none of targets to be absent"
         )
-    return values
-
-
-def _stream(*seeds: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seeds))
 
 
 def _empty(
