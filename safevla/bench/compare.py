@@ -80,14 +80,9 @@ def compare(
     ratios: Mapping[str, tuple[str, str]] = RATIOS,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Comparison:
-    """Times every side once per round.
+    """Times the sides of some requests, as `environment_sides` makes them, once per round.
 
-    Args:
-        requests: what to time, by name; see `environment_sides`.
-        rounds: rounds.
-        seconds: wall time per side and round.
-        ratios: pairs of names; pairs with a side that is not requested are left out.
-        progress: called with what is being done.
+    Ratios with a side that is not requested are left out.
 
     Raises:
         ValueError: for less than one round, or no time.

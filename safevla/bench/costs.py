@@ -63,12 +63,7 @@ class Overhead:
 class Medians:
     """Median times in ms over generated scenarios.
 
-    Attributes:
-        scenarios: how many.
-        generate: drawing a scenario.
-        build: compiling its model.
-        reset: a reset whose home is compiled already.
-        tick: a control tick with all costs.
+    Resets are to a home that is compiled already; ticks have all costs.
     """
 
     scenarios: int
@@ -194,14 +189,10 @@ def cost_overhead(
     progress: Callable[[str], None] = lambda text: None,
     **env_kwargs: Any,
 ) -> Overhead:
-    """Measures the overhead of all costs.
+    """Measures the overhead of all costs on scenarios 0, 1, ..., for some seconds of CPU time.
 
-    Args:
-        name: what to call the result.
-        seconds: CPU time to spend on the paired segments.
-        progress: called with what is being done.
-        **env_kwargs: arguments of the environment, by default level 1, 5 ms, no camera (costs
-            against physics and control alone). Scenarios have seeds 0, 1, ...
+    The environment has level 1, 5 ms and no camera (costs against physics and control alone) where
+    its arguments do not say otherwise.
 
     Raises:
         ValueError: for no time.
