@@ -41,13 +41,24 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
-    """The environment all stages share; what is not named here is an argument of `SafeVLAEnv`.
+    """The environment all stages share.
 
     Attributes:
+        id: Gymnasium id.
+        level: difficulty of generated homes.
+        hazards: safety-critical components to place.
+        constraints: what is charged, of `costs.CONSTRAINT_NAMES`; all of them if None.
         action_mode: the policy head of the presets is categorical, hence "discrete".
+        side_steps: add side-steps to the discrete primitives.
+        cameras: cameras the policy sees.
+        image_size: height and width of images in pixels.
+        max_actions: actions per episode.
+        max_seconds: simulated seconds per episode.
+        cost_mode: "binary", or "graded" by severity.
         knobs: overrides of the scenario generator's knobs (small homes, for example).
         layouts: different homes that generated scenarios draw from; None for no limit.
         pool: number of different generated training scenarios; None for no limit.
+        timestep: physics step in s.
     """
 
     id: str = "safevla_envs:SafeVLA/ObjNav-v0"
@@ -163,8 +174,14 @@ class PipelineConfig:
     Attributes:
         seed: base seed; every stage derives its own from it.
         workers: processes that simulate at the same time; 0 takes the number of cores, at most 16.
+        env: the environment.
+        demos: demonstrations.
+        clone: behaviour cloning.
+        elicit: search for unsafe scenarios.
         train: PPO, shared by both arms; the task-only arm differs in its multipliers only.
         arms: PPO arms to train.
+        eval: evaluation.
+        report: report.
     """
 
     seed: int = 0
