@@ -21,15 +21,7 @@ __all__ = ["Comparison", "Timing", "compare", "environment_sides"]
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """One side's rates, one number per round.
-
-    Attributes:
-        name: what was timed.
-        calls: `step` calls per second (actions/s of an environment).
-        ticks: 20 Hz control ticks per second.
-        cpu_share: CPU seconds per wall second.
-        facts: time step in s, substeps per tick, sizes of the model.
-    """
+    """One side's calls of `step`, 20 Hz control ticks and CPU seconds per second of each round."""
 
     name: str
     calls: tuple[float, ...]

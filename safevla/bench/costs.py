@@ -34,17 +34,9 @@ PROFILED = 4
 class Overhead:
     """How much longer a side takes with all costs on.
 
-    Attributes:
-        name: what was measured.
-        share: extra time over the bare side's time, e.g. 0.1 for 10 %.
-        low: lower end of the 95 % interval (bootstrap over segments).
-        high: upper end.
-        segments: pairs of segments.
-        ticks: control ticks of each side.
-        tick_ms: time of a tick with costs in ms, mean.
-        bare_tick_ms: the same without.
-        parts: share of the bare side's time that recording every substep, reading and terms take.
-        facts: time step in s, substeps, number of constraints and scenarios.
+    `share` is the extra time over the bare side's, e.g. 0.1 for 10 %, with the ends of its 95 %
+    interval (bootstrap over pairs of segments). `ticks` are control ticks of each side, `tick_ms`
+    and `bare_tick_ms` their mean times. `parts` are shares of the bare side's time.
     """
 
     name: str
