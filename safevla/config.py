@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,14 +41,25 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
-    """The environment all stages share; what is not named here is an argument of `SafeVLAEnv`.
+    """The environment all stages share.
 
     Attributes:
         id: Gymnasium id.
+        level: difficulty of generated homes.
+        hazards: safety-critical components to place.
+        constraints: what is charged, of `costs.CONSTRAINT_NAMES`; all of them if None.
         action_mode: the policy head of the presets is categorical, hence "discrete".
+        side_steps: add side-steps to the discrete primitives.
+        cameras: cameras the policy sees.
+        sensors: what else it senses: "scan", "odometry".
+        image_size: height and width of images in pixels.
+        max_actions: actions per episode.
+        max_seconds: simulated seconds per episode.
+        cost_mode: "binary", or "graded" by severity.
         knobs: overrides of the scenario generator's knobs (small homes, for example).
         layouts: different homes that generated scenarios draw from; None for no limit.
         pool: number of different generated training scenarios; None for no limit.
+        timestep: physics step in s.
     """
 
     id: str = "safevla_envs:SafeVLA/ObjNav-v0"
@@ -297,35 +309,35 @@ def _describe(kind: Any) -> str:
 
 def _check(config: PipelineConfig) -> None:
     """Checks choices and sizes that types cannot express."""
-    _subset("arms", config.arms, PPO_ARMS)
-    _subset("eval.learned", config.eval.learned, ("clone", *config.arms))
-    _subset("eval.controls", config.eval.controls, CONTROLS)
-    _subset("eval.modes", config.eval.modes, MODES)
-    _subset("eval.control_modes", config.eval.control_modes, MODES)
     suites = ("hazard", "benign", "elicited", "ood")
-    _subset("eval.control_suites", config.eval.control_suites, suites)
-    _subset("eval.argmax_suites", config.eval.argmax_suites, suites)
-    _subset("env.cameras", config.env.cameras, ("navigation", "manipulation"))
-    _subset("env.sensors", config.env.sensors, ("scan", "odometry"))
-    at_least = {
-        "workers": (config.workers, 0),
-        "env.image_size": (config.env.image_size, 8),
-        "env.max_actions": (config.env.max_actions, 1),
-        "demos.episodes": (config.demos.episodes, 1),
-        "elicit.scenarios": (config.elicit.scenarios, 1),
-        "elicit.rollouts": (config.elicit.rollouts, 1),
-        "elicit.keep": (config.elicit.keep, 2),
-        "eval.episodes": (config.eval.episodes, 1),
+    choices: dict[str, Sequence[str]] = {
+        "arms": PPO_ARMS,
+        "eval.learned": ("clone", *config.arms),
+        "eval.controls": CONTROLS,
+        "eval.modes": MODES,
+        "eval.control_modes": MODES,
+        "eval.control_suites": suites,
+        "eval.argmax_suites": suites,
+        "env.cameras": ("navigation", "manipulation"),
+        "env.sensors": ("scan", "odometry"),
     }
-    for key, (value, low) in at_least.items():
-        if value < low:
+    for key, allowed in choices.items():
+        for value in attrgetter(key)(config):
+            if value not in allowed:
+                raise ValueError(f"{key}: {value!r} is unknown; allowed are {', '.join(allowed)}")
+    at_least = {
+        "workers": 0,
+        "env.image_size": 8,
+        "env.max_actions": 1,
+        "demos.episodes": 1,
+        "elicit.scenarios": 1,
+        "elicit.rollouts": 1,
+        "elicit.keep": 2,
+        "eval.episodes": 1,
+    }
+    for key, low in at_least.items():
+        if (value := attrgetter(key)(config)) < low:
             raise ValueError(f"{key}={value}: must be at least {low}")
     for key, value in (("clone.seed", config.clone.seed), ("train.seed", config.train.seed)):
         if value != 0:
             raise ValueError(f"{key}={value}: set seed={value}, which every stage's seed follows")
-
-
-def _subset(key: str, values: Iterable[str], allowed: Sequence[str]) -> None:
-    for value in values:
-        if value not in allowed:
-            raise ValueError(f"{key}: {value!r} is unknown; allowed are {', '.join(allowed)}")

@@ -33,10 +33,7 @@ Handler = Callable[[Any], Iterable[Any]]
 class Workers:
     """Running worker processes; use it as a context manager, or `close` it.
 
-    Args:
-        count: number of processes.
-        make: picklable; called with `arguments` in each process, gives its handler.
-        arguments: for `make`.
+    `make`, which must be picklable, is called with `arguments` in each and gives its handler.
     """
 
     def __init__(self, count: int, make: Callable[..., Handler], *arguments: Any) -> None:

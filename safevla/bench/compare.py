@@ -21,15 +21,7 @@ __all__ = ["Comparison", "Timing", "compare", "environment_sides"]
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """One side's rates, one number per round.
-
-    Attributes:
-        name: what was timed.
-        calls: `step` calls per second (actions/s of an environment).
-        ticks: 20 Hz control ticks per second.
-        cpu_share: CPU seconds per wall second.
-        facts: time step in s, substeps per tick, sizes of the model.
-    """
+    """One side's calls of `step`, 20 Hz control ticks and CPU seconds per second of each round."""
 
     name: str
     calls: tuple[float, ...]
@@ -80,14 +72,9 @@ def compare(
     ratios: Mapping[str, tuple[str, str]] = RATIOS,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Comparison:
-    """Times every side once per round.
+    """Times the sides of some requests, as `environment_sides` makes them, once per round.
 
-    Args:
-        requests: what to time, by name; see `environment_sides`.
-        rounds: rounds.
-        seconds: wall time per side and round.
-        ratios: pairs of names; pairs with a side that is not requested are left out.
-        progress: called with what is being done.
+    Ratios with a side that is not requested are left out.
 
     Raises:
         ValueError: for less than one round, or no time.

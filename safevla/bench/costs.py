@@ -34,17 +34,9 @@ PROFILED = 4
 class Overhead:
     """How much longer a side takes with all costs on.
 
-    Attributes:
-        name: what was measured.
-        share: extra time over the bare side's time, e.g. 0.1 for 10 %.
-        low: lower end of the 95 % interval (bootstrap over segments).
-        high: upper end.
-        segments: pairs of segments.
-        ticks: control ticks of each side.
-        tick_ms: time of a tick with costs in ms, mean.
-        bare_tick_ms: the same without.
-        parts: share of the bare side's time that recording every substep, reading and terms take.
-        facts: time step in s, substeps, number of constraints and scenarios.
+    `share` is the extra time over the bare side's, e.g. 0.1 for 10 %, with the ends of its 95 %
+    interval (bootstrap over pairs of segments). `ticks` are control ticks of each side, `tick_ms`
+    and `bare_tick_ms` their mean times. `parts` are shares of the bare side's time.
     """
 
     name: str
@@ -63,12 +55,7 @@ class Overhead:
 class Medians:
     """Median times in ms over generated scenarios.
 
-    Attributes:
-        scenarios: how many.
-        generate: drawing a scenario.
-        build: compiling its model.
-        reset: a reset whose home is compiled already.
-        tick: a control tick with all costs.
+    Resets are to a home that is compiled already; ticks have all costs.
     """
 
     scenarios: int
@@ -193,14 +180,10 @@ def cost_overhead(
     progress: Callable[[str], None] = lambda text: None,
     **env_kwargs: Any,
 ) -> Overhead:
-    """Measures the overhead of all costs.
+    """Measures the overhead of all costs on scenarios 0, 1, ..., for some seconds of CPU time.
 
-    Args:
-        name: what to call the result.
-        seconds: CPU time to spend on the paired segments.
-        progress: called with what is being done.
-        **env_kwargs: arguments of the environment, by default level 1, 5 ms, no camera (costs
-            against physics and control alone). Scenarios have seeds 0, 1, ...
+    The environment has level 1, 5 ms and no camera (costs against physics and control alone) where
+    its arguments do not say otherwise.
 
     Raises:
         ValueError: for no time.

@@ -58,12 +58,7 @@ print("PROBE" + json.dumps(dict(backend=backend, device=name, version=version,
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """Findings about this machine.
-
-    Attributes:
-        rows: (what, finding) pairs in the order of printing.
-        problems: what has to be mended, each with its remedy; empty if all is well.
-    """
+    """Findings about this machine, and what has to be mended, each with its remedy."""
 
     rows: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]

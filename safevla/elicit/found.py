@@ -29,15 +29,10 @@ def half_of(scenario_id: str) -> Half:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A scenario and how the searched policy fared in it.
+    """A scenario, the knobs it was drawn from, and how the searched policy fared in it.
 
-    Attributes:
-        scenario: the scenario.
-        knobs: the knob values that were drawn.
-        cost: mean over rollouts of the episode's `cost` (one charge per incident).
-        costs: mean episode cost per constraint.
-        success: share of successful rollouts.
-        rollouts: episodes behind these means.
+    Means over `rollouts` episodes: `cost` (one charge per incident), `costs` per constraint and
+    `success`.
     """
 
     scenario: Scenario

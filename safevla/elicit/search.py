@@ -114,18 +114,8 @@ def search(
     Writes `found.jsonl.gz` (kept, costliest first) and, while it runs, `tried.jsonl` (all, in the
     order of drawing); an interrupted search goes on after the last scenario in the latter.
 
-    Args:
-        rollout: plays scenarios with the policy searched against.
-        drawn: the scenarios to try, of `draw_scenarios`.
-        scenarios: how many to try.
-        rollouts: episodes per scenario.
-        keep: how many to keep at most; scenarios without any cost are not kept.
-        folder: where the files go.
-        policy_seed: rollout r acts with `policy_seed + r`.
-        progress: called with scenarios done and to do.
-
-    Returns:
-        The kept scenarios, costliest first; ties in the order of drawing.
+    Of the scenarios `drawn` by `draw_scenarios` at most `keep` are kept, none without cost. Rollout
+    r acts with `policy_seed + r`. Returns what was kept; ties are in the order of drawing.
     """
     journal = folder / "tried.jsonl"
     tried = _read_journal(journal)[:scenarios]

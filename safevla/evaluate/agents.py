@@ -13,15 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-__all__ = [
-    "Agent",
-    "ExpertAgent",
-    "PolicyArmAgent",
-    "RandomAgent",
-    "ReplayAgent",
-    "ZeroAgent",
-    "swapped_instruction",
-]
+__all__ = ["Agent", "ExpertAgent", "PolicyArmAgent", "RandomAgent", "ReplayAgent", "ZeroAgent"]
 
 Env = gymnasium.Env[Any, Any]
 
@@ -50,11 +42,9 @@ class _SlotAgent:
         self._rng: dict[int, np.random.Generator] = {}
 
     def reset(self, i: int, env: Env, rng: np.random.Generator) -> None:
-        """See :class:`Agent`."""
         self._rng[i] = rng
 
     def act(self, obs: Mapping[str, np.ndarray], envs: Sequence[Env | None]) -> list[Any]:
-        """See :class:`Agent`."""
         return [None if env is None else self._choose(i, env) for i, env in enumerate(envs)]
 
     def _choose(self, i: int, env: Env) -> Any:
@@ -152,7 +142,7 @@ class PolicyArmAgent:
         self.black = black
         self.device = device
         self._generators: dict[int, Any] = {}
-        self._swapped: dict[int, np.ndarray] = {}
+        self._swapped: dict[int, str] = {}
 
     def reset(self, i: int, env: Env, rng: np.random.Generator) -> None:
         """See :class:`Agent`."""
@@ -161,18 +151,17 @@ class PolicyArmAgent:
         generator.manual_seed(int(rng.integers(2**62)))
         self._generators[i] = generator
         if self.swap:
-            from safevla_envs.instruction import encode_instruction
-
-            self._swapped[i] = encode_instruction(swapped_instruction(env.unwrapped.scenario, rng))
+            self._swapped[i] = swapped_instruction(env.unwrapped.scenario, rng)
 
     def act(self, obs: Mapping[str, np.ndarray], envs: Sequence[Env | None]) -> list[Any]:
         """See :class:`Agent`."""
         obs = dict(obs)
         if self.swap:
-            told = obs["instruction"].copy()
+            from safevla_envs.instruction import encode_instruction
+
+            obs["instruction"] = obs["instruction"].copy()
             for i, swapped in self._swapped.items():
-                told[i] = swapped
-            obs["instruction"] = told
+                obs["instruction"][i] = encode_instruction(swapped)
         if self.black:
             images = [key for key in obs if key.endswith("_image")]
             obs |= {key: np.zeros_like(obs[key]) for key in images}
@@ -193,8 +182,8 @@ class PolicyArmAgent:
         self.agent._latest[: len(chosen)] = chosen  # the history holds what was executed
         return chosen.cpu().numpy()
 
-    def instruction(self, i: int) -> np.ndarray | None:
-        """The bytes given instead of the environment's own in slot `i`, or None."""
+    def instruction(self, i: int) -> str | None:
+        """The text given instead of the environment's own in slot `i`, or None."""
         return self._swapped.get(i)
 
 

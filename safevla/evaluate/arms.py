@@ -81,14 +81,7 @@ KINDS = (*SCRIPTED, *_NEEDS_POLICY)
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """A picklable description of who acts.
-
-    Attributes:
-        name: name in records and tables.
-        kind: how it acts.
-        checkpoint: policy folder, for the kinds that have a policy.
-        device: where the policy runs.
-    """
+    """A picklable description of who acts: a name for tables, one of `KINDS`, and its policy."""
 
     name: str
     kind: str

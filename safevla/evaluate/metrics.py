@@ -23,6 +23,7 @@ import functools
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -258,20 +259,25 @@ def rate(
     return Estimate(value=p, n=n, lo=lo, hi=hi, method=method)
 
 
-def _cell_means(values: Values, cells: Sequence[Cell]) -> dict[Cell, float]:
-    if len(values) != len(cells):
-        raise ValueError(f"values has {len(values)} entries for {len(cells)} cells")
-    groups: dict[Cell, list[float]] = {}
-    for value, cell in zip(values, cells):
-        groups.setdefault(cell, []).append(float(value))
-    return {cell: float(np.mean(group)) for cell, group in groups.items()}
-
-
 def _differences(
     a: Values, cells_a: Sequence[Cell], b: Values, cells_b: Sequence[Cell]
 ) -> dict[Cell, float]:
-    mean_a, mean_b = _cell_means(a, cells_a), _cell_means(b, cells_b)
+    """Mean of a minus mean of b in each cell that both have."""
+
+    def means(values: Values, cells: Sequence[Cell]) -> dict[Cell, float]:
+        if len(values) != len(cells):
+            raise ValueError(f"values has {len(values)} entries for {len(cells)} cells")
+        return _group_means(zip(cells, values))
+
+    mean_a, mean_b = means(a, cells_a), means(b, cells_b)
     return {cell: mean_a[cell] - mean_b[cell] for cell in mean_a if cell in mean_b}
+
+
+def _group_means(items: Iterable[tuple[Any, float]]) -> dict[Any, float]:
+    groups: dict[Any, list[float]] = {}
+    for key, value in items:
+        groups.setdefault(key, []).append(float(value))
+    return {key: float(np.mean(group)) for key, group in groups.items()}
 
 
 def paired_difference(
@@ -290,7 +296,5 @@ def paired_difference_by_seed(
     a: Values, cells_a: Sequence[Cell], b: Values, cells_b: Sequence[Cell]
 ) -> dict[Hashable, float]:
     """Mean of a - b for each seed both have, in order of appearance in `cells_a`."""
-    groups: dict[Hashable, list[float]] = {}
-    for (seed, _), difference in _differences(a, cells_a, b, cells_b).items():
-        groups.setdefault(seed, []).append(difference)
-    return {seed: float(np.mean(group)) for seed, group in groups.items()}
+    common = _differences(a, cells_a, b, cells_b)
+    return _group_means((seed, value) for (seed, _), value in common.items())

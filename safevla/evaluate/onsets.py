@@ -34,14 +34,7 @@ TITLES = {"hazard": "hazard", "benign": "twin"}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Listed:
-    """The scenarios of one level: a hazard list and its twin.
-
-    Attributes:
-        level: hazard level.
-        suite: one of `SUITES`.
-        scenarios: in order.
-        source: name of the frozen list, or the seeds.
-    """
+    """The hazard list of a level, or its twin, from a frozen list or from seeds: its source."""
 
     level: float
     suite: str

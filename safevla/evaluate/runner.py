@@ -27,15 +27,9 @@ __all__ = ["EpisodePool", "eval_path", "run_jobs"]
 
 
 class EpisodePool:
-    """Worker processes that stay alive between jobs: starting one costs seconds.
+    """Worker processes that stay alive between jobs, since starting one costs seconds.
 
-    Use it as a context manager:
-
-        with EpisodePool(workers=2) as pool:
-            records = pool.run(job)
-
-    Args:
-        workers: processes; 0 runs everything in this one.
+    It is a context manager. With 0 workers everything runs in this process.
     """
 
     def __init__(self, workers: int = 2) -> None:
@@ -80,7 +74,10 @@ class EpisodePool:
         for record in done.values():
             report(record)
         if out is not None:
-            _save_list(job, out.parent / "lists")
+            kept = out.parent / "lists" / f"{job.list_hash}.jsonl.gz"
+            if not kept.exists():
+                with replaced_file(kept) as scratch:
+                    save_list(scratch, job.scenarios)
         missing = [index for index in range(len(job.scenarios)) if index not in done]
         if missing:
             with _appending(out) as append:
@@ -165,13 +162,6 @@ def _finished(
         else:
             others.append(record)
     return done, others
-
-
-def _save_list(job: Job, folder: Path) -> None:
-    path = folder / f"{job.list_hash}.jsonl.gz"
-    if not path.exists():
-        with replaced_file(path) as scratch:
-            save_list(scratch, job.scenarios)
 
 
 @contextmanager

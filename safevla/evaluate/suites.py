@@ -20,28 +20,12 @@ from safevla_envs.perturb import VisualPerturbation
 from safevla_envs.resources import assets_dir
 from safevla_envs.scenes.scenario import Scenario, load_list
 
-__all__ = [
-    "Suite",
-    "check_mode",
-    "elicit_rollout",
-    "evaluate_agent",
-    "evaluate_run",
-    "jobs",
-    "named_list",
-    "suites",
-]
+__all__ = ["check_mode", "elicit_rollout", "evaluate_agent", "evaluate_run", "named_list", "suites"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """Scenarios and the perturbation they are played under.
-
-    Attributes:
-        name: name in records and tables.
-        scenarios: the frozen list.
-        level: perturbation level, 0 for none.
-        wrappers: wrappers of the environment.
-    """
+    """A frozen list of scenarios and the perturbation it is played under; level 0 for none."""
 
     name: str
     scenarios: tuple[Scenario, ...]

@@ -15,33 +15,15 @@ from safevla.evaluate.agents import Agent
 from safevla.evaluate.records import EndedBy, EpisodeRecord, Mode
 from safevla.files import digest, plain
 
-__all__ = [
-    "DEFAULT_ENV",
-    "SLOTS",
-    "Env",
-    "EpisodeWorker",
-    "Job",
-    "Wrapper",
-    "base_xy",
-    "episode_seeds",
-]
+__all__ = ["DEFAULT_ENV", "SLOTS", "Env", "EpisodeWorker", "Job"]
 
 SLOTS = 4
 """Environments stepped together by one worker, and rows of the policy's batch."""
 
 DEFAULT_ENV = "safevla_envs:SafeVLA/ObjNav-v0"
 SEVERITIES = (None, "minor", "moderate", "severe")
-EVENT_FIELDS = (
-    "constraint",
-    "partner",
-    "onset_time",
-    "duration",
-    "measure",
-    "peak",
-    "unit",
-    "severity",
-    "incident",
-)
+EVENT_FIELDS = ("constraint", "partner", "onset_time", "duration")
+EVENT_FIELDS += ("measure", "peak", "unit", "severity", "incident")
 """What a record keeps of a cost event."""
 
 Env = gymnasium.Env[Any, Any]
@@ -86,8 +68,7 @@ class Job:
     @property
     def list_hash(self) -> str:
         """Hash of the list's content and order, as `safevla_envs.scenes.scenario.list_hash`."""
-        joined = "".join(scenario.scenario_id for scenario in self.scenarios)
-        return digest(joined)
+        return digest("".join(scenario.scenario_id for scenario in self.scenarios))
 
     @property
     def setup(self) -> str:
@@ -202,7 +183,9 @@ class Episode:
         options = {"scenario": job.scenarios[index]}
         self.obs, info = env.reset(seed=env_seed, options=options)
         agent.reset(slot, env, np.random.default_rng(agent_seed))
-        self.instruction = _told(agent, slot) or str(info["instruction"])
+        # some agents tell their policy something else
+        told = getattr(agent, "instruction", lambda slot: None)(slot)
+        self.instruction = told or str(info["instruction"])
         self.perturbation = info.get("perturbation", {})
         self.cost = 0.0
         self.costs = {name: 0.0 for name in info["costs"]}
@@ -289,14 +272,3 @@ def base_xy(env: Env, before: list[float] | None = None) -> list[float]:
     if not (np.isfinite(x) and np.isfinite(y)):
         return list(before or [0.0, 0.0])
     return [round(x, 4), round(y, 4)]
-
-
-def _told(agent: Agent, slot: int) -> str | None:
-    """The instruction an agent gives its policy instead of the environment's own."""
-    own = getattr(agent, "instruction", None)
-    given = own(slot) if own is not None else None
-    if given is None:
-        return None
-    from safevla_envs.instruction import decode_instruction
-
-    return decode_instruction(given)

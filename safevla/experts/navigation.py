@@ -156,10 +156,8 @@ class TaskExpert:
         if self.course is not None and abs(degrees) <= self.deadband:
             return self.index["move_ahead"]
         side = "left" if degrees > 0 else "right"
-        if abs(degrees) > 90 and self.last in (
-            self.index["rotate_left"],
-            self.index["rotate_right"],
-        ):
+        turns = (self.index["rotate_left"], self.index["rotate_right"])
+        if abs(degrees) > 90 and self.last in turns:
             return self.last  # a path that flips behind the back must not stop the turn
         return self.index[f"rotate_{side}" if abs(degrees) > 17 else f"rotate_{side}_small"]
 

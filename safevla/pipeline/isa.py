@@ -54,47 +54,35 @@ class Pipeline:
     def stages(self) -> dict[str, list[Stage]]:
         """Returns the stages by name; `train` has one for each arm."""
         config, seed = self.config, {"seed": self.config.seed}
-        env = plain(config.env)
         found, train = "elicit/found.jsonl.gz", [f"train/{arm}" for arm in config.arms]
         policies = [f"policies/{name}" for name in ("clone", *config.arms)]
-        evaluated = {"env": env, "eval": plain(config.eval), "lists": self._list_hashes()}
+        evaluated = {"eval": plain(config.eval), "lists": self._list_hashes()}
+        home = seed | {"env": plain(config.env)}
         # name: settings, inputs, outputs, work
         table: dict[str, tuple[dict[str, Any], Sequence[str], Sequence[str], Callable]] = {
-            "demos": ({"env": env, "demos": plain(config.demos)}, (), ["demos"], self._demos),
-            "clone": ({"clone": plain(config.clone)}, ["demos"], policies[:1], self._clone),
+            "demos": (home | {"demos": plain(config.demos)}, (), ["demos"], self._demos),
+            "clone": (seed | {"clone": plain(config.clone)}, ["demos"], policies[:1], self._clone),
             "elicit": (
-                {"env": env, "elicit": plain(config.elicit)},
+                home | {"elicit": plain(config.elicit)},
                 policies[:1],
                 ["elicit"],
                 self._elicit,
             ),
         }
         for arm in config.arms:
-            table[f"train.{arm}"] = (
-                {"env": env, "train": plain(arm_config(config, arm))},
-                [policies[0], found],
-                [f"policies/{arm}", f"train/{arm}"],
-                partial(self._train, arm),
-            )
-        table["eval"] = evaluated, [*policies, found], ["eval"], self._evaluate
+            settings = home | {"train": plain(arm_config(config, arm))}
+            outputs = [f"policies/{arm}", f"train/{arm}"]
+            run = partial(self._train, arm)
+            table[f"train.{arm}"] = settings, [policies[0], found], outputs, run
+        table["eval"] = home | evaluated, [*policies, found], ["eval"], self._evaluate
+        settings = {"report": plain(config.report)}
+        table["report"] = settings, ["eval", found, *train], REPORT_FILES, self._report
         groups: dict[str, list[Stage]] = {}
         for name, (settings, inputs, outputs, run) in table.items():
-            made = Stage(
-                name=name,
-                config=seed | settings,
-                inputs=tuple(inputs),
-                outputs=tuple(outputs),
-                run=run,
-            )
+            io = {"inputs": tuple(inputs), "outputs": tuple(outputs)}
+            made = Stage(name=name, config=settings, run=run, **io)
             groups.setdefault(name.partition(".")[0], []).append(made)
-        report = Stage(
-            name="report",
-            config={"report": plain(config.report)},
-            inputs=("eval", found, *train),
-            outputs=REPORT_FILES,
-            run=self._report,
-        )
-        return groups | {"report": [report]}
+        return groups
 
     def run(self, until: str = "report") -> None:
         """Runs every stage up to `until` that is not done.

@@ -46,14 +46,9 @@ def package_versions() -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One step of a run.
+    """One step of a run, which goes on from a partial result by itself.
 
-    Attributes:
-        name: name of the manifest file.
-        config: the part of the configuration that the results depend on, as JSON values.
-        inputs: files or folders read, relative to the run folder; made by earlier stages.
-        outputs: files or folders written, relative to the run folder.
-        run: does the work; called with no argument, goes on from a partial result by itself.
+    `config` is what the results depend on; files and folders are relative to the run folder.
     """
 
     name: str

@@ -31,14 +31,7 @@ Status = Literal["met", "not met", "open"]
 
 @dataclass(frozen=True, kw_only=True)
 class Criterion:
-    """One rule and what came out.
-
-    Attributes:
-        name: a few words.
-        rule: the condition, as a sentence.
-        finding: the numbers it was decided on.
-        status: `open` where something needed was not run.
-    """
+    """A rule, the numbers it was decided on, what came out: `open` where something was not run."""
 
     name: str
     rule: str
@@ -48,13 +41,9 @@ class Criterion:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """All criteria for one way of acting.
+    """All criteria for one way of acting: `met` if all are, `not met` if any is not, else `open`.
 
-    Attributes:
-        mode: `sampled` or `argmax`.
-        status: `met` if all are, `not met` if any is not, else `open`.
-        headline: one or two sentences made from the numbers.
-        criteria: in a fixed order.
+    The headline is a sentence or two made from the numbers.
     """
 
     mode: str

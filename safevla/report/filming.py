@@ -48,23 +48,12 @@ def record_episode(
     strip: Path | None = None,
     poster: Path | None = None,
 ) -> EpisodeRecord:
-    """Plays one episode and writes it as MP4 (H.264).
+    """Plays one episode and writes it as MP4 (H.264); returns its record.
 
-    Args:
-        env: environment with `render_frame`, such as `SafeVLA/ObjNav-v0`.
-        agent: who acts.
-        path: the video; folders are made, an older file is replaced.
-        scenario: what to play.
-        policy_seed: together with `index` the seed of everything random, as in the runner.
-        index: position of the scenario in its list.
-        arm: name shown in the corner.
-        width: width of the left picture in pixels.
-        height: height of both pictures in pixels.
-        strip: also write eight frames as a PNG here.
-        poster: also write one frame as a JPEG here: the first violation, or the end.
-
-    Returns:
-        The record of the episode.
+    An older file is replaced. `policy_seed` and `index`, the scenario's position in its list, are
+    the seed of everything random, as in the runner; `arm` is shown in the corner. The left picture
+    has `width` and `height` pixels, the right one is square. `strip` is a file for eight frames as
+    PNG, `poster` for one as JPEG: the first violation, or the end.
     """
     job = Job(
         make_agent=lambda deterministic: agent,

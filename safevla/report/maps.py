@@ -40,14 +40,7 @@ EVENT_MARKER = {
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """One robot's way through a scenario.
-
-    Attributes:
-        label: name in the legend.
-        path: positions [x, y] in m.
-        events: dicts with `constraint` and `xy`.
-        style: matplotlib line properties.
-    """
+    """One robot's way [x, y] in m through a scenario, and events with `constraint` and `xy`."""
 
     label: str
     path: Sequence[Sequence[float]]

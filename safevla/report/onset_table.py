@@ -20,16 +20,7 @@ from safevla.report.tables import format_number, format_rate, markdown_table
 from safevla_envs.costs import CONSTRAINT_NAMES
 from safevla_envs.scenes.scenario import HAZARD_KINDS
 
-__all__ = [
-    "TWIN_FREE",
-    "as_json",
-    "as_markdown",
-    "mean_cost",
-    "onsets_per_100",
-    "poisson_mean",
-    "success_rate",
-    "twin_violations",
-]
+__all__ = ["TWIN_FREE", "as_json", "as_markdown", "twin_violations"]
 
 TWIN_FREE = tuple(kind.name for kind in HAZARD_KINDS if not kind.in_twin)
 """Constraints whose bodies the benign twin drops: exactly zero there."""

@@ -151,7 +151,6 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
     present["constraints"] = run.rows
     return {
         "run": run,
-        "facts": _facts(run, content),
         "verdict_name": VERDICT_NAME,
         "verdicts": run.verdicts,
         "sections": [s for s in SECTIONS if s[0] not in present or present[s[0]]],
@@ -171,7 +170,6 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
         "steps": describe_stages(run),
         "lists": _lists(run),
         "content": content,
-        "config": _config_text(run),
         "arm_label": arm_label,
         "mode_text": mode_text,
         "cell": _cell,
@@ -180,17 +178,6 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
         "format_number": format_number,
         "format_rate": format_rate,
     }
-
-
-def _facts(run: RunFolder, content: dict[str, Any]) -> list[str]:
-    env = run.config.get("env", {})
-    facts = [str(env["id"]).partition(":")[2] or str(env["id"])] if "id" in env else []
-    for name, key in (("training seed", "train_seeds"), ("cost semantics", "cost_semantics")):
-        if content[key]:
-            facts.append(f"{name} {', '.join(map(str, content[key]))}")
-    if run.records:
-        facts.append(f"{len(run.records):,} evaluated episodes")
-    return facts
 
 
 def _groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
@@ -209,9 +196,9 @@ def _cell(row: Row, name: str) -> str:
 
 
 def _suite_name(suite: str) -> str:
-    family, dash, level = suite.rpartition("-")
-    if dash and level.isdigit():
-        return f"Perturbed images, level {level}" if family == "ood" else suite
+    family, _, level = suite.rpartition("-")
+    if family == "ood" and level.isdigit():
+        return f"Perturbed images, level {level}"
     return SUITE_NAME.get(suite, suite)
 
 
@@ -232,7 +219,7 @@ def _pair(run: RunFolder, pair: tuple[Filmed, ...]) -> dict[str, Any]:
         "tall": scenario is not None and is_tall(scenario),
         "sides": [
             {
-                "title": _title(filmed),
+                "record": filmed.record,
                 "strip": _inline((run.folder / filmed.strip).read_bytes()) if filmed.strip else "",
                 "video": filmed.video or "",
                 "poster": filmed.poster or "",
@@ -243,23 +230,11 @@ def _pair(run: RunFolder, pair: tuple[Filmed, ...]) -> dict[str, Any]:
     }
 
 
-def _title(filmed: Filmed) -> str:
-    record = filmed.record
-    ended = {"wrong_end": "ended in the wrong place", "max_steps": "ran out of actions"}
-    how = ended.get(record.ended_by, record.ended_by.replace("_", " "))
-    return f"{arm_label(record.arm)}: cost {record.cost:g}, {how} after {record.length} actions"
-
-
 def _lists(run: RunFolder) -> list[tuple[str, str, int]]:
     counts: dict[tuple[str, str], set[int]] = {}
     for record in run.records:
         counts.setdefault((record.suite, record.list_hash), set()).add(record.scenario_index)
     return [(suite, digest, len(found)) for (suite, digest), found in sorted(counts.items())]
-
-
-def _config_text(run: RunFolder) -> str:
-    path = run.folder / "config.yaml"
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 def _inline(png: bytes) -> str:

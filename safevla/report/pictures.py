@@ -22,14 +22,9 @@ INDEX = "videos/episodes.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Filmed:
-    """One episode of a before-and-after pair, with its files relative to the run folder.
+    """One episode of a before-and-after pair: MP4, JPEG and PNG file relative to the run folder.
 
-    Attributes:
-        record: the episode.
-        video: MP4, or None where it was not filmed.
-        poster: JPEG of one of its frames, or None.
-        strip: PNG film strip, or None.
-        note: how the replay differs from the recorded episode, empty if it does not.
+    They are None where it was not filmed; the note says how the replay differs from the record.
     """
 
     record: EpisodeRecord
@@ -141,12 +136,9 @@ def _ood(run: RunFolder) -> bytes | None:
     base: dict[str, dict[str, Estimate]] = {}
     for arm in {row.arm for row in rows}:
         perturbed = select(run.records, arm=arm, suite="ood", mode="sampled")
-        scenarios = {(r.scenario_index, r.scenario_id) for r in perturbed}
-        plain = [
-            r
-            for r in select(run.records, arm=arm, suite="hazard", mode="sampled")
-            if (r.scenario_index, r.scenario_id) in scenarios
-        ]
+        played = {(r.scenario_index, r.scenario_id) for r in perturbed}
+        plain = select(run.records, arm=arm, suite="hazard", mode="sampled")
+        plain = [r for r in plain if (r.scenario_index, r.scenario_id) in played]
         if any(r.valid for r in plain):
             base[arm] = summarise(plain).metrics
     axis = str(run.config.get("eval", {}).get("ood_axis", "images"))

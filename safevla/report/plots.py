@@ -102,10 +102,8 @@ def _curve(ax: Any, history: History, values: Sequence[float], arm: str) -> None
 def ood_curve(rows: Sequence[Row], base: Mapping[str, Mapping[str, Estimate]], axis: str) -> bytes:
     """Success and cost against the level of a perturbation, with 95 % intervals.
 
-    Args:
-        rows: rows of the single levels (`level` 1 to 5), one mode.
-        base: metrics of the same scenarios without perturbation, by arm; drawn as level 0.
-        axis: what is perturbed, for the axis label.
+    Rows are of single levels and one mode. `base` holds metrics of the same scenarios without
+    perturbation, by arm; drawn as level 0.
     """
     arms = [arm for arm in LEARNED if any(row.arm == arm for row in rows)]
     panels = (("success", "success / %", 100.0), ("cost", "charges per episode", 1.0))

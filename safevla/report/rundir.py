@@ -39,22 +39,24 @@ class RunFolder:
     Layout: `config.yaml`, `stages/<stage>.json`, `policies/<arm>/`, `train/<arm>/progress.jsonl`
     and `run.json`, `eval/<arm>.<suite>.<mode>.jsonl`, `eval/lists/<hash>.jsonl.gz`,
     `elicit/found.jsonl.gz`, `videos/`, `strips/`.
-
-    Args:
-        folder: the run folder.
     """
 
     folder: Path
 
     @cached_property
+    def config_text(self) -> str:
+        """`config.yaml`; empty if there is none."""
+        path = self.folder / "config.yaml"
+        return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+    @cached_property
     def config(self) -> dict[str, Any]:
-        """`config.yaml` as plain values; empty if there is none."""
+        """`config.yaml` as plain values."""
         import yaml
 
-        path = self.folder / "config.yaml"
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        content = yaml.safe_load(self.config_text) if self.config_text else {}
         if not isinstance(content, dict):
-            raise ValueError(f"{path}: must hold a mapping of keys to values")
+            raise ValueError(f"{self.folder}/config.yaml: must hold a mapping of keys to values")
         return content
 
     @cached_property

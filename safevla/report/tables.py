@@ -72,16 +72,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Paired difference of two arms on the scenarios and seeds they share.
+    """Paired difference `arm - base` on the scenarios and seeds they share.
 
-    Attributes:
-        suite: suite.
-        mode: mode.
-        arm: the first arm.
-        base: the arm subtracted.
-        metrics: estimates of `arm - base`: `success`, `cost`, `cost/<constraint>`,
-            `violation_rate`.
-        by_seed: the same differences for each training seed, as `metric -> seed -> value`.
+    Of `success`, `cost`, `cost/<constraint>` and `violation_rate`: estimates over all, and values
+    by seed, as `metric -> training seed -> value`.
     """
 
     suite: str

@@ -250,8 +250,7 @@ def _outcome(ended_by: str, cost: float) -> tuple[str, tuple[int, int, int]]:
     return OUTCOME[ended_by], GREEN if ended_by == "success" else INK
 
 
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)
+_font: Any = ImageFont.load_default
 
 
 def _right(

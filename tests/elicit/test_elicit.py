@@ -3,7 +3,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from safevla.elicit import Found, draw_scenarios, half_of, load_found, save_found, search
+from safevla.elicit import Found, draw_scenarios, load_found, save_found, search
+from safevla.elicit.found import half_of
 from safevla.elicit.search import searchable_knobs
 from safevla_envs.generate import knobs_for
 
