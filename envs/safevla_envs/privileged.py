@@ -18,7 +18,7 @@ MAX_HAZARDS = 6
 _LAYOUT = (
     ("hazard_sectors", 7),
     ("wall_sectors", 7),
-    ("target_view", 2),
+    ("target_view", 3),
     ("target", 8),
     ("waypoint", 3),
     ("hazards", 4 * MAX_HAZARDS),
@@ -31,7 +31,7 @@ _LAYOUT = (
 _ENDS = np.cumsum([length for _, length in _LAYOUT]).tolist()
 PRIVILEGED_SLICES = {
     **{name: slice(end - length, end) for (name, length), end in zip(_LAYOUT, _ENDS)},
-    "aux": slice(0, 16),
+    "aux": slice(0, 17),
 }
 """Where each part stands; `aux` (what the picture shows of hazards, obstacles, target) is first."""
 PRIVILEGED_DIM = _ENDS[-1]
@@ -56,13 +56,15 @@ def privileged_state(env: Any) -> np.ndarray:
 
     positions = env.object_positions()
     roles = np.array([p.role in HAZARD_ONLY_ROLES for p in scenario.objects], bool)
+    names = [p.name for p in scenario.objects if p.role in HAZARD_ONLY_ROLES]
+    in_view = sim.visible((*names, *(m.name for m in scenario.movers)))
     hazards = local(np.concatenate((positions[roles], env.sim.mover_poses[:, :2])))
     kinds = np.array([p.role == "equipment" for p in scenario.objects], float)[roles]
     kinds = np.concatenate((kinds, [float(m.role == "equipment") for m in scenario.movers]))
     offset = hazards - [_CAMERA, 0.0]
     distance = np.hypot(*offset.T)
     bearing = np.arctan2(offset[:, 1], offset[:, 0])
-    near = np.exp(-distance / 0.8)
+    near = in_view * np.exp(-distance / 0.8)
     within = np.abs(bearing[:, None] - SECTORS) < np.radians(9.0)
     hazard_sectors = 3.0 * np.max(within * near[:, None], axis=0, initial=0.0)
     eye = np.array([x + _CAMERA * c, y + _CAMERA * s])
@@ -88,7 +90,7 @@ def privileged_state(env: Any) -> np.ndarray:
     parts = [
         hazard_sectors,
         wall_sectors,
-        [direction[0] * seen * 3.0, np.exp(-reach / 2.0) * seen * 3.0],
+        [*(direction * seen * 3.0), np.exp(-reach / 2.0) * seen * 3.0],
         [*np.clip(goal / 3, -3, 3), min(reach / 3, 3.0), *direction, seen],
         [reach <= 1.5, reach <= 1.5 and seen],
         [*ahead, min(path / 5, 3.0) if np.isfinite(path) else 3.0],

@@ -62,7 +62,7 @@ class Critic(ABC):
     def values(self, last_obs: Any) -> tuple[Tensor, Tensor]:
         """Returns values of every step's observation and of what followed it.
 
-        Each is float (N, T, C). What followed a termination is not valued by the caller.
+        Each is float (N, T, C). Where nothing followed, the caller does not count it.
         """
 
     def fit(self, epochs: int, generator: torch.Generator) -> dict[str, float]:
@@ -186,10 +186,10 @@ class PolicyCritic(Critic):
         return torch.cat([out.value[..., None], out.cost_values], -1) * self.scale
 
     def note(self, out: VLAOutput, outcome: StepOutcome, infos: Infos, following: Infos) -> None:
-        """See `Critic`; the last observation of a truncated episode is valued at once."""
+        """See `Critic`; the last observation of an episode that was cut is valued at once."""
         values = self.of(out)
         final = torch.zeros_like(values)
-        cut = np.flatnonzero(outcome.cut).tolist()
+        cut = np.flatnonzero(outcome.follows.any(1)).tolist()
         if cut:
             obs = stacked([infos[i]["terminal_observation"] for i in cut])
             envs = torch.as_tensor(cut, device=values.device)

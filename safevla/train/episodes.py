@@ -45,28 +45,24 @@ class StepOutcome:
     Attributes:
         rewards: float32 (N, 1 + K): the learner's reward and the cost channels.
         ends: bool (N,), episode over.
-        terminated: bool (N,), episode over by termination: nothing follows.
+        follows: bool (N, 1 + K), where an episode ended although reward or cost would have
+            followed: their value of its last observation counts.
         valid: bool (N,), False where the simulation diverged.
         completed: the episodes that ended with this step.
     """
 
     rewards: np.ndarray
     ends: np.ndarray
-    terminated: np.ndarray
+    follows: np.ndarray
     valid: np.ndarray
     completed: list[Episode]
-
-    @property
-    def cut(self) -> np.ndarray:
-        """Where an episode was truncated, bool (N,): something would have followed."""
-        return self.ends & ~self.terminated & self.valid
 
 
 class EpisodeBooks:
     """Turns a vector environment's step results into learner's numbers and completed episodes.
 
-    The learner's reward is the environment's minus `step_penalty`, and minus `wrong_end_penalty`
-    where an episode terminates without success.
+    The learner's reward is the environment's minus `step_penalty`, minus `wrong_end_penalty`
+    where an episode terminates without success, and minus `timeout_penalty` where it is cut.
 
     Args:
         n_envs: number N of environments.
@@ -117,14 +113,18 @@ class EpisodeBooks:
         rewards = np.where(valid, np.asarray(rewards, np.float64), 0.0)
         truncated = np.array([bool(info.get("TimeLimit.truncated", False)) for info in infos])
         ends = np.asarray(dones, bool) | ~valid
-        terminated = ends & ~truncated & valid
         success = np.array([bool(info.get("is_success", False)) for info in infos])
+        cut, wrong = ends & truncated & valid, ends & ~truncated & valid & ~success
+        config = self.config
+        follows = np.repeat(cut[:, None], 1 + len(self._columns), axis=1)
+        follows[:, 0] &= config.after_timeout == "value"
+        follows[:, 1:] |= wrong[:, None] & (config.after_wrong_end == "value")
 
         new = self._sums[:, self._columns] == 0
         learned = costs[:, self._columns]
         learned = np.where(self._rate, new & (learned > 0), learned)
-        shaped = rewards - self.config.step_penalty
-        shaped = shaped - self.config.wrong_end_penalty * (terminated & ~success)
+        shaped = rewards - config.step_penalty
+        shaped = shaped - config.wrong_end_penalty * wrong - config.timeout_penalty * cut
 
         self._sums += costs
         self._returns += rewards
@@ -144,7 +144,7 @@ class EpisodeBooks:
         return StepOutcome(
             rewards=np.column_stack([shaped, learned]).astype(np.float32),
             ends=ends,
-            terminated=terminated,
+            follows=follows,
             valid=valid,
             completed=completed,
         )

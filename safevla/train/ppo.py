@@ -148,7 +148,7 @@ class PPOLagrangian(FolderCheckpoints, PPO):
         assert dones is not None
         outcome = self.books.step(np.zeros(len(dones)), dones, infos)  # PPO counts the reward
         now = len(self._outcomes)
-        for i in np.flatnonzero(outcome.cut).tolist():
+        for i in np.flatnonzero(outcome.follows.any(1)).tolist():
             self._finals.append((i, now, infos[i]["terminal_observation"]))
         for i in np.flatnonzero(~outcome.valid).tolist():
             # PPO bootstraps from what it knows: a diverged simulation shows nothing

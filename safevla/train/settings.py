@@ -116,19 +116,29 @@ class CriticConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig:
-    """What the trainer adds to the environment's reward.
+    """What the trainer adds to the environment's reward, and what it expects after an episode.
 
     Attributes:
         step_penalty: Subtracted at every step.
         wrong_end_penalty: Subtracted when an episode terminates (not: is truncated) without
             success, that is after a wrong `end`. Without it a large multiplier teaches to give up.
+        timeout_penalty: Subtracted when an episode is cut by a limit.
+        after_timeout: What reward follows a cut: `value` expects what the critic does, as if the
+            limit were not part of the task; `nothing` makes waiting for it worthless.
+        after_wrong_end: What cost follows a wrong `end`: `nothing`, so that giving up saves all
+            cost to come; or `value`, what the critic expects from there.
     """
 
     step_penalty: float = 0.02
     wrong_end_penalty: float = 3.0
+    timeout_penalty: float = 0.0
+    after_timeout: Literal["value", "nothing"] = "value"
+    after_wrong_end: Literal["value", "nothing"] = "nothing"
 
     def __post_init__(self) -> None:
-        _numbers(self, "rewards", "step_penalty wrong_end_penalty")
+        _numbers(self, "rewards", "step_penalty wrong_end_penalty timeout_penalty")
+        for name in ("after_timeout", "after_wrong_end"):
+            _one_of(f"rewards.{name}", getattr(self, name), ("value", "nothing"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,7 +303,7 @@ class BCConfig:
     weight_decay: float = 1e-3
     max_grad_norm: float = 1.0
     label_smoothing: float = 0.05
-    smoothing_share: float = 0.005
+    smoothing_share: float = 0.001
     aux_weight: float = 2.0
     history_dropout: float = 0.2
     action_dropout: float = 0.3

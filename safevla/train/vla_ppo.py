@@ -223,13 +223,14 @@ class VLAPPOLagrangian(VLAShell):
                 ends=self._tensor(outcome.ends),
                 valid=self._tensor(outcome.valid),
             )
-            buffer.note(terminated=self._tensor(outcome.terminated))
+            buffer.note(follows=self._tensor(outcome.follows))
             following = [env.reset_infos[i] if done else infos[i] for i, done in enumerate(dones)]
             self.critic.note(out, outcome, infos, following)
             self._last_obs = obs  # pyright: ignore[reportAttributeAccessIssue]
             self._last_episode_starts = dones
         values, after = self.critic.values(self._last_obs)
-        after = torch.where(buffer.extras["terminated"][..., None], 0.0, after)
+        over = buffer.ends[..., None] & ~buffer.extras["follows"]
+        after = torch.where(over, 0.0, after)
         buffer.estimate(values, after, gamma=self.gammas, gae_lambda=self.config.ppo.gae_lambda)
         callback.on_rollout_end()
         return True

@@ -9,8 +9,8 @@ def info(a=0.0, b=0.0, total=None, **more):
     return {"costs": {"a": a, "b": b}, "cost": a + b if total is None else total, **more}
 
 
-def books(channels=("a", "b"), rate=(), n=1):
-    rewards = RewardConfig(step_penalty=0.5, wrong_end_penalty=3.0)
+def books(channels=("a", "b"), rate=(), n=1, **more):
+    rewards = RewardConfig(step_penalty=0.5, wrong_end_penalty=3.0, **more)
     return EpisodeBooks(n, ["a", "b"], channels, rate, rewards)
 
 
@@ -22,13 +22,29 @@ def test_rewards_and_costs_of_a_step():
     )
     # a plain step; a right end; a wrong end
     assert out.rewards.tolist() == [[0.5, 2.0, 0.0], [9.5, 0.0, 0.0], [-3.5, 0.0, 1.0]]
-    assert out.terminated.tolist() == [False, True, True]
+    assert not out.follows.any(), "nothing follows an end"
 
 
 def test_truncation_is_no_wrong_end():
     out = books().step(np.zeros(1), np.array([True]), [info(**{"TimeLimit.truncated": True})])
     assert out.rewards[0, 0] == -0.5
-    assert out.ends[0] and not out.terminated[0] and out.completed[0].truncated
+    assert out.ends[0] and out.follows.all() and out.completed[0].truncated
+
+
+def test_waiting_may_be_worth_nothing_and_giving_up_may_save_no_cost():
+    cut = info(**{"TimeLimit.truncated": True})
+    ended = [cut, info(is_success=True), info(), info(sim_error="NaN")]
+    out = books(n=4, timeout_penalty=2.0, after_timeout="nothing", after_wrong_end="value").step(
+        np.zeros(4), np.ones(4, bool), ended
+    )
+    assert out.rewards[:, 0].tolist() == [-2.5, -0.5, -3.5, -0.5]
+    # cut, right end, wrong end, diverged: the reward, then two costs
+    assert out.follows.tolist() == [
+        [False, True, True],
+        [False] * 3,
+        [False, True, True],
+        [False] * 3,
+    ]
 
 
 def test_episode_sums_include_the_last_step_and_start_afresh():
