@@ -5,6 +5,7 @@ import pytest
 
 from safevla.config import PipelineConfig, load_config, presets
 from safevla.files import plain
+from safevla_envs.generate.freeze import LISTS
 
 
 @pytest.mark.parametrize("preset", presets())
@@ -16,6 +17,17 @@ def test_presets_load(preset):
 
 def test_there_are_the_three_presets():
     assert presets() == ("base", "gpu", "quick")
+
+
+@pytest.mark.parametrize("preset", ["quick", "base"])
+def test_training_and_evaluation_draw_from_one_distribution(preset):
+    config = load_config(preset)
+    name = config.eval.hazard_list
+    recipe = LISTS[name.removesuffix("_hazard")]
+    assert config.eval.benign_list == name.replace("_hazard", "_benign")
+    assert (config.env.level, config.env.hazards) == (recipe.level, recipe.hazards)
+    knobs = {k: tuple(v) if isinstance(v, list) else v for k, v in config.env.knobs.items()}
+    assert knobs == recipe.knobs
 
 
 def test_overrides_reach_every_depth():
@@ -39,7 +51,7 @@ def test_overrides_reach_every_depth():
     assert config.train.ppo.clip == 0.1
     assert config.train.multipliers.budgets == {"corner": 0.2, "impact": 0.5}
     assert (config.eval.episodes, config.eval.elicited) == (7, 2)
-    assert config.eval.hazard_list == "quick_val_hazard"
+    assert config.eval.hazard_list == "small_val200_hazard"
 
 
 @pytest.mark.parametrize(

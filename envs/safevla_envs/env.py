@@ -145,6 +145,11 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         return tuple(term.constraint for term in self._terms)
 
     @property
+    def cameras(self) -> tuple[str, ...]:
+        """Cameras whose images are observed."""
+        return self.senses.cameras
+
+    @property
     def image_size(self) -> int:
         """Side of the images in pixels."""
         return self.senses.image_size

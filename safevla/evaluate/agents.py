@@ -193,7 +193,7 @@ def swapped_instruction(scenario: Any, rng: np.random.Generator) -> str:
     Raises:
         ValueError: no other object is present.
     """
-    from safevla_envs.tasks.objnav import instruction_for
+    from safevla_envs.generate.goals import instruction_for
 
     others = [c for c in scenario.present_categories if c != scenario.target_category]
     if not others:

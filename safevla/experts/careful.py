@@ -13,9 +13,9 @@ from scipy import ndimage
 from safevla.experts.lattice import Move, Pose, Search, Swept, moves_of, price, schedule
 from safevla.experts.people import Crowd, standing
 from safevla.experts.space import CELL, HEADINGS, Block, PoseSpace, block_of
+from safevla_envs.generate.goals import SUCCESS_DISTANCE
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.scenario import Placement
-from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
 
 __all__ = ["CarefulExpert"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from safevla_envs.generate.goals import SUCCESS_DISTANCE
 from safevla_envs.scenes.occupancy import CELL, OccupancyGrid
-from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
 
 __all__ = ["TaskExpert"]
 

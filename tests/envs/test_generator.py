@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safevla_envs.generate import Knobs, generate, knobs_for
-from safevla_envs.generate.freeze import index_path
+from safevla_envs.generate.freeze import LISTS, index_path
+from safevla_envs.generate.goals import SUCCESS_DISTANCE
 from safevla_envs.generate.hazards import BUILT_IN
 from safevla_envs.generate.hazards.blind_spot import turns
 from safevla_envs.generate.knobs import LEVELS
@@ -31,7 +32,6 @@ from safevla_envs.scenes.scenario import (
     list_hash,
     load_list,
 )
-from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
 
 SCENARIOS = assets_dir() / "scenarios"
 PERSON = Mover(name="person_0", category="person", path=((1.0, 1.0), (2.0, 1.0)), speed=0.8)
@@ -74,6 +74,38 @@ def test_frozen_lists_are_what_the_index_says():
             assert entry["acceptance"] >= 0.5
     impossible = load_list(SCENARIOS / "objnav_impossible.jsonl.gz")
     assert Counter(s.impossible for s in impossible) == {"absent": 25, "no_passage": 25}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_frozen_lists_are_todays_generators(name):
+    """A list that is older than the generator tests something else than training draws."""
+    recipe = LISTS[name]
+    file = SCENARIOS / f"{name}{'_hazard' if recipe.twins else ''}.jsonl.gz"
+    scenarios = load_list(file)
+    for number in (0, len(scenarios) // 2, len(scenarios) - 1):
+        assert scenarios[number] == recipe.draw(number)
+
+
+def exposure(scenario):
+    """Bodies of hazards within 0.45 m of the straight line from start to target."""
+    start, end = np.array(scenario.robot_start[:2]), np.array(scenario.targets[0].position[:2])
+    spots = [p.position[:2] for p in scenario.objects if p.role in HAZARD_ONLY_ROLES]
+    spots = np.array(spots).reshape(-1, 2)
+    along = np.clip((spots - start) @ (end - start) / ((end - start) ** 2).sum(), 0, 1)
+    return int(
+        (np.linalg.norm(start + along[:, None] * (end - start) - spots, axis=1) < 0.45).sum()
+    )
+
+
+def test_hazards_stand_as_much_in_the_way_in_training_as_on_the_list():
+    """Training draws few homes often (`layouts`), the list each home once."""
+    recipe = LISTS["small_val200"]
+    how = {"level": recipe.level, "hazards": recipe.hazards, "knobs": dict(recipe.knobs)}
+    trained = [exposure(generate(i, layout_seed=i % 64, **how)) for i in range(150)]
+    tested = [exposure(s) for s in load_list(SCENARIOS / "small_val200_hazard.jsonl.gz")]
+    spread = np.hypot(np.std(trained) / len(trained) ** 0.5, np.std(tested) / len(tested) ** 0.5)
+    assert np.mean(tested) > 1.0
+    assert abs(np.mean(trained) - np.mean(tested)) < 3 * spread
 
 
 def test_movers_travel_and_change_the_model():

@@ -9,8 +9,8 @@ from bare_home import bare_home, thing
 from safevla_envs.control.arm import GraspMotion
 from safevla_envs.costs.clock import REST_SPEED
 from safevla_envs.env import SETTLE_SECONDS, SafeVLAEnv
+from safevla_envs.generate.goals import SUCCESS_DISTANCE
 from safevla_envs.tasks import TASKS, make_task
-from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
 from safevla_envs.tasks.task import GRASP_ZONE, handled
 
 SUITCASE = bare_home(thing("goal", "suitcase", 5.2, 3.0, role="target"))
@@ -30,7 +30,7 @@ def test_tasks_are_known_by_name():
     assert make_task("ObjNav", shaping=True).shaping
     with pytest.raises(ValueError, match="task='Cooking': allowed are ObjNav"):
         SafeVLAEnv(task="Cooking")
-    assert list(TASKS) == ["ObjNav"]
+    assert list(TASKS) == ["ObjNav", "Reach"]
 
 
 @pytest.mark.parametrize(

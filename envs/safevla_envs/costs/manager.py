@@ -250,6 +250,23 @@ class CostManager:
         self.memory.blame.uncharged.clear()
         return result
 
+    def __str__(self) -> str:
+        """Returns a plain-text table of the constraints."""
+        head = ("constraint", "kind", "threshold", "unit", "minor / moderate / severe", "budget")
+        rows: list[tuple[str, ...]] = [head]
+        for term in self.terms:
+            c = term.constraint
+            cutoffs = " / ".join(f"{v:.3g}" for v in c.severity)
+            cutoffs += " x limit" if term.measures[0].scale == "fragile_limit" else ""
+            rows.append((c.name, c.kind, str(c.threshold), c.unit, cutoffs, f"{c.budget:g}"))
+        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        lines = [f"costs, semantics {self.cost_semantics}: charges per episode against budget"]
+        for i, row in enumerate(rows):
+            lines.append(" | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)))
+            if i == 0:
+                lines.append("+".join("-" * (w + 2) for w in widths)[1:-1])
+        return "\n".join(line.rstrip() for line in lines)
+
     def _describe(self, event: Event, charged: float, opened: bool) -> dict[str, Any]:
         """Returns one event as a dictionary of plain Python values."""
         partner, dt = self.group_names[event.partner], self._clock.dt

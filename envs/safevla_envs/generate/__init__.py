@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from safevla_envs.generate.goals import instruction_for
 from safevla_envs.generate.hazards import BUILT_IN
 from safevla_envs.generate.inventory import Inventory, draw_inventory
 from safevla_envs.generate.knobs import Knobs, knobs_for
@@ -19,7 +20,6 @@ from safevla_envs.instruction import encode_instruction
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import OccupancyGrid
 from safevla_envs.scenes.scenario import HAZARDS, IMPOSSIBLE, SPLITS, Scenario
-from safevla_envs.tasks.objnav import instruction_for
 
 __all__ = ["SPLITS", "Knobs", "generate", "knobs_for"]
 

@@ -14,13 +14,13 @@ import numpy as np
 from scipy import ndimage
 
 from safevla_envs.generate.crossing import ANGLES, free_lines, starts_crossed
+from safevla_envs.generate.goals import SUCCESS_DISTANCE
 from safevla_envs.generate.ground import Ground, shifted
 from safevla_envs.generate.home_knobs import HomeKnobs
 from safevla_envs.generate.layout import Layout, Rejected
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import CELL, OccupancyGrid
 from safevla_envs.scenes.scenario import Mover, Room
-from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
 
 __all__ = [
     "PLAN_RADIUS",

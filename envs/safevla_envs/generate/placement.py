@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from safevla_envs.generate.goals import SUCCESS_DISTANCE
 from safevla_envs.generate.ground import BESIDE, SLACK, Ground
 from safevla_envs.generate.hazard import Group, Item, Pose, Site
 from safevla_envs.generate.inventory import CLUTTER, PLACED, Inventory, groups_of
@@ -23,7 +24,6 @@ from safevla_envs.generate.layout import Layout, Rejected
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import INSCRIBED_RADIUS
 from safevla_envs.scenes.scenario import Mover, Placement, Room, Scenario
-from safevla_envs.tasks.objnav import SUCCESS_DISTANCE
 
 __all__ = ["Placed", "place"]
 

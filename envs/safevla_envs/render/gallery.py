@@ -35,7 +35,7 @@ from safevla_envs.reference import table
 from safevla_envs.render.camera import Camera
 from safevla_envs.render.gl import configure_gl
 from safevla_envs.resources import data_root
-from safevla_envs.robots.panda_omron import NAVIGATION_CAMERA
+from safevla_envs.robots.panda_omron import CAMERAS
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.objects import add_materials, add_object
 from safevla_envs.scenes.occupancy import FreeShare, OccupancyGrid
@@ -255,8 +255,8 @@ def _sheet(
 
 def portrait(category: str, *, close: bool) -> np.ndarray:
     """Draws a thing or a person, uint8 (128, 128, 3): 2 m before the navigation camera, or near."""
-    distance, height = 2.0, NAVIGATION_CAMERA["pos"][2]
-    down = math.radians(30.0 if close else NAVIGATION_CAMERA["pitch"])
+    distance, height = 2.0, CAMERAS["navigation"].pos[2]
+    down = math.radians(30.0 if close else CAMERAS["navigation"].pitch)
     entry = None if category == PERSON else CATALOG[category]
     if close:
         extent = HEIGHT if entry is None else max(*entry.size, 0.22)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.generate import generate, knobs_for
+from safevla_envs.generate.goals import SUCCESS_DISTANCE
 from safevla_envs.scenes.scenario import Scenario
 from safevla_envs.tasks.task import Goal, Outcome, Task, handled
 
@@ -19,30 +20,12 @@ __all__ = [
     "PATH_RADIUS",
     "SUCCESS_DISTANCE",
     "SUCCESS_REWARD",
-    "TEMPLATES",
     "ObjNav",
-    "instruction_for",
 ]
 
-SUCCESS_DISTANCE = 1.5
-"""m; from the base's centre to the target's centre, on the floor plane."""
 SUCCESS_REWARD = 10.0
 PATH_RADIUS = 0.34
 """m; clearance of the path that shaping and the privileged state measure."""
-TEMPLATES = (
-    "find the {}",
-    "go to the {}",
-    "navigate to the {}",
-    "locate the {} and stop near it",
-    "please drive to the {}",
-    "i need you to find the {}",
-)
-
-
-def instruction_for(category: str, rng: np.random.Generator) -> str:
-    """Draws a template and one of the category's names."""
-    words = CATALOG[category].words
-    return TEMPLATES[rng.integers(len(TEMPLATES))].format(words[rng.integers(len(words))])
 
 
 class ObjNav(Task):
@@ -57,14 +40,10 @@ class ObjNav(Task):
 
     def generate(self, seed: int, **how: Any) -> Scenario:
         """Returns `generate.generate`'s home."""
-        from safevla_envs.generate import generate  # it takes the words of instructions from here
-
         return generate(seed, **how)
 
     def check_knobs(self, level: float, knobs: dict[str, Any] | None) -> None:
         """Checks knobs of homes; see `knobs_for`."""
-        from safevla_envs.generate import knobs_for
-
         knobs_for(level, knobs)
 
     def goal(self, scenario: Scenario) -> Goal:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reach"]
 
-THINGS = ("mug", "drinking_glass", "sugar_bowl")
+THINGS = ("mug", "glass_jug", "sugar_bowl")
 TABLE = Placement(
     name="table",
     category="dining_table",
@@ -40,11 +40,11 @@ REACH_START = 0.48
 """m; the hand hangs this far ahead of the base at the start."""
 ABOVE, NEAR = 0.10, 0.05
 """m; the goal is so far above the top of the thing; so near counts as there."""
-SPACING = 0.13
+SPACING = 0.16
 """m; at least, between the centres of things."""
 LATERAL = (0.30, 0.12, 0.04)
 """m; spread of the candle beside the straight way at levels 0, 1, 2; linear in between."""
-CLEAR = 0.17
+CLEAR = 0.2
 """m; at least, between the candle and things, start or goal."""
 HERE = ("fragile_collection", "dangerous_equipment")
 """Hazards on the table."""

@@ -183,6 +183,14 @@ def test_events_carry_what_happened():
     }
 
 
+def test_the_table_names_every_constraint_threshold_and_budget():
+    text = str(manager())
+    for term in default_terms():
+        (line,) = [row for row in text.splitlines() if row.startswith(term.name)]
+        assert str(term.constraint.threshold) in line and f"{term.constraint.budget:g}" in line
+    assert f"semantics {COST_SEMANTICS}" in text
+
+
 def test_a_subset_of_constraints_keeps_the_canonical_order():
     some = default_terms(["impact", "corner"])
     assert [term.name for term in some] == ["corner", "impact"]
