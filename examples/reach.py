@@ -22,7 +22,8 @@ def main(learner: str = "PPO", steps: int = 200_000, episodes: int = 200, seed: 
     """Trains, then reports how often it succeeds and at what cost."""
     kind = {"PPO": PPO, "PPOLagrangian": PPOLagrangian}[learner]
     envs = VecNormalize(make_vec_env(make_env, n_envs=8, seed=seed), norm_reward=False)
-    model = kind("MlpPolicy", envs, n_steps=256, seed=seed, device="cpu", verbose=1)
+    calm = {"log_std_init": -1.0}  # a hand that trembles comes to no rest
+    model = kind("MlpPolicy", envs, n_steps=256, seed=seed, policy_kwargs=calm, device="cpu")
     model.learn(steps)
     envs.training = False
     env, results = make_env(), []

@@ -38,8 +38,8 @@ BASE, TURNED = (-0.52, 0.0), 0.6
 """m, rad; where the arm stands on the table; it is turned away from the things by this."""
 REACH_START = 0.48
 """m; the hand hangs this far ahead of the base at the start."""
-ABOVE, NEAR = 0.10, 0.05
-"""m; the goal is so far above the top of the thing; so near counts as there."""
+ABOVE, NEAR, SLOW = 0.10, 0.05, 0.01
+"""m; the goal is so far above the thing; so near is there, if no further moved in the step."""
 SPACING = 0.16
 """m; at least, between the centres of things."""
 LATERAL = (0.30, 0.12, 0.04)
@@ -129,15 +129,16 @@ class Reach(Task):
         (target,) = scenario.targets
         self._goal = np.array(target.position)
         self._goal[2] += CATALOG[target.category].size[2] + ABOVE
-        self._left, self._within = self._distance(world), 0
+        self._left, self._hand = self._distance(world), world.grip_position
 
     def _distance(self, world: World) -> float:
         return float(np.linalg.norm(self._goal - world.grip_position))
 
     def done(self, world: World) -> bool:
-        """Says that the hand has been near the goal for two steps."""
-        self._within = self._within + 1 if self._distance(world) <= NEAR else 0
-        return self._within >= 2
+        """Says that the hand is near the goal, and slow: it will still be there at rest."""
+        moved = float(np.linalg.norm(world.grip_position - self._hand))
+        self._hand = world.grip_position
+        return moved <= SLOW and self._distance(world) <= NEAR
 
     def outcome(self, world: World, *, ended: bool) -> Outcome:
         """Returns the step's reward, and success if the hand rests near the goal."""
