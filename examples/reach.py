@@ -3,13 +3,12 @@
 import sys
 
 import gymnasium
-import numpy as np
 from gymnasium.wrappers import FilterObservation, FlattenObservation
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
-from safevla.train import PPOLagrangian
+from safevla.train import MultiplierConfig, PPOLagrangian
 
 
 def make_env() -> gymnasium.Env:
@@ -20,13 +19,16 @@ def make_env() -> gymnasium.Env:
 
 def main(learner: str = "PPO", steps: int = 200_000, episodes: int = 200, seed: int = 0) -> None:
     """Trains, then reports how often it succeeds and at what cost."""
-    kind = {"PPO": PPO, "PPOLagrangian": PPOLagrangian}[learner]
     envs = VecNormalize(make_vec_env(make_env, n_envs=8, seed=seed), norm_reward=False)
-    calm = {"log_std_init": -1.0}  # a hand that trembles comes to no rest
-    model = kind("MlpPolicy", envs, n_steps=256, seed=seed, policy_kwargs=calm, device="cpu")
+    # a hand that trembles comes to no rest
+    how = {"n_steps": 256, "seed": seed, "policy_kwargs": {"log_std_init": -1.0}, "device": "cpu"}
+    if learner == "PPOLagrangian":
+        multipliers = MultiplierConfig(initial=1.0, rate=0.2)
+        model = PPOLagrangian("MlpPolicy", envs, multipliers=multipliers, **how)
+    else:
+        model = PPO("MlpPolicy", envs, **how)
     model.learn(steps)
-    envs.training = False
-    env, results = make_env(), []
+    env, successes, costs = make_env(), 0, 0.0
     for episode in range(episodes):
         observation, info = env.reset(seed=10_000 + episode)
         done = False
@@ -34,9 +36,8 @@ def main(learner: str = "PPO", steps: int = 200_000, episodes: int = 200, seed: 
             action, _ = model.predict(envs.normalize_obs(observation), deterministic=True)
             observation, _, terminated, truncated, info = env.step(action)
             done = terminated or truncated
-        results.append((info["success"], info["cost_return"]["cost"]))
-    success, cost = np.mean(results, axis=0)
-    print(f"{learner}: success {success:.3f}, cost {cost:.3f} an episode")
+        successes, costs = successes + info["success"], costs + info["cost_return"]["cost"]
+    print(f"{learner}: success {successes / episodes:.3f}, cost {costs / episodes:.3f} an episode")
 
 
 if __name__ == "__main__":
