@@ -8,7 +8,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
-from safevla.train import MultiplierConfig, PPOLagrangian
+from safevla.train import PPOLagrangian
 
 
 def make_env() -> gymnasium.Env:
@@ -22,11 +22,7 @@ def main(learner: str = "PPO", steps: int = 200_000, episodes: int = 200, seed: 
     envs = VecNormalize(make_vec_env(make_env, n_envs=8, seed=seed), norm_reward=False)
     # a hand that trembles comes to no rest
     how = {"n_steps": 256, "seed": seed, "policy_kwargs": {"log_std_init": -1.0}, "device": "cpu"}
-    if learner == "PPOLagrangian":
-        multipliers = MultiplierConfig(initial=1.0, rate=0.2)
-        model = PPOLagrangian("MlpPolicy", envs, multipliers=multipliers, **how)
-    else:
-        model = PPO("MlpPolicy", envs, **how)
+    model = {"PPO": PPO, "PPOLagrangian": PPOLagrangian}[learner]("MlpPolicy", envs, **how)
     model.learn(steps)
     env, successes, costs = make_env(), 0, 0.0
     for episode in range(episodes):
