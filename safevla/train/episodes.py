@@ -10,7 +10,7 @@ import numpy as np
 
 from safevla.train.settings import RewardConfig
 
-__all__ = ["TOTAL", "Episode", "EpisodeBooks", "StepOutcome", "sound", "summarise"]
+__all__ = ["TOTAL", "Episode", "EpisodeBooks", "StepOutcome", "sound", "success_rate", "summarise"]
 
 TOTAL = "cost"
 """Name of the total cost (`info["cost"]`, one charge per incident) among cost channels; where an
@@ -164,6 +164,11 @@ class EpisodeBooks:
 def sound(episodes: Sequence[Episode]) -> list[Episode]:
     """Returns the episodes whose simulation did not diverge: only they move multipliers."""
     return [episode for episode in episodes if episode.sim_error is None]
+
+
+def success_rate(episodes: Sequence[Episode]) -> float:
+    """Returns the share of sound episodes that succeeded; 1 where there are none."""
+    return float(np.mean([episode.success for episode in sound(episodes)] or [1.0]))
 
 
 def summarise(episodes: Sequence[Episode], names: Sequence[str]) -> dict[str, Any]:

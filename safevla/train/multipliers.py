@@ -111,8 +111,12 @@ class Multipliers:
         """Forget the episodes recorded since the last update; nothing moves."""
         self._pending.clear()
 
-    def update(self) -> bool:
+    def update(self, success: float = 1.0) -> bool:
         """Move the multipliers by the mean cost of the episodes recorded since the last update.
+
+        Args:
+            success: Share of these episodes that succeeded; below `config.least_success` no
+                multiplier grows.
 
         Returns:
             Whether any episode was recorded. If not, nothing moves.
@@ -124,8 +128,12 @@ class Multipliers:
         if self.config.rule not in ("zero", "fixed"):
             error = self.last_cost - self.budgets
             step = np.where(error < 0, self.config.fall_factor, 1.0) * error
+            before, integral = self.value, self._integral
             move = getattr(self, f"_{self.config.rule}")
             self.value = np.clip(move(error, step), 0.0, self.config.maximum)
+            if success < self.config.least_success:
+                self.value = np.minimum(self.value, before)
+                self._integral = np.minimum(self._integral, integral)
         return True
 
     def _projected(self, error: np.ndarray, step: np.ndarray) -> np.ndarray:

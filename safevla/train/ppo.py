@@ -27,7 +27,15 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from safevla.train.envs import declared_constraints
-from safevla.train.episodes import TOTAL, Episode, EpisodeBooks, StepOutcome, sound, summarise
+from safevla.train.episodes import (
+    TOTAL,
+    Episode,
+    EpisodeBooks,
+    StepOutcome,
+    sound,
+    success_rate,
+    summarise,
+)
 from safevla.train.gae import (
     explained_variances,
     generalised_advantages,
@@ -184,7 +192,7 @@ class PPOLagrangian(FolderCheckpoints, PPO):
         """Move the multipliers; PPO learns from the mixed advantages, the critic from the costs."""
         for episode in sound(self._episodes):
             self.multipliers.record(episode.costs)
-        self.multipliers.update()
+        self.multipliers.update(success_rate(self._episodes))
         buffer = self.rollout_buffer
         reward = torch.from_numpy(buffer.advantages.T)[..., None]
         mixed = mix_advantages(

@@ -51,6 +51,8 @@ class MultiplierConfig:
         fall_factor: Multiplies the step while the cost is below its budget (above 1: falls faster
             than it rises).
         maximum: Upper bound of every multiplier.
+        least_success: No multiplier grows after an iteration in which a smaller share of episodes
+            succeeded: a policy that fears what it cannot do yet freezes.
         kp: Proportional gain of `pid`.
         ki: Integral gain of `pid`.
         kd: Gain of `pid` on a rise of the cost.
@@ -66,6 +68,7 @@ class MultiplierConfig:
     rate: float = 0.05
     fall_factor: float = 1.0
     maximum: float = 10.0
+    least_success: float = 0.0
     kp: float = 0.05
     ki: float = 0.0005
     kd: float = 0.1
@@ -74,6 +77,7 @@ class MultiplierConfig:
         _one_of("multipliers.rule", self.rule, RULES)
         _one_of("multipliers.signal", self.signal, ("vector", "total"))
         _numbers(self, "multipliers", "total_budget rate fall_factor maximum kp ki kd")
+        _numbers(self, "multipliers", "least_success", most=1)
         for name, value in self.budgets.items():
             _number(f"multipliers.budgets.{name}", value)
         for name, value in {"initial": self.initial, **self.initial_by_name}.items():

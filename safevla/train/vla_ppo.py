@@ -30,7 +30,7 @@ from safevla.policy import VLAOutput, VLAPolicy
 from safevla.train.buffer import Minibatch, SequenceRolloutBuffer
 from safevla.train.critics import Critic, PolicyCritic, PrivilegedCritic
 from safevla.train.envs import declared_constraints
-from safevla.train.episodes import Episode, EpisodeBooks, sound, summarise
+from safevla.train.episodes import Episode, EpisodeBooks, sound, success_rate, summarise
 from safevla.train.gae import explained_variances, mix_advantages
 from safevla.train.multipliers import Multipliers
 from safevla.train.settings import TrainConfig
@@ -253,7 +253,7 @@ class VLAPPOLagrangian(VLAShell):
         if warm:
             self.multipliers.discard()
         else:
-            self.multipliers.update()
+            self.multipliers.update(success_rate(self._episodes))
         advantages = mix_advantages(
             buffer.advantages,
             torch.from_numpy(self.multipliers.value),

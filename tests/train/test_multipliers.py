@@ -59,6 +59,17 @@ def test_projected_gradient_stays_within_bounds():
     assert feed(m, 0, 5) == 0.0
 
 
+@pytest.mark.parametrize("rule", ["projected", "relative", "log", "pid"])
+def test_no_multiplier_grows_while_too_few_episodes_succeed(rule):
+    m = multipliers(rule=rule, initial=1.0, least_success=0.8)
+    for cost, success, grows in ((50.0, 0.7, False), (50.0, 0.8, True), (0.0, 0.0, False)):
+        before = m.value[0]
+        m.record({"a": cost})
+        m.update(success)
+        assert (m.value[0] > before) == grows
+    assert m.value[0] < before, "falling is free"
+
+
 def test_fall_factor_speeds_the_way_down_only():
     m = multipliers(budget=1.0, initial=2.0, rate=0.1, fall_factor=5.0)
     assert feed(m, 2.0) == pytest.approx(2.1)
