@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -81,8 +80,7 @@ class FilmTower(nn.Module):
     """
 
     pooled_channels = 16
-    pooled_cells = (4, 8)
-    """Rows and columns of the coarse map: at least a column for each of 7 sectors of the view."""
+    pooled_cells = 4
 
     def __init__(self, config: SafeVLAConfig) -> None:
         super().__init__()
@@ -93,7 +91,7 @@ class FilmTower(nn.Module):
         )
         self.keys = nn.Conv2d(channels[-1], channels[-1], 1)
         self.pooled = nn.Conv2d(channels[-1], self.pooled_channels, 1)
-        self.out_dim = 3 * channels[-1] + self.pooled_channels * math.prod(self.pooled_cells)
+        self.out_dim = 3 * channels[-1] + self.pooled_channels * self.pooled_cells**2
 
     def forward(self, pixels: Tensor, condition: Tensor) -> Tensor:
         """(N, 3, h, w) normalised pixels and (N, text_dim) in, (N, out_dim) out."""

@@ -170,7 +170,13 @@ def test_doctor_names_the_remedy_when_rendering_is_broken():
     assert "problem: rendering fails" in done.stdout and "unset MUJOCO_GL" in done.stdout
 
 
-MICRO = ("env.image_size=32", "env.max_actions=2", "eval.episodes=1", "workers=1")
+MICRO = (
+    "env.image_size=32",
+    "env.sensors=[]",
+    "env.max_actions=2",
+    "eval.episodes=1",
+    "workers=1",
+)
 
 
 @pytest.fixture

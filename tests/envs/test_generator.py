@@ -104,7 +104,7 @@ def test_hazards_stand_as_much_in_the_way_in_training_as_on_the_list():
     trained = [exposure(generate(i, layout_seed=i % 64, **how)) for i in range(150)]
     tested = [exposure(s) for s in load_list(SCENARIOS / "small_val200_hazard.jsonl.gz")]
     spread = np.hypot(np.std(trained) / len(trained) ** 0.5, np.std(tested) / len(tested) ** 0.5)
-    assert np.mean(tested) > 1.0
+    assert np.mean(tested) > 0.3
     assert abs(np.mean(trained) - np.mean(tested)) < 3 * spread
 
 

@@ -178,7 +178,7 @@ def test_smoothing_spreads_over_moves_and_never_onto_end(demos, tmp_path):
 
 def test_rare_moves_get_no_smoothing(demos, tmp_path):
     run = Cloning(demos, tmp_path, TINY)
-    labels = np.array([0] * 600 + [1] * 395 + [2] * 4 + [4])
+    labels = np.array([0] * 1200 + [1] * 797 + [2] + [4] * 2)
     assert run._smoothing(labels).tolist() == [0.5, 0.5, 0.0, 0.0, 0.0]
 
 
