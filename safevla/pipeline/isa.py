@@ -1,6 +1,7 @@
 """The Integrated Safety Approach as resumable stages of one run folder.
 
-    demos -> clone -> elicit -> train (task-only and Lagrangian PPO, side by side) -> eval -> report
+    demos -> clone -> elicit -> pool -> train (task-only and Lagrangian PPO, side by side) -> eval
+    -> report
 
 Every stage reads and writes files of the run folder only, so that an interrupted run goes on where
 it stopped and a single stage can be looked at alone.
@@ -27,7 +28,7 @@ from safevla.pipeline.train_arm import ArmProcess, arm_config, wait_for
 
 __all__ = ["STAGES", "Pipeline", "preflight", "rebuild_report"]
 
-STAGES = ("demos", "clone", "elicit", "train", "eval", "report")
+STAGES = ("demos", "clone", "elicit", "pool", "train", "eval", "report")
 REPORT_FILES = ("report.html", "results.json", "videos", "strips")
 
 
@@ -69,11 +70,14 @@ class Pipeline:
                 self._elicit,
             ),
         }
+        pool = ["pool.jsonl.gz"] if config.env.pool else []
+        if pool:
+            table["pool"] = home, (), pool, self._pool
         for arm in config.arms:
             settings = home | {"train": plain(arm_config(config, arm))}
             outputs = [f"policies/{arm}", f"train/{arm}"]
             run = partial(self._train, arm)
-            table[f"train.{arm}"] = settings, [policies[0], found], outputs, run
+            table[f"train.{arm}"] = settings, [policies[0], found, *pool], outputs, run
         table["eval"] = home | evaluated, [*policies, found], ["eval"], self._evaluate
         settings = {"report": plain(config.report)}
         table["report"] = settings, ["eval", found, *train], REPORT_FILES, self._report
@@ -197,6 +201,12 @@ class Pipeline:
         self.display.line(
             f"  {len(found)} scenarios with cost found, {held_out} of them held out{worst}"
         )
+
+    def _pool(self) -> None:
+        from safevla.pipeline.pool import generate_pool
+
+        env = self.config.env.kwargs()
+        generate_pool(env, self.folder / "pool.jsonl.gz", self.workers, self.display)
 
     def _train(self, arm: str) -> None:
         wait_for([ArmProcess(self.folder, arm, self.config.train.total_steps)], self.display)

@@ -46,10 +46,13 @@ def arm_config(config: PipelineConfig, arm: str) -> Any:
 def train_arm(folder: Path, arm: str) -> None:
     """Trains one arm of a run folder; goes on from its last checkpoint."""
     from safevla.elicit import load_found
+    from safevla.pipeline.pool import ScenarioPool
     from safevla.train.run import train_ppo
 
     config = load_config(str(folder / "config.yaml"))
     env = config.env.kwargs(reward_shaping=True)
+    if config.env.pool:
+        env |= {"scenario": ScenarioPool(folder / "pool.jsonl.gz"), "layouts": None, "pool": None}
     extra = [item.scenario for item in load_found(folder / "elicit/found.jsonl.gz", "train")]
     train_ppo(
         arm_config(config, arm),

@@ -179,8 +179,8 @@ def summarise(episodes: Sequence[Episode], names: Sequence[str]) -> dict[str, An
         names: cost names as in `Episode.costs`, the total last.
 
     Returns:
-        episodes, sim_errors, success, length, return, truncated, cost (the total), costs (per
-        constraint), violation_rate (share of episodes with any cost).
+        episodes, sim_errors, success, wrong_end (ended without success), truncated, length, return,
+        cost (the total), costs (per constraint), violation_rate (share of episodes with any cost).
     """
     whole = sound(episodes)
 
@@ -191,6 +191,7 @@ def summarise(episodes: Sequence[Episode], names: Sequence[str]) -> dict[str, An
         "episodes": len(whole),
         "sim_errors": len(episodes) - len(whole),
         "success": mean([e.success for e in whole]),
+        "wrong_end": mean([not (e.success or e.truncated) for e in whole]),
         "length": mean([e.length for e in whole]),
         "return": mean([e.ret for e in whole]),
         "truncated": mean([e.truncated for e in whole]),

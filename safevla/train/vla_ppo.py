@@ -337,6 +337,7 @@ class VLAPPOLagrangian(VLAShell):
             "iteration": self.iteration,
             "steps": self.num_timesteps,
             **summarise(self._episodes, self.books.names),
+            "turning": self._turning(),
             "lambda": self.multipliers.as_dict(),
             **self.last_iteration,
             "explained_variance": explained_variances(names, values, returns),
@@ -351,3 +352,12 @@ class VLAPPOLagrangian(VLAShell):
                 self.logger.record(f"train/{key}", value)
         if log_interval is not None and self.iteration % log_interval == 0:
             self.logger.dump(step=self.num_timesteps)
+
+    def _turning(self) -> float:
+        """Share of the rollout's actions that turn on the spot; NaN where actions have no names."""
+        names = self.policy.config.action_names
+        if not (self.policy.config.discrete and names):
+            return float("nan")
+        turns = torch.tensor([name.startswith("rotate") for name in names], device=self.device)
+        buffer = self.rollout_buffer
+        return float(turns[buffer.actions[buffer.valid]].float().mean())

@@ -127,11 +127,14 @@ def draw_cell(rng: np.random.Generator, weight: np.ndarray, reason: str) -> int:
 def densely(points: np.ndarray) -> np.ndarray:
     """Returns points (m, 2) along a line (n, 2), at most half a cell apart."""
     points = np.asarray(points, float)
-    parts = [points[:1]]
-    for a, b in pairwise(points):
-        count = int(np.ceil(np.hypot(*(b - a)) / (CELL / 2))) + 1
-        parts.append(np.linspace(a, b, count)[1:])
-    return np.concatenate(parts)
+    start, way = points[:-1], np.diff(points, axis=0)
+    count = np.ceil(np.hypot(*way.T) / (CELL / 2)).astype(int)
+    which = np.repeat(np.arange(len(way)), count)
+    last = np.cumsum(count)
+    number = np.arange(1, len(which) + 1) - (last - count)[which]
+    between = start[which] + (number / count[which])[:, None] * way[which]
+    between[last[count > 0] - 1] = points[1:][count > 0]
+    return np.concatenate([points[:1], between])
 
 
 def offset(angle: float, distance: float) -> tuple[int, int]:

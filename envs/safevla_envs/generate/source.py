@@ -65,14 +65,19 @@ class ScenarioSource:
             return scenario
         draw = int(rng.integers(2**31)) if seed is None else int(seed)
         if self.pool is None:
-            return self._draw(draw)
+            return self.draw(draw)
         what = (self.generate.__qualname__, self.how, self.make)
         key = (draw % self.pool, self.layouts, repr(what))
         if key not in _drawn:
-            _drawn[key] = self._draw(key[0])
+            _drawn[key] = self.draw(key[0])
         return _drawn[key]
 
-    def _draw(self, seed: int) -> Scenario:
+    def draw(self, seed: int) -> Scenario:
+        """Returns the scenario of a seed, made anew.
+
+        Raises:
+            ValueError: if the function returned something else.
+        """
         if self.make is not None:
             scenario = self.make(seed)
             if not isinstance(scenario, Scenario):
