@@ -102,16 +102,6 @@ class Workers:
                 else:
                     yield busy[worker], content
 
-    def map(self, messages: Iterable[Any]) -> Iterator[Any]:
-        """Yields the one answer to each message, in the order of the messages."""
-        early: dict[int, Any] = {}
-        due = 0
-        for number, answer in self.run(messages):
-            early[number] = answer
-            while due in early:
-                yield early.pop(due)
-                due += 1
-
     def _feed(self, worker: int, queue: Iterator[tuple[int, Any]], busy: dict[int, int]) -> None:
         busy.pop(worker, None)
         for number, message in queue:
