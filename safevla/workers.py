@@ -2,11 +2,12 @@
 
 A worker makes its handler once and calls it with every message; what the handler yields comes back
 as it is made. An error comes back as itself, with the worker's trace as a note, and the worker
-lives on. Ctrl-C is left to the parent.
+lives on. Ctrl-C is left to the parent; workers end with it, however it ends.
 """
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import connection, resource_tracker
 from typing import Any
 
-__all__ = ["ONE_THREAD", "Handler", "Workers"]
+__all__ = ["ONE_THREAD", "Handler", "Workers", "end_with_parent"]
 
 ONE_THREAD: dict[str, str] = {
     "OMP_NUM_THREADS": "1",
@@ -33,7 +34,8 @@ Handler = Callable[[Any], Iterable[Any]]
 class Workers:
     """Running worker processes; use it as a context manager, or `close` it.
 
-    `make`, which must be picklable, is called with `arguments` in each and gives its handler.
+    `make`, which must be picklable, is called with `arguments` in each and gives its handler. On
+    Linux the processes also end with the thread that made them.
     """
 
     def __init__(self, count: int, make: Callable[..., Handler], *arguments: Any) -> None:
@@ -100,16 +102,6 @@ class Workers:
                 else:
                     yield busy[worker], content
 
-    def map(self, messages: Iterable[Any]) -> Iterator[Any]:
-        """Yields the one answer to each message, in the order of the messages."""
-        early: dict[int, Any] = {}
-        due = 0
-        for number, answer in self.run(messages):
-            early[number] = answer
-            while due in early:
-                yield early.pop(due)
-                due += 1
-
     def _feed(self, worker: int, queue: Iterator[tuple[int, Any]], busy: dict[int, int]) -> None:
         busy.pop(worker, None)
         for number, message in queue:
@@ -136,8 +128,15 @@ class Workers:
         self._workers = []
 
 
+def end_with_parent() -> None:
+    """Lets the kernel end this process when the thread that started it ends (Linux)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 def _serve(pipe: connection.Connection, make: Callable[..., Handler], arguments: tuple) -> None:
     """Body of a worker process: messages in, answers out, until the pipe closes."""
+    end_with_parent()
     handler: Handler | None = None
     with suppress(EOFError, BrokenPipeError):
         while True:

@@ -5,6 +5,7 @@
     meta/tasks.parquet                             one row per instruction
     meta/episodes/chunk-000/file-000.parquet       one row per episode
     data/chunk-000/file-000.parquet                one row per frame; images as PNG bytes
+    meta/recording.json                            what `collect` was asked for, and its summary
 
 Beside LeRobot's own columns a frame has `next.cost` (one entry per constraint), `executed_action`
 (what the robot did; `action` is what the expert would have done) and `aux` (targets of the policy's

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,18 @@ import gymnasium
 import numpy as np
 from rich.progress import Progress
 
+from safevla import __version__
 from safevla.demos.dataset import DemoWriter, Episode, encode_png
+from safevla.demos.parts import claim, part_path, read_part, refuse_other, write_part
 from safevla.display import progress_bar
-from safevla.files import replaced_folder
+from safevla.files import plain, read_json, remove, replaced_folder, write_json
 from safevla.workers import Workers
 from safevla_envs.costs import cost_semantics
 from safevla_envs.proprioception import state_vector
 
 DEFAULT_ID = "safevla_envs:SafeVLA/ObjNav-v0"
+RECORDING_FILE = "meta/recording.json"
+"""In a finished folder: the job it is the result of, and the summary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +45,16 @@ class _Job:
 class _Recorder:
     """Records episodes by number, in an environment that lives as long as its process."""
 
-    def __init__(self, job: _Job) -> None:
-        self.job = job
+    def __init__(self, job: _Job, parts: Path) -> None:
+        self.job, self.parts = job, parts
         self.env = gymnasium.make(job.env_id, **job.env_kwargs)
         self.about = _describe(self.env)
 
-    def __call__(self, number: int) -> Iterator[tuple[Episode, dict[str, Any]]]:
-        """Yields the episode, and what the writer must know about the environment."""
-        yield record_episode(self.env, self.job, number), self.about
+    def __call__(self, number: int) -> Iterator[int]:
+        """Keeps the episode as a part; yields its length."""
+        episode = record_episode(self.env, self.job, number)
+        write_part(part_path(self.parts, number), episode, self.about)
+        yield len(episode)
 
 
 def _describe(env: gymnasium.Env) -> dict[str, Any]:
@@ -137,15 +144,18 @@ def _aux_slice(base: Any) -> slice:
     return slices["aux"]
 
 
-def _episodes(job: _Job, count: int, workers: int) -> Iterator[tuple[Episode, dict[str, Any]]]:
-    """All episodes in order, recorded by `workers` processes (1: this one)."""
-    if workers > 1:
-        with Workers(workers, _Recorder, job) as pool:
-            yield from pool.map(range(count))
+def _record(job: _Job, parts: Path, missing: Sequence[int], workers: int) -> Iterator[int]:
+    """Records parts in `workers` processes (1: this one); yields their lengths as they come."""
+    if not missing:
         return
-    recorder = _Recorder(job)
+    if workers > 1:
+        with Workers(workers, _Recorder, job, parts) as pool:
+            for _, length in pool.run(missing):
+                yield length
+        return
+    recorder = _Recorder(job, parts)
     with closing(recorder.env):
-        for number in range(count):
+        for number in missing:
             yield from recorder(number)
 
 
@@ -165,9 +175,12 @@ def collect(
     """Record an expert's episodes into a new folder; those that fail are left out.
 
     The result depends on `seed` and the arguments that name what is recorded, not on `workers`.
+    Until all are there, finished episodes are kept in `<out_dir>.part`: after an interruption the
+    same call goes on, to the same result. What the same call has finished before is left as it is.
 
     Args:
-        env_kwargs: keyword arguments of `gymnasium.make`; an `id` among them replaces `env_id`.
+        env_kwargs: keyword arguments of `gymnasium.make`; an `id` among them replaces `env_id`. The
+            same call is known by their JSON values, and by the `repr` of what is none.
         episodes: episodes to play.
         seed: episode e draws its scenario, its expert and its noise from (seed, e).
         out_dir: folder to make; it appears only once everything is recorded.
@@ -182,10 +195,12 @@ def collect(
 
     Returns:
         Summary: episodes played and kept, frames, success rate, mean length, mean cost per
-        constraint, share of each action, diverged simulations, seconds, frames per second.
+        constraint, share of each action, diverged simulations; seconds that this call took, and
+        steps per second that it recorded.
 
     Raises:
-        ValueError: a bad argument, `out_dir` exists already, or no episode was kept.
+        ValueError: a bad argument, `out_dir` or `<out_dir>.part` holds something else, or no
+            episode was kept.
     """
     kwargs = dict(env_kwargs or {})
     env_id = kwargs.pop("id", env_id)
@@ -194,27 +209,43 @@ def collect(
         raise ValueError(f"episodes={episodes}: must be at least 1")
     if not 0 <= noise <= 1:
         raise ValueError(f"noise={noise}: must be in [0, 1]")
-    if out.exists() and any(out.iterdir()):
-        raise ValueError(f"out_dir={out}: exists and is not empty; nothing is overwritten")
     job = _Job(
         env_id=env_id, env_kwargs=kwargs, expert=expert, wander=wander, seed=seed, noise=noise
     )
     started = time.perf_counter()
-    with (
-        replaced_folder(out) as folder,
-        progress_bar(progress, "demonstrations", episodes) as update,
-    ):
-        summary = _write(job, _episodes(job, episodes, workers), folder, update)
+    summary, steps = _go_on(job, episodes, out, workers, progress)
     seconds = time.perf_counter() - started
-    steps = summary["episodes"] * summary["mean_length"]
     return summary | {"seconds": seconds, "steps_per_second": steps / seconds}
 
 
+def _go_on(
+    job: _Job, count: int, out: Path, workers: int, progress: bool | Progress
+) -> tuple[dict[str, Any], int]:
+    """Does what is left to do; returns the summary of all, and how many steps were recorded."""
+    named = {"safevla": __version__, "episodes": count, **plain(job)}
+    named = json.loads(json.dumps(named, default=repr))
+    parts = out.with_name(out.name + ".part")
+    steps = 0
+    if out.exists() and any(out.iterdir()):
+        found = read_json(out / RECORDING_FILE) or {}
+        refuse_other(out, found.get("job"), named)
+        summary = found["summary"]
+    else:
+        claim(parts, named)
+        missing = [n for n in range(count) if not part_path(parts, n).exists()]
+        with progress_bar(progress, "demonstrations", count, count - len(missing)) as update:
+            for length in _record(job, parts, missing, workers):
+                steps += length
+                update(text=f"({steps} steps)")
+        with replaced_folder(out) as folder:
+            summary = _write(job, (read_part(part_path(parts, n)) for n in range(count)), folder)
+            write_json(folder / RECORDING_FILE, {"job": named, "summary": summary})
+    remove(parts)
+    return summary, steps
+
+
 def _write(
-    job: _Job,
-    recorded: Iterator[tuple[Episode, dict[str, Any]]],
-    folder: Path,
-    update: Callable[..., None],
+    job: _Job, recorded: Iterator[tuple[Episode, dict[str, Any]]], folder: Path
 ) -> dict[str, Any]:
     """Writes the episodes that succeed; returns the summary of all that were played."""
     writer: DemoWriter | None = None
@@ -234,7 +265,6 @@ def _write(
             extra = {"seed": job.seed, "noise": job.noise, "wander": job.wander, **about["extra"]}
             writer = writer or DemoWriter(folder, **{**about, "extra": extra})
             writer.add(episode)
-        update(text=f"({frames} frames)")
     played = len(lengths)
     if writer is None:
         raise ValueError(

@@ -61,7 +61,12 @@ class Pipeline:
         home = seed | {"env": plain(config.env)}
         # name: settings, inputs, outputs, work
         table: dict[str, tuple[dict[str, Any], Sequence[str], Sequence[str], Callable]] = {
-            "demos": (home | {"demos": plain(config.demos)}, (), ["demos"], self._demos),
+            "demos": (
+                home | {"demos": plain(config.demos)},
+                (),
+                ["demos", "demos.part"],  # the second is there until the first is finished
+                self._demos,
+            ),
             "clone": (seed | {"clone": plain(config.clone)}, ["demos"], policies[:1], self._clone),
             "elicit": (
                 home | {"elicit": plain(config.elicit)},

@@ -8,7 +8,6 @@ scenarios, and leaves its policy in `policies/<arm>`.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -25,7 +24,7 @@ from safevla.config import PipelineConfig, load_config
 from safevla.display import Display, Update
 from safevla.errors import explained
 from safevla.files import replaced_folder, whole_lines
-from safevla.workers import ONE_THREAD
+from safevla.workers import ONE_THREAD, end_with_parent
 
 __all__ = ["ArmProcess", "arm_config", "train_arm", "wait_for"]
 
@@ -147,14 +146,8 @@ def _show(update: Update, latest: dict[str, Any]) -> None:
         update(float(latest["steps"]), text)
 
 
-def _end_with_parent() -> None:
-    """Lets the kernel stop this process when its parent dies (Linux)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
 if __name__ == "__main__":
-    _end_with_parent()
+    end_with_parent()
     try:
         explained(lambda: train_arm(Path(sys.argv[1]), sys.argv[2]))
     except KeyboardInterrupt:

@@ -147,7 +147,10 @@ def test_failures_are_left_out(tmp_path):
 def test_bad_arguments_are_named_and_nothing_is_overwritten(recorded, tmp_path):
     folder = recorded[0]
     before = files(folder)
+    (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="exists and is not empty"):
+        collect(**TOY, episodes=1, seed=0, out_dir=tmp_path)
+    with pytest.raises(ValueError, match="recorded with another episodes, noise, seed, wander;"):
         collect(**TOY, episodes=1, seed=0, out_dir=folder)
     assert files(folder) == before
     new = {"out_dir": tmp_path / "new", "seed": 0, "workers": 1}

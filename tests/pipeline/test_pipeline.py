@@ -173,6 +173,31 @@ def test_other_settings_are_refused_before_anything_runs(micro, tmp_path):
     assert not (folder / "config.yaml").exists()
 
 
+def contents(folder):
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_finished_demonstrations_are_kept_and_parts_of_other_settings_cleared(micro, tmp_path):
+    folder, settings = tmp_path / "run", ["demos.episodes=2", "workers=1"]
+    runs = [Pipeline(load_config(str(micro), settings), folder, display=quiet()) for _ in range(2)]
+    stage = runs[0].stages()["demos"][0]
+    runs[0].runner.begin(stage)
+    stage.run()
+    demos = contents(folder / "demos")  # killed here, before the manifest says so
+    runs[1].run(until="demos")
+    assert contents(folder / "demos") == demos and runs[1].runner.is_done(stage)
+
+    parts = folder / "demos.part"
+    parts.mkdir()
+    (parts / "job.json").write_text('{"seed": "of other settings"}')
+    (parts / "000000.safetensors").write_bytes(b"of other settings")
+    config = load_config(str(micro), [*settings, "demos.noise=0.3"])
+    forced = Pipeline(config, folder, force=True, display=quiet())
+    forced.runner.begin(forced.stages()["demos"][0])
+    assert not parts.exists() and not (folder / "demos").exists()
+
+
 def test_two_processes_cannot_share_a_run_folder(micro, tmp_path):
     import fcntl
 
