@@ -48,7 +48,7 @@ class _Generator:
 
     def __init__(self, env_kwargs: Mapping[str, Any]) -> None:
         env = gymnasium.make(**{**env_kwargs, "cameras": []})
-        self.source = getattr(env.unwrapped, "source")
+        self.source = env.unwrapped.source
 
     def __call__(self, seed: int) -> Iterator[Scenario]:
         yield self.source.draw(seed)

@@ -276,6 +276,9 @@ class VLAPPOLagrangian(VLAShell):
         policy has stopped.
         """
         ppo, buffer = self.config.ppo, self.rollout_buffer
+        left = 1 - ppo.learning_rate_decay * (1 - self._current_progress_remaining)
+        for group in self.optimizer.param_groups:
+            group["lr"] = ppo.learning_rate * left
         generator = self._generator("minibatches")
         passes = self.config.critic.warmup_epochs if warm else ppo.epochs
         acting, kl, taken = not warm, 0.0, []
