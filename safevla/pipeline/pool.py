@@ -58,13 +58,14 @@ def generate_pool(
     env_kwargs: Mapping[str, Any], path: Path, workers: int, display: Display
 ) -> None:
     """Writes the scenarios of an environment's pool, in the order of their seeds."""
-    found, count = [], int(env_kwargs["pool"])
+    found: dict[int, Scenario] = {}
+    count = int(env_kwargs["pool"])
     with (
         Workers(max(workers, 1), _Generator, dict(env_kwargs)) as pool,
         display.bar("scenarios", count) as update,
     ):
-        for scenario in pool.map(range(count)):
-            found.append(scenario)
+        for seed, scenario in pool.run(range(count)):
+            found[seed] = scenario
             update(len(found), "")
     with replaced_file(path) as scratch:
-        save_list(scratch, found)
+        save_list(scratch, (found[seed] for seed in range(count)))
