@@ -46,8 +46,9 @@ class VLAPPOLagrangian(VLAShell):
         policy: The policy to train, in place.
         env: A `VecEnv` or one environment. Its info must hold `cost` and `costs`, and
             `privileged` for privileged critics (see `safevla.train.envs.make_vec_env`).
-        config: Everything else; `total_steps`, `n_envs`, `workers`, `threads`,
-            `extra_probability` and `checkpoint_every` are for `train_ppo` and not read here.
+        config: Everything else; `n_envs`, `workers`, `threads`, `extra_probability` and
+            `checkpoint_every` are for `train_ppo` and not read here, `total_steps` only to let the
+            learning rate fall.
         constraints: Budget per constraint name; None asks the environment.
         rollout_buffer_class: A replacement for `SequenceRolloutBuffer`, made with its arguments.
         **shell: `processor`, `restart_every` and more; see `VLAShell`.
@@ -276,9 +277,9 @@ class VLAPPOLagrangian(VLAShell):
         policy has stopped.
         """
         ppo, buffer = self.config.ppo, self.rollout_buffer
-        left = 1 - ppo.learning_rate_decay * (1 - self._current_progress_remaining)
+        done = min(1.0, self.num_timesteps / self.config.total_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = ppo.learning_rate * left
+            group["lr"] = ppo.learning_rate * (1 - ppo.learning_rate_decay * done)
         generator = self._generator("minibatches")
         passes = self.config.critic.warmup_epochs if warm else ppo.epochs
         acting, kl, taken = not warm, 0.0, []
