@@ -134,6 +134,7 @@ class EvalConfig:
         learned: learned arms, on all suites.
         controls: control arms.
         control_suites: suites of the control arms.
+        control_episodes: scenarios of a suite, its first ones, that they play; all if None.
         control_modes: how the policy acts in the control arms that have one.
         policy_seed: seed of action sampling, used by no other stage.
     """
@@ -150,6 +151,7 @@ class EvalConfig:
     learned: tuple[str, ...] = LEARNED
     controls: tuple[str, ...] = CONTROLS
     control_suites: tuple[str, ...] = ("hazard", "benign")
+    control_episodes: int | None = None
     control_modes: tuple[str, ...] = ("sampled",)
     policy_seed: int = 90_000
 
@@ -334,9 +336,11 @@ def _check(config: PipelineConfig) -> None:
         "elicit.rollouts": 1,
         "elicit.keep": 2,
         "eval.episodes": 1,
+        "eval.control_episodes": 1,
     }
     for key, low in at_least.items():
-        if (value := attrgetter(key)(config)) < low:
+        value = attrgetter(key)(config)
+        if value is not None and value < low:
             raise ValueError(f"{key}={value}: must be at least {low}")
     for key, value in (("clone.seed", config.clone.seed), ("train.seed", config.train.seed)):
         if value != 0:

@@ -97,12 +97,13 @@ def jobs(
                 continue
             if suite.wrappers and arm.kind in SCRIPTED:
                 continue
+            count = None if learned else config.control_episodes
             for mode in modes or ("sampled",):
                 if mode == "argmax" and not names & set(config.argmax_suites):
                     continue
                 yield Job(
                     make_agent=arm,
-                    scenarios=suite.scenarios,
+                    scenarios=suite.scenarios[:count],
                     env_kwargs=kwargs,
                     policy_seed=config.policy_seed + seed,
                     deterministic=mode == "argmax",
