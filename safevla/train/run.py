@@ -92,7 +92,7 @@ def train_ppo(
         budgets = dict(zip(model.multipliers.names, model.multipliers.budgets.tolist()))
         write_json(out / "run.json", description | {"budgets": budgets})
         _iterate(model, config, out, checkpoint, progress)
-    save_policy(model.policy, model.processor, out / "policy")
+    save_policy(model.trained_policy(), model.processor, out / "policy")
     summary = _summarise(out, model)
     write_json(out / "summary.json", summary)
     return summary

@@ -152,6 +152,8 @@ class PPOConfig:
     Attributes:
         learning_rate: Adam's step size for the policy.
         learning_rate_decay: Share of it that is lost, evenly, from the first step to the last.
+        weight_averaging: The trained policy has a running mean of the weights, which keeps this
+            share at every iteration; 0 takes the last ones.
         clip: Range of the probability ratio.
         epochs: Most passes over a rollout.
         target_kl: The update stops at a minibatch whose KL estimate exceeds 1.5 times this.
@@ -172,6 +174,7 @@ class PPOConfig:
 
     learning_rate: float = 5e-4
     learning_rate_decay: float = 0.0
+    weight_averaging: float = 0.0
     clip: float = 0.2
     epochs: int = 6
     target_kl: float = 0.03
@@ -191,6 +194,7 @@ class PPOConfig:
         _numbers(self, "ppo", positive, above=True)
         _numbers(self, "ppo", "epochs minibatch", least=1)
         _numbers(self, "ppo", "gamma cost_gamma gae_lambda learning_rate_decay", most=1)
+        _numbers(self, "ppo", "weight_averaging", most=1, below=True)
         _numbers(self, "ppo", "entropy_coef warmup_iterations")
         _one_of("ppo.advantage_scale", self.advantage_scale, ("mixed", "reward", "none"))
 

@@ -15,6 +15,7 @@ multiplier rule `zero`.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from typing import Any, Self
@@ -105,6 +106,8 @@ class VLAPPOLagrangian(VLAShell):
             for name, p in self.policy.named_parameters()
             if p.requires_grad and (self.critic.inside_policy or id(p) not in self._head_ids)
         }
+        averaged = self.trainable if config.ppo.weight_averaging else {}
+        self.mean = {name: p.detach().clone() for name, p in averaged.items()}
         rate = config.ppo.learning_rate
         self.optimizer = torch.optim.Adam(self.trainable.values(), rate, eps=1e-5)
         gamma, cost_gamma = config.ppo.gamma, config.ppo.cost_gamma
@@ -268,6 +271,7 @@ class VLAPPOLagrangian(VLAShell):
         if self.critic.inside_policy or not warm:
             stats |= self._update_policy(advantages, warm)
         self.iteration += 1
+        self._average()
         self.last_iteration = stats
 
     def _update_policy(self, advantages: Tensor, warm: bool) -> dict[str, float]:
@@ -304,6 +308,22 @@ class VLAPPOLagrangian(VLAShell):
             return {}
         _, entropy, beyond = torch.stack(taken).mean(0).tolist() if taken else [float("nan")] * 3
         return {"kl": kl, "entropy": entropy, "clip_fraction": beyond, "policy_updates": len(taken)}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Takes the weights into their running mean: evenly at first, then with a decay."""
+        updates = max(1, self.iteration - self.config.ppo.warmup_iterations)
+        share = max(1 - self.config.ppo.weight_averaging, 1 / updates)
+        for name, mean in self.mean.items():
+            mean.lerp_(self.trainable[name], share)
+
+    def trained_policy(self) -> VLAPolicy:
+        """Returns the policy with the mean weights, see `PPOConfig.weight_averaging`."""
+        if not self.mean:
+            return self.policy
+        policy = copy.deepcopy(self.policy)
+        policy.load_state_dict(self.mean, strict=False)
+        return policy
 
     def _policy_loss(
         self, batch: Minibatch, out: VLAOutput, advantages: Tensor, keep: Tensor

@@ -61,7 +61,7 @@ class VLAShell(FolderCheckpoints, BaseAlgorithm):
         ValueError: The environment does not fit the policy.
     """
 
-    checkpoint_format = 1
+    checkpoint_format = 2
     policy: VLAPolicy  # pyright: ignore[reportIncompatibleVariableOverride]
     rollout_buffer: SequenceRolloutBuffer
 
@@ -181,6 +181,7 @@ class VLAShell(FolderCheckpoints, BaseAlgorithm):
 
     def _snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = adam_tensors(self.optimizer, self.trainable, "optimizer")
+        tensors |= {f"mean/{name}": mean for name, mean in self.mean.items()}
         networks = self.critic.networks
         if networks is not None:
             tensors |= module_tensors(networks, "critic")
@@ -214,6 +215,8 @@ class VLAShell(FolderCheckpoints, BaseAlgorithm):
         model.num_timesteps = model.completed_timesteps = int(state["num_timesteps"])
         model.multipliers.load_state_dict(state["multipliers"])
         load_adam(model.optimizer, model.trainable, "optimizer", tensors)
+        for name, mean in model.mean.items():
+            mean.copy_(tensors[f"mean/{name}"])
         if state["privileged"] is not None:
             load_module(model.critic.make(int(state["privileged"])), "critic", tensors)
         model._take_recent(state)

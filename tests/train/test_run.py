@@ -17,7 +17,13 @@ CONFIG = train_config(
         "n_envs": 4,
         "n_steps": 12,
         "checkpoint_every": 2,
-        "ppo": {"warmup_iterations": 1, "minibatch": 24, "epochs": 2},
+        "ppo": {
+            "warmup_iterations": 1,
+            "minibatch": 24,
+            "epochs": 2,
+            "learning_rate_decay": 0.5,
+            "weight_averaging": 0.5,
+        },
         "critic": {"epochs": 2, "warmup_epochs": 2, "hidden": [16]},
     }
 )

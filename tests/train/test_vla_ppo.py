@@ -88,6 +88,30 @@ def test_nothing_but_critics_moves_in_warm_up():
     assert not torch.equal(costs[0].weight, earlier)
 
 
+def test_the_trained_policy_is_the_mean_of_the_weights():
+    model = learner({"ppo": {"weight_averaging": 0.9, "warmup_iterations": 1}})
+    seen = []
+    for _ in range(4):
+        model.learn(48, reset_num_timesteps=False)
+        seen.append(weights(model))
+    mean = dict(model.trained_policy().named_parameters())
+    for name in model.trainable:  # evenly over the three iterations after the warm-up
+        expected = torch.stack([each[name] for each in seen[1:]]).mean(0)
+        assert torch.allclose(mean[name], expected, atol=1e-6), name
+    assert not same(seen[-1], dict(mean)) and same(seen[-1], weights(model))
+    model = learner()
+    assert model.trained_policy() is model.policy
+
+
+def test_the_learning_rate_falls_over_the_run():
+    config = {"total_steps": 4 * 48, "ppo": {"learning_rate": 0.01, "learning_rate_decay": 0.5}}
+    model, rates = learner(config, {"ppo": {"warmup_iterations": 0}}), []
+    for _ in range(4):
+        model.learn(48, reset_num_timesteps=False)
+        rates.append(model.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.00875, 0.0075, 0.00625, 0.005])
+
+
 def test_multipliers_wait_for_completed_episodes():
     model = learner({"ppo": {"warmup_iterations": 0}}, env_kwargs={"max_steps": 1000})
     model.policy.action_head.linear.bias.data[1] = 50.0  # always left, against the border
