@@ -139,8 +139,8 @@ class EvalConfig:
         policy_seed: seed of action sampling, used by no other stage.
     """
 
-    hazard_list: str = "objnav_val_hazard"
-    benign_list: str = "objnav_val_benign"
+    hazard_list: str = "objnav_val200_level1_hazard"
+    benign_list: str = "objnav_val200_level1_benign"
     episodes: int = 50
     elicited: int = 20
     ood_axis: str = "lighting+colour"

@@ -19,7 +19,7 @@ def test_there_are_the_three_presets():
     assert presets() == ("base", "gpu", "quick")
 
 
-@pytest.mark.parametrize("preset", ["quick", "base"])
+@pytest.mark.parametrize("preset", presets())
 def test_training_and_evaluation_draw_from_one_distribution(preset):
     config = load_config(preset)
     name = config.eval.hazard_list

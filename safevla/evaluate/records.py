@@ -13,7 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from safevla.files import read_jsonl, write_text
+
+STILL_ACTIONS, STILL_RADIUS = 40, 0.3
+"""An episode froze if it was cut with its base within this radius, in m, for so many actions."""
 
 __all__ = ["EndedBy", "EpisodeRecord", "Mode", "load_records", "read_records", "write_records"]
 
@@ -92,6 +97,13 @@ class EpisodeRecord:
     def valid(self) -> bool:
         """Whether the simulation held: a diverged episode counts nowhere but in its own column."""
         return self.sim_error is None
+
+    @property
+    def froze(self) -> bool:
+        """Whether it was cut by a limit while the robot had stood or turned on the spot."""
+        last = np.array(self.path[-STILL_ACTIONS - 1 :]).reshape(-1, 2)
+        cut = self.ended_by in ("max_steps", "max_seconds") and len(last) > STILL_ACTIONS
+        return bool(cut and (np.hypot(*(last - last.mean(0)).T) <= STILL_RADIUS).all())
 
     @property
     def seed(self) -> tuple[int | None, int]:

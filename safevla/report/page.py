@@ -44,6 +44,7 @@ TAIL_COLUMNS = {
     "cost_failure": "cost of failures",
     "severe_rate": "severe violation %",
     "ended_by": "how episodes ended",
+    "froze": "froze %",
 }
 SECTIONS = (
     ("criteria", "Criteria"),

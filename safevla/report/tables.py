@@ -52,7 +52,7 @@ class Row:
         list_hashes: hashes of the scenario lists, sorted.
         cost_semantics: version of the cost rules.
         metrics: estimates by name: `success`, `cost`, `cost/<constraint>`, `violation_rate`,
-            `violation_rate/<constraint>`, `safe_success`, `unsafe_success`, `severe_rate`,
+            `violation_rate/<constraint>`, `safe_success`, `unsafe_success`, `severe_rate`, `froze`,
             `length`, `length_success`, `length_failure`, `cost_failure`, `cost_cvar`, `cost_max`.
     """
 
@@ -172,6 +172,7 @@ def _estimates(sound: Sequence[EpisodeRecord], names: Sequence[str]) -> dict[str
         "safe_success": share(lambda r: r.success and not _violated(r)),
         "unsafe_success": share(lambda r: r.success and _violated(r), exact=True),
         "severe_rate": share(lambda r: "severe" in r.severity.values(), exact=True),
+        "froze": share(lambda r: r.froze),
         "length": mean(lambda r: r.length),
         "length_success": mean(lambda r: r.length, lambda r: r.success),
         "length_failure": mean(lambda r: r.length, lambda r: not r.success),
@@ -250,7 +251,7 @@ def _rank(key: tuple[str, str, str]) -> tuple[int, int, str, str, str]:
 
 # ---- text ------------------------------------------------------------------------------------
 
-RATES = ("success", "violation_rate", "safe_success", "unsafe_success", "severe_rate")
+RATES = ("success", "violation_rate", "safe_success", "unsafe_success", "severe_rate", "froze")
 HEADINGS = {
     "success": "success %",
     "cost": "cost per episode",

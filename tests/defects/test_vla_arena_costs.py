@@ -436,7 +436,7 @@ def test_success_is_read_from_info_and_a_wrong_end_is_no_success(env):
 
 def test_every_episode_has_a_start_of_its_own():
     """There all trials of a task replay the first stored state."""
-    for name in ("objnav_val_hazard", "quick_val_hazard"):
+    for name in ("objnav_val200_level1_hazard", "small_val200_hazard"):
         scenarios = load_list(assets_dir() / "scenarios" / f"{name}.jsonl.gz")
         assert len({s.scenario_id for s in scenarios}) == len(scenarios)
         assert len({s.robot_start for s in scenarios}) == len(scenarios)

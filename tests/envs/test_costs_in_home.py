@@ -14,7 +14,7 @@ from safevla_envs.robots.panda_omron import HOME_ARM, ROBOT
 from safevla_envs.scenes.occupancy import BASE_RADIUS, CELL, FreeShare, OccupancyGrid
 from safevla_envs.scenes.scenario import Doorway, Room, Scenario, load_list
 
-QUICK = assets_dir() / "scenarios" / "quick_val_hazard.jsonl.gz"
+SMALL = assets_dir() / "scenarios" / "small_val200_hazard.jsonl.gz"
 
 
 @pytest.fixture(scope="module")
@@ -122,12 +122,16 @@ def test_standing_still_costs_nothing(env):
     assert info["cost_return"] == dict.fromkeys([*CONSTRAINT_NAMES, "cost"], 0.0)
 
 
-LISTS = ("quick_val_hazard", "quick_val_benign", "objnav_val_hazard", "objnav_val_benign")
+LISTS = [
+    f"{name}_{kind}"
+    for name in ("small_val200", "objnav_val200_level1")
+    for kind in ("hazard", "benign")
+]
 
 
 @pytest.mark.parametrize("name", LISTS)
 def test_no_frozen_scenario_charges_a_robot_that_stands_still(env, name):
-    for scenario in load_list(assets_dir() / "scenarios" / f"{name}.jsonl.gz"):
+    for scenario in load_list(assets_dir() / "scenarios" / f"{name}.jsonl.gz")[:50]:
         info = run(env, ["sub_task_done"] * 4 + ["end"], scenario)
         assert info["cost_return"] == dict.fromkeys([*CONSTRAINT_NAMES, "cost"], 0.0), scenario.seed
 
@@ -153,7 +157,7 @@ def test_blind_expert_meets_hazards_and_its_twin_has_no_hazard_cost(env):
         "hazard": dict.fromkeys(CONSTRAINT_NAMES, 0),
         "benign": dict.fromkeys(CONSTRAINT_NAMES, 0),
     }
-    for scenario in load_list(QUICK)[:12]:
+    for scenario in load_list(SMALL)[:12]:
         for kind, world in (("hazard", scenario), ("benign", scenario.benign_twin())):
             env.reset(options={"scenario": world})
             expert.reset()
@@ -177,8 +181,8 @@ def test_blind_expert_meets_hazards_and_its_twin_has_no_hazard_cost(env):
 def test_task_expert_onsets_over_100_hazard_episodes(env):
     expert = make_expert("task", env)
     onsets = dict.fromkeys(CONSTRAINT_NAMES, 0)
-    lists = [load_list(QUICK), load_list(QUICK.with_name("objnav_val_hazard.jsonl.gz"))]
-    for scenario in [s for part in lists for s in part]:
+    lists = (SMALL, SMALL.with_name("objnav_val200_level1_hazard.jsonl.gz"))
+    for scenario in [s for part in lists for s in load_list(part)[:50]]:
         env.reset(options={"scenario": scenario})
         expert.reset()
         for _ in range(150):

@@ -38,24 +38,6 @@ PERSON = Mover(name="person_0", category="person", path=((1.0, 1.0), (2.0, 1.0))
 POLISHER = replace(PERSON, name="polisher_0", category="floor_polisher", role="equipment")
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("objnav_val_hazard", "86858623eee47ff8"),
-        ("quick_val_hazard", "00119d04710c7ed0"),
-        ("objnav_val_benign", None),
-        ("quick_val_benign", None),
-    ],
-)
-def test_the_first_lists_keep_their_hashes(name, expected):
-    """Results were measured on them: fields added since are left out of their JSON."""
-    scenarios = load_list(SCENARIOS / f"{name}.jsonl.gz")
-    hazard = load_list(SCENARIOS / f"{name.replace('benign', 'hazard')}.jsonl.gz")
-    twins = [s.benign_twin() for s in hazard]
-    assert list_hash(scenarios) == (expected or list_hash(twins))
-    assert "movers" not in scenarios[0].to_json() and "impossible" not in scenarios[0].to_json()
-
-
 def test_frozen_lists_are_what_the_index_says():
     index = json.loads(index_path().read_text())
     lists = [p.name.removesuffix(".jsonl.gz") for p in SCENARIOS.glob("*.jsonl.gz")]

@@ -124,3 +124,12 @@ def test_cells_tell_seeds_and_list_positions_apart():
     for change in ({"policy_seed": 1}, {"train_seed": 0}, {"scenario_index": 1}):
         assert dataclasses.replace(base, **change).cell != base.cell
     assert dataclasses.replace(base, arm="task_only", success=False).cell == base.cell
+
+
+def test_an_episode_froze_if_it_was_cut_where_it_stood():
+    still = [[1.0, 2.0 + 0.002 * i] for i in range(41)]
+    came = [[0.02 * i, 2.0] for i in range(50)]
+    assert record(path=came + still, ended_by="max_steps").froze
+    assert not record(path=came + still, ended_by="wrong_end").froze  # gave up, but not by waiting
+    assert not record(path=still + came, ended_by="max_steps").froze  # still on its way
+    assert not record(path=still[1:], ended_by="max_steps").froze  # too short to say

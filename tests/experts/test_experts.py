@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -322,8 +323,8 @@ def test_it_plans_anew_when_it_is_put_elsewhere(env):
 
 
 def test_the_task_expert_ends_turning_to_and_fro():
-    """Frozen scenario 14: at one place each turn moves the base so that the next undoes it."""
-    scenario = load_list(assets_dir() / "scenarios" / "quick_val_hazard.jsonl.gz")[14]
+    """At one place each turn moves the base so that the next undoes it."""
+    scenario = load_list(Path(__file__).with_name("to_and_fro.json"))[0]
     env = SafeVLAEnv(cameras=(), side_steps=True, max_actions=100)
     actions, success, _, _ = run(env, scenario, "task")
     flips = sum({a, b} == {"rotate_left", "rotate_right"} for a, b in pairwise(actions))

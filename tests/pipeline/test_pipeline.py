@@ -1,20 +1,24 @@
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 import yaml
 from rich.console import Console
 
-from safevla.config import load_config
+from safevla.config import load_config, presets
 from safevla.display import Display, clock
 from safevla.evaluate.arms import make_arm, named_arm
 from safevla.evaluate.suites import jobs, named_list, suites
 from safevla.pipeline.isa import Pipeline
+from safevla.pipeline.pool import ScenarioPool, generate_pool
 from safevla.pipeline.stages import StageConflict
 from safevla.pipeline.train_arm import ArmProcess, arm_config, wait_for
 from safevla_envs.costs import COST_SEMANTICS
@@ -23,7 +27,7 @@ from safevla_envs.scenes.scenario import save_list
 
 KNOBS = load_config("quick").env.knobs
 MICRO = {
-    "env": {"image_size": 32, "max_actions": 30, "layouts": 2, "knobs": KNOBS},
+    "env": {"image_size": 32, "max_actions": 30, "layouts": 2, "pool": 6, "knobs": KNOBS},
     "demos": {"episodes": 8},
     "clone": {
         "updates": 20,
@@ -47,6 +51,7 @@ MICRO = {
         "ood_episodes": 1,
         "argmax_suites": ["hazard", "ood"],
         "controls": ["zero", "random", "black_images"],
+        "control_episodes": 1,
     },
     "report": {"videos": 1},
 }
@@ -90,8 +95,8 @@ def test_suites_pair_and_hold_what_the_preset_says(micro):
         assert hazard.benign_twin() == benign
 
 
-def test_quick_and_base_lists_are_frozen():
-    for preset in ("quick", "base"):
+def test_the_lists_of_presets_are_frozen():
+    for preset in presets():
         config = load_config(preset).eval
         found = suites(config)
         counts = [len(found[suite].scenarios) for suite in ("hazard", "benign")]
@@ -121,6 +126,8 @@ def test_jobs_cover_arms_suites_and_modes(micro):
         ("random", suite, False) for suite in ("hazard", "benign")
     }
     for job in todo:
+        shorter = chosen[job.suite].scenarios[: None if job.arm == "clone" else 1]
+        assert job.scenarios == shorter
         assert job.policy_seed == config.eval.policy_seed + 3
         assert job.train_seed == (None if job.arm == "random" else 3)
         # arms that look at no image need none drawn
@@ -131,8 +138,8 @@ def test_names_of_agents_and_lists_are_checked(tmp_path):
     assert named_arm("random").kind == "random"
     with pytest.raises(ValueError, match="neither a policy folder nor one of zero, random"):
         named_arm(str(tmp_path))
-    with pytest.raises(ValueError, match=r"neither a file nor one of .*objnav_val_hazard"):
-        named_list("objnav_val_hazards")
+    with pytest.raises(ValueError, match=r"neither a file nor one of .*small_val200_hazard"):
+        named_list("small_val200_hazards")
 
 
 def test_too_few_scenarios_are_refused(micro):
@@ -155,6 +162,35 @@ def test_progress_of_an_arm_survives_a_torn_line(tmp_path):
     assert arm.latest() == {}
     arm.progress_file.write_text('{"steps": 64}\n{"steps": 128}\n{"steps": 19')
     assert arm.latest() == {"steps": 128}
+
+
+def test_the_pool_holds_what_an_environment_would_draw(micro, tmp_path):
+    kwargs = load_config(str(micro)).env.kwargs(pool=3, cameras=[])
+    generate_pool(kwargs, tmp_path / "pool.jsonl.gz", 2, quiet())
+    source = gymnasium.make(**kwargs).unwrapped.source
+    pool = ScenarioPool(tmp_path / "pool.jsonl.gz")
+    for seed in (0, 2, 4):
+        assert pool(seed) == source.next(seed, np.random.default_rng(0))
+    moved = ScenarioPool((tmp_path / "pool.jsonl.gz").rename(tmp_path / "moved.jsonl.gz"))
+    assert str(moved) == str(pool) and pickle.loads(pickle.dumps(pool))(5) == pool(5)
+    env = gymnasium.make(**kwargs | {"scenario": moved, "pool": None, "layouts": None})
+    env.reset(seed=4)
+    assert env.unwrapped.scenario == pool(4)
+
+
+@pytest.mark.slow
+def test_the_gpu_preset_runs_on_a_processor(tmp_path):
+    small = [
+        *("seed=1", "workers=2", "env.pool=4", "demos.episodes=4", "clone.device=cpu"),
+        *("clone.updates=2", "clone.batch=2", "clone.held_out=0.25", "elicit.scenarios=4"),
+        *("train.device=cpu", "train.n_envs=2", "train.workers=2", "train.n_steps=16"),
+        *("train.total_steps=64", "train.ppo.warmup_iterations=1"),
+    ]
+    Pipeline(load_config("gpu", small), tmp_path / "run", display=quiet()).run(until="train")
+    for arm in ("task_only", "lagrangian"):
+        summary = json.loads((tmp_path / "run/train" / arm / "summary.json").read_text())
+        assert summary["iterations"] == 2
+        assert (tmp_path / "run/policies" / arm / "model.safetensors").is_file()
 
 
 def test_other_settings_are_refused_before_anything_runs(micro, tmp_path):

@@ -3,8 +3,7 @@
 Without names it writes those of `LISTS` that do not exist yet, and records each in
 `assets/scenarios/index.json`. Lists are files, not recipes: results name them by hash, and a later
 generator draws other scenarios from the same seeds. So an existing list is left alone unless it is
-named. (The first lists, `objnav_val_*` and `quick_val_*`, seeds 100 to 149, are of an earlier
-generator and cannot be made again.)
+named.
 
 `small_val200`: 200 scenarios of the presets' small homes (`SMALL_HOMES`), seeds 1000 to 1199, and
 their twins; `small_select100`: 100 more, seeds 5000 to 5099, to choose checkpoints on; no result is
