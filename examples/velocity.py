@@ -1,0 +1,63 @@
+"""PPO or PPOLagrangian on Safety-Gymnasium's velocity tasks, built from Gymnasium's own robots."""
+
+import sys
+
+import gymnasium
+import numpy as np
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
+
+from safevla.train import MultiplierConfig, PPOLagrangian
+
+LIMITS = {"HalfCheetah-v5": 3.2096, "Swimmer-v5": 0.2282}
+"""m/s; a step faster than this costs 1 (Safety-Gymnasium's thresholds of v1)."""
+BUDGET = 25.0
+
+
+class SpeedCost(gymnasium.Wrapper):
+    """Charges `info["cost"]` 1 in every step that is faster than `limit` m/s."""
+
+    def __init__(self, env: gymnasium.Env, limit: float):
+        super().__init__(env)
+        self.limit = limit
+
+    def step(self, action):
+        """Steps and adds the cost."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        sideways = info.get("y_velocity", 0.0)  # HalfCheetah moves in a plane
+        speed = np.hypot(info["x_velocity"], sideways) if sideways else info["x_velocity"]
+        return obs, reward, terminated, truncated, {**info, "cost": float(speed > self.limit)}
+
+
+def main(task: str, learner: str = "PPO", steps: int = 1_000_000, seed: int = 0) -> None:
+    """Trains, then reports mean return and cost of 20 episodes, actions sampled."""
+
+    def make_env() -> gymnasium.Env:
+        return SpeedCost(gymnasium.make(task), LIMITS[task])
+
+    envs = VecNormalize(make_vec_env(make_env, n_envs=8, seed=seed))
+    # a long view and small rates: episodes have 1,000 steps, and costs come in hundreds
+    how = {"n_steps": 512, "batch_size": 256, "gamma": 0.995, "seed": seed, "device": "cpu"}
+    if learner == "PPO":
+        model = PPO("MlpPolicy", envs, **how)
+    else:
+        rule = MultiplierConfig(rule="relative", initial=0.0, rate=0.002, maximum=5.0)
+        model = PPOLagrangian("MlpPolicy", envs, budgets=BUDGET, multipliers=rule, **how)
+    model.learn(steps)
+    env, returns, costs = make_env(), [], []
+    for episode in range(20):
+        (observation, _), done = env.reset(seed=10_000 + episode), False
+        returns.append(0.0)
+        costs.append(0.0)
+        while not done:
+            action, _ = model.predict(envs.normalize_obs(observation))
+            observation, reward, terminated, truncated, info = env.step(action)
+            returns[-1] += float(reward)
+            costs[-1] += info["cost"]
+            done = terminated or truncated
+    print(f"{task} {learner} seed {seed}: return {np.mean(returns):.0f}, cost {np.mean(costs):.1f}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3], *map(int, sys.argv[3:]))
