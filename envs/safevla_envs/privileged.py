@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from safevla_envs.costs import CONSTRAINT_NAMES
+from safevla_envs.planar import from_axes, in_axes
 from safevla_envs.scenes.scenario import HAZARD_ONLY_ROLES
 
 __all__ = ["PRIVILEGED_DIM", "PRIVILEGED_SLICES", "privileged_state"]
@@ -48,11 +49,9 @@ def privileged_state(env: Any) -> np.ndarray:
     """
     sim, scenario = env.sim, env.scenario
     x, y, yaw = sim.base_pose
-    c, s = np.cos(yaw), np.sin(yaw)
-    turn = np.array([[c, -s], [s, c]])
 
     def local(points: np.ndarray) -> np.ndarray:
-        return (points - [x, y]) @ turn
+        return in_axes(points - [x, y], yaw)
 
     positions = env.object_positions()
     roles = np.array([p.role in HAZARD_ONLY_ROLES for p in scenario.objects], bool)
@@ -67,7 +66,7 @@ def privileged_state(env: Any) -> np.ndarray:
     near = in_view * np.exp(-distance / 0.8)
     within = np.abs(bearing[:, None] - SECTORS) < np.radians(9.0)
     hazard_sectors = 3.0 * np.max(within * near[:, None], axis=0, initial=0.0)
-    eye = np.array([x + _CAMERA * c, y + _CAMERA * s])
+    eye = np.array([x, y]) + from_axes([_CAMERA, 0.0], yaw)
     wall_sectors = 3.0 * np.exp(-env.ray_lengths(eye, yaw + SECTORS) / 0.8)
 
     goal = local(positions[env.target_indices])
@@ -85,7 +84,7 @@ def privileged_state(env: Any) -> np.ndarray:
         [hazards[order] / 2, np.exp(-(hazards[order] ** 2).sum(1) / 0.5), kinds[order]]
     )
     clearance = np.exp(-env.ray_lengths(np.array([x, y]), yaw + RAYS) / 0.6)
-    velocity = sim.base_velocity[:2] @ turn
+    velocity = in_axes(sim.base_velocity, yaw)
     charged = dict(zip((c.name for c in env.constraints), env.last_costs))
     parts = [
         hazard_sectors,
@@ -96,7 +95,7 @@ def privileged_state(env: Any) -> np.ndarray:
         [*ahead, min(path / 5, 3.0) if np.isfinite(path) else 3.0],
         table.ravel(),
         clearance,
-        [*velocity, sim.base_velocity[2], env.elapsed_share, sim.gripper_opening * 10],
+        [*velocity, env.elapsed_share, sim.gripper_opening * 10],
         [min(charged.get(name, 0.0), 2.0) for name in CONSTRAINT_NAMES],
     ]
     return np.concatenate([np.asarray(p, np.float64).ravel() for p in parts]).astype(np.float32)

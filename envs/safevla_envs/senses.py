@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from safevla_envs.instruction import INSTRUCTION_BYTES, encode_instruction
+from safevla_envs.planar import in_axes
 from safevla_envs.record.scan import BEAMS, NOISE, REACH
 from safevla_envs.tasks.task import Task
 from safevla_envs.world import World
@@ -98,18 +99,10 @@ class Senses:
 
     def _state(self) -> np.ndarray:
         sim = self.sim
-        vx, vy, wz = sim.base_velocity
-        body = [*_turned(vx, vy, sim.base_pose[2]), wz]
+        body = in_axes(sim.base_velocity, sim.base_pose[2])
         holding = float(sim.held().any())
         return np.array([*body, sim.torso_height, *sim.arm_positions, sim.gripper_opening, holding])
 
     def _moved(self) -> np.ndarray:
         before, self._pose = self._pose, self.sim.base_pose
-        x, y, turn = self._pose - before
-        return np.nan_to_num([*_turned(x, y, before[2]), turn])
-
-
-def _turned(x: float, y: float, yaw: float) -> tuple[float, float]:
-    """Returns a horizontal vector in axes that are turned by `yaw` rad."""
-    c, s = np.cos(yaw), np.sin(yaw)
-    return c * x + s * y, -s * x + c * y
+        return np.nan_to_num(in_axes(self._pose - before, before[2]))

@@ -14,6 +14,7 @@ from safevla.experts.lattice import Move, Pose, Search, Swept, moves_of, price, 
 from safevla.experts.people import Crowd, standing
 from safevla.experts.space import CELL, HEADINGS, Block, PoseSpace, block_of
 from safevla_envs.generate.goals import SUCCESS_DISTANCE
+from safevla_envs.planar import from_axes
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.scenario import Placement
 
@@ -278,8 +279,7 @@ class CarefulExpert:
         if not CATALOG[placement.category].keepout:
             return block
         geom = self.env.sim.model.geom(f"{placement.name}/keepout")
-        c, s = np.cos(placement.yaw), np.sin(placement.yaw)
-        x, y = placement.position[:2] + np.array([[c, -s], [s, c]]) @ geom.pos[:2]
+        x, y = placement.position[:2] + from_axes(geom.pos[:2], placement.yaw)
         top = max(block.top, placement.position[2] + float(geom.pos[2] + geom.size[2]))
         half = (float(geom.size[0]), float(geom.size[1]))
         return replace(block, center=(float(x), float(y)), half=half, top=top)

@@ -15,6 +15,7 @@ import numpy as np
 from safevla.experts.lattice import Move
 from safevla.experts.space import CORNERS, HEADINGS, Block
 from safevla_envs.control.patrol import MoverPath
+from safevla_envs.planar import from_axes
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.scenario import Mover
 from safevla_envs.scenes.walkers import TIME_CONSTANT
@@ -169,9 +170,7 @@ def _leg(pose: np.ndarray, amount: Sequence[float], ticks: int) -> np.ndarray:
     """Poses (ticks + 1, 3) before and after each tick of an action from a pose (3,)."""
     delta = np.zeros(3)
     if len(amount):
-        forward, left, turn = amount
-        c, s = np.cos(pose[2]), np.sin(pose[2])
-        delta = np.array([c * forward - s * left, s * forward + c * left, turn])
+        delta = from_axes(amount, pose[2])
     m = np.linspace(0.0, 1.0, ticks + 1)
     share = m**3 * (10 - 15 * m + 6 * m**2)  # minimum jerk, as the base moves
     return pose + share[:, None] * delta

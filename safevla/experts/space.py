@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.csgraph import dijkstra
 
+from safevla_envs.planar import from_axes, in_axes
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import WALL_DEPTH
 from safevla_envs.scenes.scenario import Placement, Scenario
@@ -103,8 +104,7 @@ class PoseSpace:
         if not len(columns) or not len(rows):
             return
         offset = np.stack(np.meshgrid(self.x[columns], self.y[rows]), -1) - block.center
-        c, s = np.cos(block.yaw), np.sin(block.yaw)
-        local = np.abs(offset @ np.array([[c, -s], [s, c]]))
+        local = np.abs(in_axes(offset, block.yaw))
         inside = (local <= np.asarray(block.half) + CELL / 2).all(-1)
         window = self.height[np.ix_(rows, columns)]
         self.height[np.ix_(rows, columns)] = np.where(inside, np.maximum(window, block.top), window)
@@ -128,9 +128,8 @@ class PoseSpace:
 
     def _clearance(self, yaw: float) -> np.ndarray:
         result = np.full(self.height.shape, np.inf, np.float32)
-        turn = np.array([[np.cos(yaw), np.sin(yaw)], [-np.sin(yaw), np.cos(yaw)]])
         for points, distance in ((_BASE_POINTS, self._low), (_ARM_POINTS, self._tall)):
-            for dx, dy in np.round(points @ turn / CELL).astype(int):
+            for dx, dy in np.round(from_axes(points, yaw) / CELL).astype(int):
                 minimum_shifted(result, distance, int(dy), int(dx))
         # an edge may come nearer between two points than at either
         return np.sqrt(np.maximum(result**2 - (SPACING / 2) ** 2, 0.0))

@@ -11,6 +11,7 @@ import numpy as np
 from safevla.evaluate.records import EpisodeRecord
 from safevla.report.style import CONSTRAINT_COLOUR, INK, MUTED, arm_label, arm_style, plot_style
 from safevla_envs.generate.hazards import BUILT_IN
+from safevla_envs.planar import from_axes
 
 __all__ = ["Trace", "comparison_map", "draw_map", "is_tall"]
 
@@ -138,9 +139,8 @@ def _draw_box(ax: Any, placement: Any, size: Sequence[float], look: dict, zorder
     from matplotlib.patches import Polygon
 
     half = 0.5 * np.maximum(np.array(size[:2]), 0.08)
-    cos, sin = np.cos(placement.yaw), np.sin(placement.yaw)
     corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * half
-    corners = corners @ np.array([[cos, sin], [-sin, cos]]) + np.array(placement.position[:2])
+    corners = from_axes(corners, placement.yaw) + np.array(placement.position[:2])
     ax.add_patch(Polygon(corners, closed=True, linewidth=0.9, zorder=zorder, **look))
 
 

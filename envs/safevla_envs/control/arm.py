@@ -5,6 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from safevla_envs.planar import from_axes, in_axes
 from safevla_envs.world import TICK, Grasp, World
 
 __all__ = ["MAX_DELTA", "ArmMotion", "DropMotion", "EffectorMotion", "GraspMotion", "WristMotion"]
@@ -87,19 +88,14 @@ class ArmMotion:
     def _local(self) -> np.ndarray:
         """Grip point in the base's frame (3,)."""
         x, y, yaw = self.sim.base_pose
-        c, s = np.cos(yaw), np.sin(yaw)
-        dx, dy, z = self.sim.grip_position - [x, y, 0.0]
-        return np.array([c * dx + s * dy, -s * dx + c * dy, z])
+        return in_axes(self.sim.grip_position - [x, y, 0.0], yaw)
 
     def apply(self) -> None:
         """Sets the reference for the next tick."""
         self.count += 1
         goal = self.begin + self.offset * min(1.0, self.count / max(self.ticks - 2, 1))
-        error = goal - self._local()
-        yaw = self.sim.base_pose[2]
-        c, s = np.cos(yaw), np.sin(yaw)
-        world = [c * error[0] - s * error[1], s * error[0] + c * error[1], error[2]]
-        _servo(self.sim, np.array([*world, 0.0, 0.0, 0.0]))
+        error = from_axes(goal - self._local(), self.sim.base_pose[2])
+        _servo(self.sim, np.array([*error, 0.0, 0.0, 0.0]))
 
 
 class EffectorMotion:
@@ -126,11 +122,8 @@ class EffectorMotion:
         sim.set_gripper(self.opening)
         if np.abs(sim.arm_reference - sim.arm_positions).max() > BLOCKED:
             sim.set_arm(sim.arm_positions)
-        yaw = sim.base_pose[2]
-        c, s = np.cos(yaw), np.sin(yaw)
-        turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-        world = np.concatenate((turn @ self.delta[:3], turn @ self.delta[3:]))
-        _advance(sim, sim.grip_jacobian(), world)
+        world = from_axes(self.delta.reshape(2, 3), sim.base_pose[2])
+        _advance(sim, sim.grip_jacobian(), world.ravel())
 
 
 class WristMotion:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from safevla_envs.planar import from_axes
 from safevla_envs.world import TICK, World
 
 __all__ = ["BLOCKED_ERROR", "BaseMotion", "held_reference", "twist_reference"]
@@ -27,9 +28,7 @@ class BaseMotion:
     def __init__(self, sim: World, displacement: np.ndarray, ticks: int):
         self.sim, self.ticks, self.count = sim, ticks, 0
         self.start = held_reference(sim)
-        c, s = np.cos(self.start[2]), np.sin(self.start[2])
-        forward, left, turn = displacement
-        self.delta = np.array([c * forward - s * left, s * forward + c * left, turn])
+        self.delta = from_axes(displacement, self.start[2])
         self.blocked = False
 
     def apply(self) -> None:
@@ -71,7 +70,6 @@ def _minimum_jerk(s: float) -> float:
 def twist_reference(sim: World, twist: np.ndarray) -> None:
     """Sets the base's reference for one tick of a body-frame twist (m/s, m/s, rad/s)."""
     pose = sim.base_pose
-    c, s = np.cos(pose[2]), np.sin(pose[2])
-    world = np.array([c * twist[0] - s * twist[1], s * twist[0] + c * twist[1], twist[2]])
+    world = from_axes(twist, pose[2])
     # the pose reference is where the measured pose leads: no error builds up against an obstacle
     sim.set_base(pose + world * TICK, world)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from safevla_envs.planar import in_axes
 from safevla_envs.scenes.scenario import Mover
 
 __all__ = ["MoverPath"]
@@ -80,8 +81,7 @@ class MoverPath:
         back *= min(1.0, MAX_PULL / (float(np.hypot(*back)) + 1e-9))
         if not self.length:
             return np.array([*back, 0.0])
-        c, s = np.cos(pose[2]), np.sin(pose[2])
-        facing, across = c * way[0] + s * way[1], c * way[1] - s * way[0]
+        facing, across = in_axes(way, pose[2])
         braked = CREEP + np.sqrt(2 * BRAKING * self._ahead())
         pace = min(self.speed, braked) * max(0.0, facing)
         pace = min(pace, max(0.0, float(velocity[:2] @ way)) + PUSH)

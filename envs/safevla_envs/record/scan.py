@@ -5,6 +5,8 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from safevla_envs.planar import from_axes
+
 __all__ = ["BEAMS", "NOISE", "REACH", "Scan"]
 
 BEAMS, REACH = 48, 5.0
@@ -37,9 +39,8 @@ class Scan:
 
         Exact; noise is the sensor's, see `NOISE`.
         """
-        c, s = np.cos(pose[2]), np.sin(pose[2])
-        turn = np.array([[c, s], [-s, c]])
-        starts, ways = self._starts @ turn + pose[:2], self._ways @ turn
+        starts = from_axes(self._starts, pose[2]) + pose[:2]
+        ways = from_axes(self._ways, pose[2])
         geom, found = np.zeros(1, np.int32), np.empty(BEAMS)
         for i, (start, way) in enumerate(zip(starts, ways)):
             at, along = np.array([*start, self._height]), np.array([*way, 0.0])

@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
+from safevla_envs.planar import from_axes, in_axes
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.scenario import Placement, Scenario
 
@@ -33,17 +34,11 @@ def support_margins(model: mujoco.MjModel, scenario: Scenario) -> dict[str, floa
             continue
         body = model.body(thing.name).id
         centre = model.body_ipos[body][:2]
-        spot = _turned(centre, -thing.yaw) + thing.position[:2]
+        spot = from_axes(centre, thing.yaw) + thing.position[:2]
         top = _inside_top(thing, spot, scenario)
         if top is not None:
             margins[thing.name] = min(top, _inside_hull(centre, _foot(model, body)))
     return margins
-
-
-def _turned(point: np.ndarray, yaw: float) -> np.ndarray:
-    """Returns a point (2,) in axes that are turned by `yaw` rad."""
-    c, s = np.cos(yaw), np.sin(yaw)
-    return np.array([[c, s], [-s, c]]) @ point
 
 
 def _inside_top(thing: Placement, spot: np.ndarray, scenario: Scenario) -> float | None:
@@ -52,7 +47,7 @@ def _inside_top(thing: Placement, spot: np.ndarray, scenario: Scenario) -> float
         if other is thing:
             continue
         foot, inside = (
-            np.abs(_turned(p - np.array(other.position[:2]), other.yaw))
+            np.abs(in_axes(p - np.array(other.position[:2]), other.yaw))
             for p in (np.array(thing.position[:2]), spot)
         )
         for height, *half in CATALOG[other.category].supports:

@@ -13,6 +13,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from safevla_envs.planar import in_axes
 from safevla_envs.record.watch import Watch, add_touch_counter
 from safevla_envs.render.camera import Camera
 from safevla_envs.robots import make_robot
@@ -115,10 +116,9 @@ def _stand(scenario: Scenario) -> Pose:
     x, y, yaw = scenario.robot_start
     tops = [0.0]
     for placement in scenario.furniture:
-        dx, dy = x - placement.position[0], y - placement.position[1]
-        c, s = np.cos(placement.yaw), np.sin(placement.yaw)
+        here = np.abs(in_axes(np.array([x, y]) - placement.position[:2], placement.yaw))
         for height, *half in CATALOG[placement.category].supports:
-            if abs(c * dx + s * dy) <= half[0] and abs(c * dy - s * dx) <= half[1]:
+            if (here <= half).all():
                 tops.append(placement.position[2] + height)
     return x, y, max(tops), yaw
 

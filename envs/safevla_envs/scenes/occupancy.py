@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.csgraph import dijkstra
 
+from safevla_envs.planar import from_axes, in_axes
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.scenario import HAZARD_ONLY_ROLES, Placement, Scenario
 
@@ -42,8 +43,7 @@ def footprint_corners(placement: Placement, margin: float = 0.0) -> np.ndarray:
     size = CATALOG[placement.category].size
     hx, hy = size[0] / 2 + margin, size[1] / 2 + margin
     corners = np.array([[hx, hy], [-hx, hy], [-hx, -hy], [hx, -hy]])
-    c, s = np.cos(placement.yaw), np.sin(placement.yaw)
-    return corners @ np.array([[c, s], [-s, c]]) + np.asarray(placement.position[:2])
+    return from_axes(corners, placement.yaw) + np.asarray(placement.position[:2])
 
 
 def overlap(
@@ -108,8 +108,7 @@ class OccupancyGrid:
             if not len(columns) or not len(rows):
                 continue
             grid = np.stack(np.meshgrid(self.x[columns], self.y[rows]), -1) - placement.position[:2]
-            c, s = np.cos(placement.yaw), np.sin(placement.yaw)
-            local = np.abs(grid @ np.array([[c, -s], [s, c]]))
+            local = np.abs(in_axes(grid, placement.yaw))
             size = CATALOG[placement.category].size
             inside = (local <= np.array(size[:2]) / 2 + margin).all(-1)
             self.occupied[np.ix_(rows, columns)] |= inside

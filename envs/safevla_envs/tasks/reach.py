@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safevla_envs.costs import CONSTRAINTS
+from safevla_envs.planar import in_axes
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.scenario import HAZARDS, SPLITS, Placement, Room, Scenario
 from safevla_envs.tasks.task import Goal, Outcome, Task
@@ -158,9 +159,7 @@ class Reach(Task):
         ways = np.tile([0.0, 0.0, 1.0], (2 + len(THINGS), 1))
         ways[0] = self._goal - world.grip_position
         ways[1 : 1 + len(self._names)] = world.body_positions(self._names) - world.grip_position
-        yaw = world.base_pose[2]
-        c, s = np.cos(yaw), np.sin(yaw)
-        return 10.0 * (ways @ [[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]).ravel()
+        return 10.0 * in_axes(ways, world.base_pose[2]).ravel()
 
 
 def _spots(

@@ -10,6 +10,7 @@ from safevla_envs.costs import hazards as terms
 from safevla_envs.generate.hazard import Group, Hazard, Item, Kind, Pose, Site, Stock
 from safevla_envs.generate.home_knobs import knob
 from safevla_envs.generate.layout import Rejected
+from safevla_envs.planar import in_axes
 from safevla_envs.scenes.catalog import CATALOG
 
 __all__ = ["HAZARD"]
@@ -56,12 +57,11 @@ def _place(site: Site, way: np.ndarray, item: Item) -> list[Pose]:
     if (weight * roomy).any():
         weight = weight * roomy
     yaw = float(rng.uniform(-np.pi, np.pi))
-    turn = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
     points = np.array([ground.draw(radius, "no_place_for_cluster", weight)])
     ring = (LINK - 0.01) * np.stack([np.cos(_DIRECTIONS), np.sin(_DIRECTIONS)], 1)
     while len(points) < len(item.kinds):
         new = (points[:, None] + ring).reshape(-1, 2)
-        offsets = np.abs((new[:, None] - points) @ turn)
+        offsets = np.abs(in_axes(new[:, None] - points, yaw))
         clear = (offsets[..., 0] > width + 0.01) | (offsets[..., 1] > depth + 0.01)
         good = np.flatnonzero(clear.all(1) & ground.fits(new, radius))
         if not len(good):
