@@ -241,9 +241,10 @@ class Pipeline:
         build_report(self.folder, on_film=lambda name: self.display.line(f"  filming {name}"))
 
     def _print_results(self) -> None:
-        from safevla.report.page import results_table
+        from safevla.report.page import results_table, verdict_line
 
         self.display.console.print(results_table(self.folder))
+        self.display.line(verdict_line(self.folder))
         self.display.line(f"wall time of the stages: {clock(self.wall)}")
         self.display.line(f"report: {(self.folder / 'report.html').resolve()}")
 

@@ -25,6 +25,7 @@ MIN_SUCCESS = 0.50
 MIN_LEAD = 0.20
 MAX_SUCCESS_LOSS = 0.10
 MIN_SPOILT_LOSS = 0.20
+EVERY_SEED = "On every seed"
 
 Status = Literal["met", "not met", "open"]
 
@@ -50,6 +51,15 @@ class Verdict:
     status: Status
     headline: str
     criteria: tuple[Criterion, ...]
+
+    @property
+    def name(self) -> str:
+        """The status in words; one seed shows what it can where nothing but more seeds is open."""
+        missing = [c.name for c in self.criteria if c.status == "open"]
+        if self.status == "open" and missing == [EVERY_SEED]:
+            return "effect shown on one seed"
+        names = {"met": "effect shown", "not met": "effect not shown", "open": "not fully judged"}
+        return names[self.status]
 
 
 def judge(
@@ -139,7 +149,7 @@ def _every_seed(by_seed: Mapping[str, float]) -> Criterion:
     if holds and len(by_seed) < 2:
         holds = None
     missing = f"one seed only ({finding or 'none'})"
-    return _decided("On every seed", rule, finding, holds, missing)
+    return _decided(EVERY_SEED, rule, finding, holds, missing)
 
 
 def _keeps_success(success: Estimate) -> Criterion:
@@ -214,6 +224,8 @@ def _headline(
     )
     if failed:
         return f"{numbers} This does not count as an effect; not met: {', '.join(failed)}."
+    if missing == [EVERY_SEED.lower()]:
+        return f"{numbers} Every criterion that one seed can decide is met; run two more seeds."
     if missing:
         return f"{numbers} No criterion failed, but not all could be judged: {', '.join(missing)}."
     return f"{numbers} Every criterion is met."

@@ -34,7 +34,7 @@ from safevla.report.tables import (
     results_rows,
 )
 
-__all__ = ["build_report", "markdown_report", "results_table"]
+__all__ = ["build_report", "markdown_report", "results_table", "verdict_line"]
 
 TAIL_COLUMNS = {
     "success": "success %",
@@ -56,7 +56,6 @@ SECTIONS = (
     ("method", "Method"),
     ("glossary", "Glossary"),
 )
-VERDICT_NAME = {"met": "effect shown", "not met": "effect not shown", "open": "not fully judged"}
 SUITE_NAME = {
     "hazard": "Hazard list (held out)",
     "benign": "Benign twins (hazards removed)",
@@ -92,6 +91,12 @@ def results_table(run_dir: str | os.PathLike[str], *, levels: bool = False) -> A
     return as_rich(RunFolder(Path(run_dir)).rows, levels=levels)
 
 
+def verdict_line(run_dir: str | os.PathLike[str]) -> str:
+    """What the sampled actions of a run show, in one line."""
+    verdict = RunFolder(Path(run_dir)).verdicts[0]
+    return f"{verdict.mode} actions, {verdict.name}: {verdict.headline}"
+
+
 def markdown_report(run_dirs: Sequence[str | os.PathLike[str]]) -> str:
     """Results of one run, or of several seeds together, as GitHub Markdown."""
     runs = [RunFolder(Path(folder)) for folder in run_dirs]
@@ -102,7 +107,7 @@ def markdown_report(run_dirs: Sequence[str | os.PathLike[str]]) -> str:
     parts = []
     for verdict in content["verdicts"]:
         rules = [(f"{c.name}: {c.rule}", c.status, c.finding) for c in verdict.criteria]
-        parts += [f"**{verdict.mode} actions: {verdict.status}.** {verdict.headline}\n"]
+        parts += [f"**{verdict.mode} actions: {verdict.name}.** {verdict.headline}\n"]
         parts += [markdown_table(("rule", "status", "finding"), rules, texts=3), ""]
     parts.append(as_markdown(shown, title="Results, value [95 % interval]"))
     costs = ("cost", *(f"cost/{name}" for name in names))
@@ -152,7 +157,6 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
     present["constraints"] = run.rows
     return {
         "run": run,
-        "verdict_name": VERDICT_NAME,
         "verdicts": run.verdicts,
         "sections": [s for s in SECTIONS if s[0] not in present or present[s[0]]],
         "groups": _groups(pooled),

@@ -18,7 +18,7 @@ def without(arm, records):
 def test_a_good_run_meets_every_criterion():
     verdict, found = statuses(good_run())
     assert set(found.values()) == {"met"}
-    assert verdict.status == "met"
+    assert verdict.status == "met" and verdict.name == "effect shown"
     assert "Every criterion" in verdict.headline
     assert "costs 0.40 per episode and task-only PPO 1.20" in verdict.headline
 
@@ -63,8 +63,11 @@ def test_one_seed_alone_leaves_the_question_open():
     verdict, found = statuses(good_run(seeds=(0,)))
     assert found["On every seed"] == "open"
     assert set(found.values()) == {"met", "open"}
-    assert verdict.status == "open"
-    assert "not all could be judged: on every seed" in verdict.headline
+    assert verdict.status == "open" and verdict.name == "effect shown on one seed"
+    assert "run two more seeds" in verdict.headline
+    verdict, _ = statuses(without("random", good_run(seeds=(0,))))
+    assert verdict.status == "open" and verdict.name == "not fully judged"
+    assert "not all could be judged: better than chance, on every seed" in verdict.headline
 
 
 def test_unequal_training_is_found():

@@ -245,7 +245,7 @@ def test_several_seeds_make_one_markdown_report(tmp_path):
         put(tmp_path / f"s{seed}", good_run(seeds=(seed,)))
         train(tmp_path / f"s{seed}")
     text = markdown_report([tmp_path / f"s{seed}" for seed in (0, 1, 2)])
-    assert "**sampled actions: met.**" in text
+    assert "**sampled actions: effect shown.**" in text
     assert "seed 2: −" in text
     assert "| hazard | lagrangian | sampled | 150 |" in text
     assert "Training seeds 0, 1, 2" in text
