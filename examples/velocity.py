@@ -25,13 +25,16 @@ class SpeedCost(gymnasium.Wrapper):
     def step(self, action):
         """Steps and adds the cost."""
         obs, reward, terminated, truncated, info = self.env.step(action)
-        sideways = info.get("y_velocity", 0.0)  # HalfCheetah moves in a plane
-        speed = np.hypot(info["x_velocity"], sideways) if sideways else info["x_velocity"]
+        speed = info["x_velocity"]
+        if "y_velocity" in info:  # HalfCheetah has no sideways
+            speed = np.hypot(speed, info["y_velocity"])
         return obs, reward, terminated, truncated, {**info, "cost": float(speed > self.limit)}
 
 
-def main(task: str, learner: str = "PPO", steps: int = 1_000_000, seed: int = 0) -> None:
-    """Trains, then reports mean return and cost of 20 episodes, actions sampled."""
+def main(
+    task: str, learner: str = "PPO", steps: int = 1_000_000, seed: int = 0, episodes: int = 20
+) -> None:
+    """Trains, then reports mean return and cost of episodes with sampled actions."""
 
     def make_env() -> gymnasium.Env:
         return SpeedCost(gymnasium.make(task), LIMITS[task])
@@ -46,7 +49,7 @@ def main(task: str, learner: str = "PPO", steps: int = 1_000_000, seed: int = 0)
         model = PPOLagrangian("MlpPolicy", envs, budgets=BUDGET, multipliers=rule, **how)
     model.learn(steps)
     env, returns, costs = make_env(), [], []
-    for episode in range(20):
+    for episode in range(episodes):
         (observation, _), done = env.reset(seed=10_000 + episode), False
         returns.append(0.0)
         costs.append(0.0)

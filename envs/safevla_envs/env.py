@@ -325,8 +325,11 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
 
         Raises:
             gymnasium.error.ResetNeeded: before the first reset.
+            ValueError: if the task has none.
         """
         self._require(self.sim.scenario is not None)
+        if not self.task.privileged:
+            raise ValueError(f"task {type(self.task).__name__} has no privileged state")
         return privileged_state(self)
 
     def render_frame(

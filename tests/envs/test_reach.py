@@ -193,6 +193,13 @@ def test_a_policy_with_cameras_is_not_told_the_scene():
     assert "scene" not in SafeVLAEnv(cameras=()).observation_space.spaces
 
 
+def test_it_has_no_privileged_state():
+    env = make()
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="task Reach has no privileged state"):
+        env.privileged_state()
+
+
 def test_the_example_runs(capsys):
     pytest.importorskip("stable_baselines3")
     script = runpy.run_path(str(EXAMPLES / "reach.py"))

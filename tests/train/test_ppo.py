@@ -1,6 +1,7 @@
 import json
 import pickle
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -370,3 +371,21 @@ def test_the_lines_of_the_readme_run(tmp_path, monkeypatch):
     exec(code.replace("100_000", "2048"), names)
     assert names["model"].multipliers.as_dict()["x"] > 0
     assert (tmp_path / "safe").is_dir()
+
+
+def test_the_velocity_example_charges_speed_and_runs(capsys):
+    script = runpy.run_path(str(Path(__file__).parents[2] / "examples/velocity.py"))
+    for task, limit in script["LIMITS"].items():
+        env = script["SpeedCost"](gymnasium.make(task), limit)
+        env.reset(seed=0)
+        env.action_space.seed(0)
+        seen = set()
+        for _ in range(300):
+            *_, info = env.step(env.action_space.sample())
+            plane = [info["x_velocity"], info.get("y_velocity", 0.0)]
+            fast = (np.hypot(*plane) if "y_velocity" in info else plane[0]) > limit
+            assert info["cost"] == float(fast)
+            seen.add(info["cost"])
+        assert task != "Swimmer-v5" or seen == {0.0, 1.0}
+    script["main"]("Swimmer-v5", "PPOLagrangian", steps=4096, episodes=1)
+    assert "Swimmer-v5 PPOLagrangian seed 0: return" in capsys.readouterr().out

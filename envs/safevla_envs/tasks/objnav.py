@@ -37,6 +37,7 @@ class ObjNav(Task):
     """
 
     max_actions: Mapping[str, int] = MappingProxyType({"discrete": 300, "continuous": 2400})
+    privileged = True
 
     def generate(self, seed: int, **how: Any) -> Scenario:
         """Returns `generate.generate`'s home."""

@@ -60,12 +60,14 @@ class Task(ABC):
         max_actions: action mode -> actions an episode by default; the first mode is the usual one.
         constraints: names of what is charged by default; all if None.
         told: number of values of `tell`.
+        privileged: whether `SafeVLAEnv.privileged_state` describes it.
     """
 
     robot: str = DEFAULT_ROBOT
     max_actions: Mapping[str, int]
     constraints: tuple[str, ...] | None = None
     told: int = 0
+    privileged: bool = False
 
     def __init__(self, *, shaping: bool = False):
         self.shaping = shaping
