@@ -181,7 +181,8 @@ def evaluate_agent(
                 )
             family = {name: Suite(name=Path(name).name, scenarios=tuple(load_list(Path(name))))}
         chosen |= family
-    config = replace(config, eval=replace(config.eval, modes=(mode,), control_suites=tuple(chosen)))
+    asked = {"modes": (mode,), "control_suites": tuple(chosen), "control_episodes": None}
+    config = replace(config, eval=replace(config.eval, **asked))
     todo = [(job, None) for job in jobs(config.env, config.eval, chosen, [arm], seed=config.seed)]
     with display.live():
         records = [record for run in run_jobs(todo, arm.name, workers, display) for record in run]
