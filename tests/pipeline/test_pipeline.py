@@ -300,4 +300,4 @@ def test_the_whole_method_interrupted_and_resumed(micro):
     assert "zero.ood-1.sampled.jsonl" not in names
 
     output, errors = launch(micro).communicate(timeout=120)
-    assert output.count("done before") == 6, errors
+    assert output.count("done before") == 7, errors
