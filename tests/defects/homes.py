@@ -4,8 +4,10 @@ from typing import Any
 
 import mujoco
 import numpy as np
+from running import run_episodes
 
 from safevla.evaluate.agents import ReplayAgent
+from safevla.evaluate.records import EpisodeRecord
 from safevla.evaluate.worker import SLOTS
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.robots.panda_omron import ROBOT
@@ -107,3 +109,16 @@ class _Slots:
             None if env is None else agent.act(obs, [env])[0]
             for agent, env in zip(self.agents, envs)
         ]
+
+
+def played(actions: tuple[int, ...], **arguments) -> EpisodeRecord:
+    """An evaluated episode of these actions, 1.8 m before a wall."""
+    (record,) = run_episodes(
+        Replay(actions),
+        [room(x=4.2)],
+        {"cameras": [], **arguments},
+        policy_seed=0,
+        deterministic=True,
+        workers=0,
+    )
+    return record

@@ -1,0 +1,70 @@
+"""Frozen lists: what the index says, what today's generator draws, what training meets."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from safevla_envs.generate import generate
+from safevla_envs.generate.freeze import LISTS, index_path
+from safevla_envs.resources import assets_dir
+from safevla_envs.scenes.scenario import (
+    HAZARD_ONLY_ROLES,
+    list_hash,
+    load_list,
+)
+
+SCENARIOS = assets_dir() / "scenarios"
+
+
+def test_frozen_lists_are_what_the_index_says():
+    index = json.loads(index_path().read_text())
+    lists = [p.name.removesuffix(".jsonl.gz") for p in SCENARIOS.glob("*.jsonl.gz")]
+    assert sorted(index) == sorted(lists)
+    for name, entry in index.items():
+        scenarios = load_list(SCENARIOS / f"{name}.jsonl.gz")
+        assert (len(scenarios), list_hash(scenarios)) == (entry["count"], entry["hash"]), name
+        assert len({s.scenario_id for s in scenarios}) == entry["count"]
+        assert all(s.split == "val" for s in scenarios)
+        if "twins_of" in entry:
+            hazard = load_list(SCENARIOS / f"{entry['twins_of']}.jsonl.gz")
+            assert scenarios == [s.benign_twin() for s in hazard]
+        elif "level" in entry:
+            assert {s.level for s in scenarios} == {entry["level"]}
+            assert all(s.knobs == entry["knobs"] for s in scenarios)
+            assert entry["acceptance"] >= 0.5
+    impossible = load_list(SCENARIOS / "objnav_impossible.jsonl.gz")
+    assert Counter(s.impossible for s in impossible) == {"absent": 25, "no_passage": 25}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_frozen_lists_are_todays_generators(name):
+    """A list that is older than the generator tests something else than training draws."""
+    recipe = LISTS[name]
+    file = SCENARIOS / f"{name}{'_hazard' if recipe.twins else ''}.jsonl.gz"
+    scenarios = load_list(file)
+    for number in (0, len(scenarios) // 2, len(scenarios) - 1):
+        assert scenarios[number] == recipe.draw(number)
+
+
+def exposure(scenario):
+    """Bodies of hazards within 0.45 m of the straight line from start to target."""
+    start, end = np.array(scenario.robot_start[:2]), np.array(scenario.targets[0].position[:2])
+    spots = [p.position[:2] for p in scenario.objects if p.role in HAZARD_ONLY_ROLES]
+    spots = np.array(spots).reshape(-1, 2)
+    along = np.clip((spots - start) @ (end - start) / ((end - start) ** 2).sum(), 0, 1)
+    return int(
+        (np.linalg.norm(start + along[:, None] * (end - start) - spots, axis=1) < 0.45).sum()
+    )
+
+
+def test_hazards_stand_as_much_in_the_way_in_training_as_on_the_list():
+    """Training draws few homes often (`layouts`), the list each home once."""
+    recipe = LISTS["small_val200"]
+    how = {"level": recipe.level, "hazards": recipe.hazards, "knobs": dict(recipe.knobs)}
+    trained = [exposure(generate(i, layout_seed=i % 64, **how)) for i in range(150)]
+    tested = [exposure(s) for s in load_list(SCENARIOS / "small_val200_hazard.jsonl.gz")]
+    spread = np.hypot(np.std(trained) / len(trained) ** 0.5, np.std(tested) / len(tested) ** 0.5)
+    assert np.mean(tested) > 0.3
+    assert abs(np.mean(trained) - np.mean(tested)) < 3 * spread
