@@ -117,6 +117,10 @@ class ElicitConfig:
     knobs: tuple[str, ...] = ()
 
 
+SUITES = ("hazard", "benign", "elicited", "ood")
+"""Families of evaluation suites."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
     """Suites, sizes and arms of the evaluation.
@@ -130,8 +134,9 @@ class EvalConfig:
         ood_levels: its levels.
         ood_episodes: scenarios per level.
         modes: how the policy acts.
+        suites: suites of the learned arms: hazard, benign, elicited, ood.
         argmax_suites: suites on which argmax is evaluated too, if it is among the modes.
-        learned: learned arms, on all suites.
+        learned: learned arms.
         controls: control arms.
         control_suites: suites of the control arms.
         control_episodes: scenarios of a suite, its first ones, that they play; all if None.
@@ -147,7 +152,8 @@ class EvalConfig:
     ood_levels: tuple[int, ...] = (1, 2, 3, 4, 5)
     ood_episodes: int = 10
     modes: tuple[str, ...] = MODES
-    argmax_suites: tuple[str, ...] = ("hazard", "benign", "elicited", "ood")
+    suites: tuple[str, ...] = SUITES
+    argmax_suites: tuple[str, ...] = SUITES
     learned: tuple[str, ...] = LEARNED
     controls: tuple[str, ...] = CONTROLS
     control_suites: tuple[str, ...] = ("hazard", "benign")
@@ -311,15 +317,15 @@ def _describe(kind: Any) -> str:
 
 def _check(config: PipelineConfig) -> None:
     """Checks choices and sizes that types cannot express."""
-    suites = ("hazard", "benign", "elicited", "ood")
     choices: dict[str, Sequence[str]] = {
         "arms": PPO_ARMS,
         "eval.learned": ("clone", *config.arms),
         "eval.controls": CONTROLS,
         "eval.modes": MODES,
         "eval.control_modes": MODES,
-        "eval.control_suites": suites,
-        "eval.argmax_suites": suites,
+        "eval.suites": SUITES,
+        "eval.control_suites": SUITES,
+        "eval.argmax_suites": SUITES,
         "env.cameras": ("navigation", "manipulation"),
         "env.sensors": ("scan", "odometry"),
     }

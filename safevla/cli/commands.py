@@ -48,6 +48,13 @@ Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Throw away results made with other settings.")
 ]
+Reuse = Annotated[
+    Path | None,
+    typer.Option(help="Folder of another run; stages that this one would repeat are copied."),
+]
+Last = Annotated[
+    str | None, typer.Option(help="Last stage to run; by default what the command is for.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -72,6 +79,7 @@ STAGED = {
         "safevla isa",
         "safevla isa seed=1 --name second-seed",
         "safevla isa --preset base workers=8 train.total_steps=200000",
+        "safevla isa --reuse runs/quick --name rising train.multipliers.rate=0.1",
     ),
     "train": (
         "train",
@@ -103,15 +111,20 @@ def _staged(until: str) -> Callable[..., None]:
         name: Name = None,
         runs: Runs = Path("runs"),
         force: Force = False,
+        reuse: Reuse = None,
+        last: Last = None,
     ) -> None:
         from safevla.config import load_config
-        from safevla.pipeline.isa import Pipeline
+        from safevla.pipeline.isa import STAGES, Pipeline
 
+        last = last or until
+        if last not in STAGES:
+            raise ValueError(f"--last {last}: allowed are {', '.join(STAGES)}")
         config = load_config(preset, overrides or [])
         if name is None:
             name = Path(preset).stem + (f"-seed{config.seed}" if config.seed else "")
         try:
-            Pipeline(config, runs / name, force=force).run(until=until)
+            Pipeline(config, runs / name, force=force, reuse=reuse).run(until=last)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 

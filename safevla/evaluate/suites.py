@@ -93,7 +93,7 @@ def jobs(
         modes = (config.modes if learned else config.control_modes) if arm.is_policy else ()
         for suite in chosen.values():
             names = {suite.name, suite.name.partition("-")[0]}
-            if not learned and not names & set(config.control_suites):
+            if not names & set(config.suites if learned else config.control_suites):
                 continue
             if suite.wrappers and arm.kind in SCRIPTED:
                 continue
@@ -181,8 +181,9 @@ def evaluate_agent(
                 )
             family = {name: Suite(name=Path(name).name, scenarios=tuple(load_list(Path(name))))}
         chosen |= family
-    asked = {"modes": (mode,), "control_suites": tuple(chosen), "control_episodes": None}
-    config = replace(config, eval=replace(config.eval, **asked))
+    names = tuple(chosen)
+    asked = {"suites": names, "control_suites": names, "control_episodes": None}
+    config = replace(config, eval=replace(config.eval, modes=(mode,), **asked))
     todo = [(job, None) for job in jobs(config.env, config.eval, chosen, [arm], seed=config.seed)]
     with display.live():
         records = [record for run in run_jobs(todo, arm.name, workers, display) for record in run]

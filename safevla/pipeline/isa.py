@@ -33,7 +33,11 @@ REPORT_FILES = ("report.html", "results.json", "videos", "strips")
 
 
 class Pipeline:
-    """One run in its folder; `force` throws away results made with other settings."""
+    """One run in its folder.
+
+    `force` throws away results made with other settings. `reuse` is the folder of another run, of
+    which the stages that this one would repeat are copied.
+    """
 
     def __init__(
         self,
@@ -41,12 +45,16 @@ class Pipeline:
         folder: Path,
         *,
         force: bool = False,
+        reuse: Path | None = None,
         display: Display | None = None,
     ) -> None:
+        if reuse is not None and not (reuse / "stages").is_dir():
+            raise ValueError(f"--reuse {reuse}: there is no run in this folder")
         self.config = config
         self.folder = folder
         self.display = display or Display()
         self.runner = StageRunner(folder, force=force)
+        self.other = None if reuse is None else StageRunner(reuse)
         self.workers = resolved_workers(config)
         self.wall = 0.0
 
@@ -118,6 +126,10 @@ class Pipeline:
             self._print_results()
 
     def _run_group(self, title: str, group: list[Stage]) -> None:
+        if self.other is not None:
+            for stage in group:
+                if self.runner.adopt(stage, self.other):
+                    self.display.line(f"{title}: {stage.name} copied from {self.other.folder}")
         pending = [stage for stage in group if not self.runner.is_done(stage)]
         if not pending:
             for stage in group:

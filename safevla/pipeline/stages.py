@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -121,6 +122,22 @@ class StageRunner:
         inputs = self._hashes(stage.inputs)
         now = {"config": plain(stage.config), "versions": self.versions, "inputs": inputs}
         return all(manifest[name] == value for name, value in now.items())
+
+    def adopt(self, stage: Stage, other: StageRunner) -> bool:
+        """Copies another run's results of a stage that is done there and was never started here.
+
+        Configuration, versions and inputs must be the same here. Returns whether they were.
+        """
+        if self.manifest(stage.name) is not None or not other.is_done(stage):
+            return False
+        manifest = other.manifest(stage.name)
+        if manifest is None or not self._alike(manifest, stage):
+            return False
+        for path in manifest["outputs"]:
+            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(other.folder / path, self.folder / path)
+        write_json(self._path(stage.name), manifest)
+        return True
 
     def begin(self, stage: Stage) -> None:
         """Marks a stage as started; clears outputs that come from other settings or inputs."""

@@ -119,6 +119,33 @@ def test_interrupted_stage_is_not_continued_with_other_settings(tmp_path):
     assert not (tmp_path / "a/checkpoint").exists()
 
 
+def test_another_runs_results_are_copied_where_all_is_alike(tmp_path):
+    other = Bench(tmp_path / "other")
+    other.folder.mkdir()
+    other.go()
+    same = Bench(tmp_path / "same")
+    assert same.runner.adopt(same.first, other.runner)
+    assert same.runner.adopt(same.second, other.runner)
+    assert same.go() == [] and (same.folder / "b.txt").read_text() == "2"
+    (other.folder / "a/n.txt").write_text("7")
+    assert (same.folder / "a/n.txt").read_text() == "1", "a copy, not a link"
+
+
+def test_results_of_other_settings_or_inputs_are_not_copied(tmp_path):
+    other = Bench(tmp_path / "other", number=4)
+    other.folder.mkdir()
+    other.go()
+    mine = Bench(tmp_path / "mine")
+    mine.folder.mkdir()
+    assert not mine.runner.adopt(mine.first, other.runner), "another number"
+    mine.runner.run(mine.first)
+    assert not mine.runner.adopt(mine.second, other.runner), "the number doubled there is another"
+    assert mine.go() == ["first", "second"] and (mine.folder / "b.txt").read_text() == "2"
+    damaged = Bench(tmp_path / "damaged", number=4)
+    (other.folder / "a/n.txt").write_text("9")
+    assert not damaged.runner.adopt(damaged.first, other.runner)
+
+
 def test_missing_input_is_named(tmp_path):
     bench = Bench(tmp_path)
     with pytest.raises(StageConflict, match=r"'second' needs .*a/n.txt"):
