@@ -7,7 +7,6 @@ override. A key that does not exist, or a value of another type, is an error tha
 from __future__ import annotations
 
 import dataclasses
-import os
 import typing
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from safevla.evaluate.arms import CONTROLS, LEARNED, MODES, PPO_ARMS
 from safevla.files import plain
 from safevla.train.settings import BCConfig, TrainConfig
+from safevla.workers import usable_cores
 from safevla_envs.resources import configs_dir
 from safevla_envs.scenes.scenario import HAZARDS
 
@@ -251,8 +251,7 @@ def load_config(preset: str = "quick", overrides: Sequence[str] = ()) -> Pipelin
 
 def resolved_workers(config: PipelineConfig) -> int:
     """Returns `config.workers`, or the usable cores (at most 16) if it is 0."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return config.workers or min(cores or 1, 16)
+    return config.workers or min(usable_cores(), 16)
 
 
 def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import connection, resource_tracker
 from typing import Any
 
-__all__ = ["ONE_THREAD", "Handler", "Workers", "end_with_parent"]
+__all__ = ["ONE_THREAD", "Handler", "Workers", "end_with_parent", "usable_cores"]
 
 ONE_THREAD: dict[str, str] = {
     "OMP_NUM_THREADS": "1",
@@ -126,6 +126,12 @@ class Workers:
         for process, _ in self._workers:
             process.join(timeout=10)
         self._workers = []
+
+
+def usable_cores() -> int:
+    """Returns the number of cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cores or 1
 
 
 def end_with_parent() -> None:

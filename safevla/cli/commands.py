@@ -214,6 +214,41 @@ def report(
         typer.echo(rebuild_report(run, Display()))
 
 
+@app.command(
+    "sweep",
+    epilog=examples(
+        "safevla sweep multipliers",
+        "safevla sweep my-levers.yaml --processes 8",
+        "safevla sweep multipliers --tables   tables of what there is, nothing is run",
+    ),
+)
+def sweep(
+    name: Annotated[str, typer.Argument(help="multipliers, elicitation, or a YAML file.")],
+    runs: Runs = Path("runs"),
+    processes: Annotated[int, typer.Option(help="Runs at the same time; 0: one per core.")] = 0,
+    tables: Annotated[bool, typer.Option("--tables", help="Only write the tables.")] = False,
+) -> None:
+    """Compare settings: runs of one preset that differ in some, on several seeds, in one table.
+
+    Runs of a seed share the stages that they have in common. Interrupt it at any time; the same
+    command goes on where it stopped. Results are in RUNS/NAME.
+    """
+    from safevla.display import Display
+    from safevla.pipeline.sweep import load_sweep, run_sweep, write_tables
+    from safevla.workers import usable_cores
+
+    if processes < 0:
+        raise ValueError(f"--processes {processes}: must be at least 0")
+    found = load_sweep(name)
+    if not tables:
+        try:
+            run_sweep(found, runs, processes or usable_cores(), Display())
+        except KeyboardInterrupt:
+            typer.echo("interrupted; run the same command again to go on from here")
+            raise typer.Exit(130) from None
+    typer.echo(write_tables(found, runs / found.name))
+
+
 register_tools(app)
 
 

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,14 +21,12 @@ from safevla.config import PipelineConfig, load_config
 from safevla.display import Display, Update
 from safevla.errors import explained
 from safevla.files import replaced_folder, whole_lines
-from safevla.workers import ONE_THREAD, end_with_parent
+from safevla.pipeline.child import ChildProcess
 
 __all__ = ["ArmProcess", "arm_config", "train_arm", "wait_for"]
 
 POLL = 0.5
 """s between looks at the training processes."""
-GRACE = 60.0
-"""s that an interrupted arm has to leave a whole checkpoint."""
 
 
 def arm_config(config: PipelineConfig, arm: str) -> Any:
@@ -65,50 +60,20 @@ def train_arm(folder: Path, arm: str) -> None:
         shutil.copytree(folder / "train" / arm / "policy", scratch, dirs_exist_ok=True)
 
 
-class ArmProcess:
+class ArmProcess(ChildProcess):
     """A running arm of a run folder, which will take `steps` actions."""
 
     def __init__(self, folder: Path, arm: str, steps: int) -> None:
         self.arm = arm
         self.steps = steps
         self.progress_file = folder / "train" / arm / "progress.jsonl"
-        log = folder / "train" / arm / "log.txt"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self.log = log
-        with log.open("a") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "safevla.pipeline.train_arm", str(folder), arm],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=os.environ | ONE_THREAD,
-                start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on once
-            )
+        arguments = ["safevla.pipeline.train_arm", str(folder), arm]
+        super().__init__(f"training {arm!r}", arguments, folder / "train" / arm / "log.txt")
 
     def latest(self) -> dict[str, Any]:
         """Returns the newest whole line of the arm's progress, {} if there is none."""
         lines = whole_lines(self.progress_file)
         return json.loads(lines[-1]) if lines else {}
-
-    def stop(self) -> None:
-        """Asks the arm to stop, waits for its checkpoint, ends it if that takes too long."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-    def check(self) -> None:
-        """Raises what went wrong in the process: ValueError for exit code 2, else RuntimeError."""
-        code = self.process.returncode
-        if code:
-            lines = [line for line in self.log.read_text().splitlines() if line.strip()]
-            last = lines[-1] if lines else "no message"
-            if code == 2:
-                raise ValueError(last.removeprefix("safevla: "))
-            raise RuntimeError(f"training {self.arm!r} failed ({last}); all of it: {self.log}")
 
 
 def wait_for(
@@ -125,7 +90,7 @@ def wait_for(
             shown = {arm.arm: stack.enter_context(bar) for arm, bar in zip(arms, bars)}
             while running:
                 for arm in list(running):
-                    arm_done = arm.process.poll() is not None
+                    arm_done = arm.ended
                     _show(shown[arm.arm], arm.latest())
                     if arm_done:
                         arm.check()
@@ -147,7 +112,6 @@ def _show(update: Update, latest: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    end_with_parent()
     try:
         explained(lambda: train_arm(Path(sys.argv[1]), sys.argv[2]))
     except KeyboardInterrupt:

@@ -19,7 +19,14 @@ from safevla.report.maps import figure_png
 from safevla.report.style import BUDGET, MUTED, arm_label, arm_style, plot_style
 from safevla.report.tables import Row
 
-__all__ = ["constraint_bars", "constraint_curves", "ood_curve", "tradeoff", "training_curves"]
+__all__ = [
+    "constraint_bars",
+    "constraint_curves",
+    "frontier",
+    "ood_curve",
+    "tradeoff",
+    "training_curves",
+]
 
 History = Sequence[Mapping[str, Any]]
 WINDOW = 5
@@ -174,6 +181,41 @@ def tradeoff(rows: Sequence[Row], title: str) -> bytes:
         labels = [label for label in map(_row_label, rows) if label in by_label]
         handles = [by_label[label] for label in labels]
         figure.legend(handles, labels, loc="outside right upper", fontsize=9)
+        return figure_png(figure, plt)
+
+
+def frontier(rows: Sequence[Row], title: str, budget: float | None = None) -> bytes:
+    """Success against cost of many arms, each named at its point, with 95 % intervals.
+
+    Those that no other beats in both are filled and joined; the budget is a vertical line.
+    """
+    with plot_style() as plt:
+        figure, ax = plt.subplots(figsize=(WIDTH, 4.8), layout="constrained")
+        points = {row.arm: (row.metrics["cost"], row.metrics["success"]) for row in rows}
+        best = [
+            arm
+            for arm, (cost, success) in points.items()
+            if not any(
+                c.value <= cost.value and s.value >= success.value and (c, s) != (cost, success)
+                for c, s in points.values()
+            )
+        ]
+        best.sort(key=lambda arm: points[arm][0].value)
+        for arm, (cost, success) in points.items():
+            colour = arm_style("lagrangian")["color"] if arm in best else MUTED
+            x, y = cost.value, 100 * success.value
+            bars = {"xerr": _spread([cost]), "yerr": _spread([success], 100.0)}
+            face = colour if arm in best else "white"
+            ax.errorbar(x, y, **bars, color=colour, fmt="o", markerfacecolor=face, elinewidth=0.8)
+            ax.annotate(arm, (x, y), (5, 5), textcoords="offset points", fontsize=9, color=colour)
+        front = np.array([[points[arm][0].value, 100 * points[arm][1].value] for arm in best])
+        ax.plot(*front.T, color=arm_style("lagrangian")["color"], linewidth=1.2, zorder=1)
+        if budget is not None:
+            ax.axvline(budget, color=BUDGET, linestyle="--", linewidth=1)
+            across = ax.get_xaxis_transform()
+            ax.text(budget, 0.01, " budget", color=BUDGET, fontsize=9, transform=across)
+        ax.set(title=title, xlabel="cost: charges per episode (better to the left)")
+        ax.set(ylabel="success / % (better upwards)", xlim=(0, None))
         return figure_png(figure, plt)
 
 

@@ -10,11 +10,9 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
-import yaml
-from rich.console import Console
 
 from safevla.config import load_config, presets
-from safevla.display import Display, clock
+from safevla.display import clock
 from safevla.evaluate.arms import make_arm, named_arm
 from safevla.evaluate.suites import jobs, named_list, suites
 from safevla.pipeline.isa import Pipeline
@@ -22,58 +20,6 @@ from safevla.pipeline.pool import ScenarioPool, generate_pool
 from safevla.pipeline.stages import StageConflict
 from safevla.pipeline.train_arm import ArmProcess, arm_config, wait_for
 from safevla_envs.costs import COST_SEMANTICS
-from safevla_envs.generate import generate
-from safevla_envs.scenes.scenario import save_list
-
-KNOBS = load_config("quick").env.knobs
-MICRO = {
-    "env": {"image_size": 32, "max_actions": 30, "layouts": 2, "pool": 6, "knobs": KNOBS},
-    "demos": {"episodes": 8},
-    "clone": {
-        "updates": 20,
-        "batch": 4,
-        "eval_every": 20,
-        "checkpoint_every": 10,
-        "held_out": 0.25,
-    },
-    "elicit": {"scenarios": 6, "rollouts": 1, "keep": 6, "knobs": ["cluster_lateral"]},
-    "train": {
-        "total_steps": 192,
-        "n_envs": 2,
-        "n_steps": 32,
-        "checkpoint_every": 1,
-        "ppo": {"warmup_iterations": 1},
-    },
-    "eval": {
-        "episodes": 2,
-        "elicited": 2,
-        "ood_levels": [1],
-        "ood_episodes": 1,
-        "argmax_suites": ["hazard", "ood"],
-        "controls": ["zero", "random", "black_images"],
-        "control_episodes": 1,
-    },
-    "report": {"videos": 1},
-}
-
-
-@pytest.fixture
-def micro(tmp_path):
-    """A preset of a minute on two cores, with frozen lists of its own."""
-    hazard = [generate(seed, split="val", knobs=KNOBS) for seed in range(2)]
-    save_list(tmp_path / "hazard.jsonl.gz", hazard)
-    save_list(tmp_path / "benign.jsonl.gz", [scenario.benign_twin() for scenario in hazard])
-    lists = {name: str(tmp_path / f"{name}.jsonl.gz") for name in ("hazard", "benign")}
-    preset = MICRO | {
-        "eval": MICRO["eval"] | {"hazard_list": lists["hazard"], "benign_list": lists["benign"]}
-    }
-    path = tmp_path / "micro.yaml"
-    path.write_text(yaml.safe_dump(preset))
-    return path
-
-
-def quiet():
-    return Display(Console(file=open(os.devnull, "w"), width=120))
 
 
 def test_the_arms_differ_in_their_multipliers_only():
@@ -148,11 +94,11 @@ def test_too_few_scenarios_are_refused(micro):
         suites(config)
 
 
-def test_an_arm_that_fails_is_named_and_its_sibling_ends(tmp_path):
+def test_an_arm_that_fails_is_named_and_its_sibling_ends(tmp_path, quiet):
     (tmp_path / "config.yaml").write_text("seed: 1\n")
     processes = [ArmProcess(tmp_path, arm, 10) for arm in ("task_only", "lagrangian")]
     with pytest.raises(ValueError, match=r"elicited list .* does not exist"):
-        wait_for(processes, quiet())
+        wait_for(processes, quiet)
     assert all(arm.process.poll() is not None for arm in processes)
 
 
@@ -164,9 +110,9 @@ def test_progress_of_an_arm_survives_a_torn_line(tmp_path):
     assert arm.latest() == {"steps": 128}
 
 
-def test_the_pool_holds_what_an_environment_would_draw(micro, tmp_path):
+def test_the_pool_holds_what_an_environment_would_draw(micro, tmp_path, quiet):
     kwargs = load_config(str(micro)).env.kwargs(pool=3, cameras=[])
-    generate_pool(kwargs, tmp_path / "pool.jsonl.gz", 2, quiet())
+    generate_pool(kwargs, tmp_path / "pool.jsonl.gz", 2, quiet)
     source = gymnasium.make(**kwargs).unwrapped.source
     pool = ScenarioPool(tmp_path / "pool.jsonl.gz")
     for seed in (0, 2, 4):
@@ -179,30 +125,30 @@ def test_the_pool_holds_what_an_environment_would_draw(micro, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_gpu_preset_runs_on_a_processor(tmp_path):
+def test_the_gpu_preset_runs_on_a_processor(tmp_path, quiet):
     small = [
         *("seed=1", "workers=2", "env.pool=4", "demos.episodes=4", "clone.device=cpu"),
         *("clone.updates=2", "clone.batch=2", "clone.held_out=0.25", "elicit.scenarios=4"),
         *("train.device=cpu", "train.n_envs=2", "train.workers=2", "train.n_steps=16"),
         *("train.total_steps=64", "train.ppo.warmup_iterations=1"),
     ]
-    Pipeline(load_config("gpu", small), tmp_path / "run", display=quiet()).run(until="train")
+    Pipeline(load_config("gpu", small), tmp_path / "run", display=quiet).run(until="train")
     for arm in ("task_only", "lagrangian"):
         summary = json.loads((tmp_path / "run/train" / arm / "summary.json").read_text())
         assert summary["iterations"] == 2
         assert (tmp_path / "run/policies" / arm / "model.safetensors").is_file()
 
 
-def test_other_settings_are_refused_before_anything_runs(micro, tmp_path):
+def test_other_settings_are_refused_before_anything_runs(micro, tmp_path, quiet):
     folder = tmp_path / "run"
     config = load_config(str(micro))
-    pipeline = Pipeline(config, folder, display=quiet())
+    pipeline = Pipeline(config, folder, display=quiet)
     demos = pipeline.stages()["demos"][0]
     pipeline.runner.begin(demos)
     (folder / "demos").mkdir()
     (folder / "demos/mine.txt").write_text("mine")
     pipeline.runner.finish(demos)
-    other = Pipeline(load_config(str(micro), ["demos.noise=0.3"]), folder, display=quiet())
+    other = Pipeline(load_config(str(micro), ["demos.noise=0.3"]), folder, display=quiet)
     with pytest.raises(StageConflict, match=r"demos.noise was 0.1, is now 0.3"):
         other.run(until="demos")
     assert (folder / "demos/mine.txt").read_text() == "mine"
@@ -214,9 +160,9 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def test_finished_demonstrations_are_kept_and_parts_of_other_settings_cleared(micro, tmp_path):
+def test_finished_demonstrations_are_kept_and_parts_of_others_cleared(micro, tmp_path, quiet):
     folder, settings = tmp_path / "run", ["demos.episodes=2", "workers=1"]
-    runs = [Pipeline(load_config(str(micro), settings), folder, display=quiet()) for _ in range(2)]
+    runs = [Pipeline(load_config(str(micro), settings), folder, display=quiet) for _ in range(2)]
     stage = runs[0].stages()["demos"][0]
     runs[0].runner.begin(stage)
     stage.run()
@@ -229,12 +175,12 @@ def test_finished_demonstrations_are_kept_and_parts_of_other_settings_cleared(mi
     (parts / "job.json").write_text('{"seed": "of other settings"}')
     (parts / "000000.safetensors").write_bytes(b"of other settings")
     config = load_config(str(micro), [*settings, "demos.noise=0.3"])
-    forced = Pipeline(config, folder, force=True, display=quiet())
+    forced = Pipeline(config, folder, force=True, display=quiet)
     forced.runner.begin(forced.stages()["demos"][0])
     assert not parts.exists() and not (folder / "demos").exists()
 
 
-def test_two_processes_cannot_share_a_run_folder(micro, tmp_path):
+def test_two_processes_cannot_share_a_run_folder(micro, tmp_path, quiet):
     import fcntl
 
     folder = tmp_path / "run"
@@ -242,7 +188,7 @@ def test_two_processes_cannot_share_a_run_folder(micro, tmp_path):
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(StageConflict, match="in use by another safevla process"):
-            Pipeline(load_config(str(micro)), folder, display=quiet()).run(until="demos")
+            Pipeline(load_config(str(micro)), folder, display=quiet).run(until="demos")
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
