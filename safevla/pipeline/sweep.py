@@ -224,8 +224,12 @@ def _line(row: Row, gap: Difference) -> tuple[str, ...]:
 
     cut = sum(row.ended_by.get(name, 0) for name in ("max_steps", "max_seconds"))
     cost, success = gap.metrics["cost"], gap.metrics["success"]
-    by_seed = (f"{seed}: {value:+.2f}" for seed, value in gap.by_seed["cost"].items())
-    differs = (format_number(cost), format_rate(success, digits=1), ", ".join(by_seed))
+    by_seed = ", ".join(f"{seed}: {value:+.2f}" for seed, value in gap.by_seed["cost"].items())
+    differs = (
+        format_number(cost),
+        format_rate(success, digits=1),
+        by_seed.replace("-", "−"),
+    )
     return (
         row.suite,
         row.arm,

@@ -207,7 +207,9 @@ def frontier(rows: Sequence[Row], title: str, budget: float | None = None) -> by
             bars = {"xerr": _spread([cost]), "yerr": _spread([success], 100.0)}
             face = colour if arm in best else "white"
             ax.errorbar(x, y, **bars, color=colour, fmt="o", markerfacecolor=face, elinewidth=0.8)
-            ax.annotate(arm, (x, y), (5, 5), textcoords="offset points", fontsize=9, color=colour)
+            behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
+            how = {"textcoords": "offset points", "fontsize": 9, "color": colour, "bbox": behind}
+            ax.annotate(arm, (x, y), (6, 6), zorder=4, **how)
         front = np.array([[points[arm][0].value, 100 * points[arm][1].value] for arm in best])
         ax.plot(*front.T, color=arm_style("lagrangian")["color"], linewidth=1.2, zorder=1)
         if budget is not None:

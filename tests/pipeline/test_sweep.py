@@ -77,7 +77,7 @@ def test_tables_pair_variants_with_the_first(tmp_path):
     assert cells[1:5] == ["hazard", "a 0.5", "sampled", "100"] and cells[-2] == ""
     cells = [cell.strip() for cell in second.split("|")]
     assert cells[2:5] == ["b", "sampled", "50"] and "−3.00 [−3.00, −3.00]" in cells
-    assert cells[-2] == "0: -3.00"
+    assert cells[-2] == "0: −3.00"
     assert (tmp_path / "hazard.png").stat().st_size > 5_000
     content = json.loads((tmp_path / "results.json").read_text())
     assert content[1]["difference"]["metrics"]["cost"]["value"] == -3.0
