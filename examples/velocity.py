@@ -41,7 +41,7 @@ HYPERPARAMETERS = {
         "gae_lambda": 0.98,
     },
 }
-"""PPO's, as tuned for these tasks in RL Baselines3 Zoo, with 8 environments."""
+"""PPO's, as tuned for these tasks in RL Baselines3 Zoo; a rollout is shared by 8 environments."""
 
 
 class SpeedCost(gymnasium.Wrapper):

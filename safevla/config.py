@@ -35,7 +35,9 @@ __all__ = [
     "ReportConfig",
     "load_config",
     "presets",
+    "read_mapping",
     "resolved_workers",
+    "run_name",
 ]
 
 
@@ -227,13 +229,7 @@ def load_config(preset: str = "quick", overrides: Sequence[str] = ()) -> Pipelin
     )
     if not path.is_file():
         raise ValueError(f"preset {preset!r}: allowed are {', '.join(presets())}, or a .yaml file")
-    try:
-        document = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(document, dict):
-        raise ValueError(f"{path}: must hold a mapping of keys to values")
-    config = _merged(OmegaConf.structured(PipelineConfig), document, origin=path.name)
+    config = _merged(OmegaConf.structured(PipelineConfig), read_mapping(path), origin=path.name)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -247,6 +243,26 @@ def load_config(preset: str = "quick", overrides: Sequence[str] = ()) -> Pipelin
     assert isinstance(result, PipelineConfig)
     _check(result)
     return result
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Reads a YAML file that holds a mapping, or nothing.
+
+    Raises:
+        ValueError: for anything else, in one line.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"{path}: must hold a mapping of keys to values")
+    return document
+
+
+def run_name(preset: str, seed: int) -> str:
+    """Returns the name of a preset's run unless it is given another: `quick`, `quick-seed1`."""
+    return Path(preset).stem + (f"-seed{seed}" if seed else "")
 
 
 def resolved_workers(config: PipelineConfig) -> int:

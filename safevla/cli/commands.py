@@ -114,17 +114,16 @@ def _staged(until: str) -> Callable[..., None]:
         reuse: Reuse = None,
         last: Last = None,
     ) -> None:
-        from safevla.config import load_config
+        from safevla.config import load_config, run_name
         from safevla.pipeline.isa import STAGES, Pipeline
 
         last = last or until
         if last not in STAGES:
             raise ValueError(f"--last {last}: allowed are {', '.join(STAGES)}")
         config = load_config(preset, overrides or [])
-        if name is None:
-            name = Path(preset).stem + (f"-seed{config.seed}" if config.seed else "")
+        folder = runs / (name or run_name(preset, config.seed))
         try:
-            Pipeline(config, runs / name, force=force, reuse=reuse).run(until=last)
+            Pipeline(config, folder, force=force, reuse=reuse).run(until=last)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 

@@ -115,8 +115,9 @@ def render_probe(timeout: float = 120.0) -> dict:
 
 
 def _cores() -> str:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{usable} usable of {os.cpu_count()}"
+    from safevla.workers import usable_cores
+
+    return f"{usable_cores()} usable of {os.cpu_count()}"
 
 
 def _memory() -> str:

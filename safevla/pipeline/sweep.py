@@ -21,9 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
-from safevla.config import load_config
+from safevla.config import load_config, read_mapping, run_name
 from safevla.display import Display
 from safevla.evaluate.records import EpisodeRecord, load_records
 from safevla.files import write_json, write_text
@@ -88,12 +86,9 @@ def load_sweep(name: str) -> Sweep:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise ValueError(f"sweep {name!r}: allowed are {known}, or a .yaml file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    content = read_mapping(path)
     keys = {"preset": str, "seeds": list, "overrides": list, "variants": dict}
-    if not isinstance(content, dict) or set(content) != set(keys):
+    if set(content) != set(keys):
         raise ValueError(f"{path}: must hold exactly {', '.join(keys)}")
     for key, kind in keys.items():
         if not isinstance(content[key], kind) or (not content[key] and key != "overrides"):
@@ -129,7 +124,7 @@ def run_sweep(sweep: Sweep, runs: Path, processes: int, display: Display) -> Pat
     rounds: tuple[list[tuple[SweepRun, Path | None]], ...] = ([], [])
     for seed in sweep.seeds:
         first, *others = (run for run in sweep.runs() if run.seed == seed)
-        preset = runs / (Path(sweep.preset).stem + (f"-seed{seed}" if seed else ""))
+        preset = runs / run_name(sweep.preset, seed)
         done = preset if (preset / "stages").is_dir() else None
         rounds[0].append((first, done))
         source = done or folder / first.folder_name

@@ -191,7 +191,7 @@ def frontier(rows: Sequence[Row], title: str, budget: float | None = None) -> by
     """
     with plot_style() as plt:
         figure, ax = plt.subplots(figsize=(WIDTH, 4.8), layout="constrained")
-        points = {row.arm: (row.metrics["cost"], row.metrics["success"]) for row in rows}
+        points = {_row_label(row): (row.metrics["cost"], row.metrics["success"]) for row in rows}
         best = [
             arm
             for arm, (cost, success) in points.items()

@@ -11,8 +11,8 @@ from safevla.evaluate.records import write_records
 from safevla.pipeline.sweep import Sweep, load_sweep, run_sweep, sweep_records, write_tables
 from safevla_envs.resources import configs_dir
 
-GOOD = {"preset": "quick", "seeds": [0, 1], "overrides": ["arms=[lagrangian]"]}
-GOOD |= {"overrides": ["eval.controls=[]"], "variants": {"a 0.5": ["train.n_steps=64"], "b": []}}
+GOOD = {"preset": "quick", "seeds": [0, 1], "overrides": ["eval.controls=[]"]}
+GOOD |= {"variants": {"a 0.5": ["train.n_steps=64"], "b": []}}
 
 
 def written(tmp_path, content):
