@@ -86,11 +86,12 @@ class Pipeline:
         pool = ["pool.jsonl.gz"] if config.env.pool else []
         if pool:
             table["pool"] = home, (), pool, self._pool
+        cloned = ["demos"] if config.train.ppo.cloning_coef else []
         for arm in config.arms:
             settings = home | {"train": plain(arm_config(config, arm))}
             outputs = [f"policies/{arm}", f"train/{arm}"]
             run = partial(self._train, arm)
-            table[f"train.{arm}"] = settings, [policies[0], found, *pool], outputs, run
+            table[f"train.{arm}"] = settings, [policies[0], found, *pool, *cloned], outputs, run
         table["eval"] = home | evaluated, [*policies, found], ["eval"], self._evaluate
         settings = {"report": plain(config.report)}
         table["report"] = settings, ["eval", found, *train], REPORT_FILES, self._report

@@ -55,6 +55,7 @@ def train_arm(folder: Path, arm: str) -> None:
         env_id=env.pop("id"),
         env_kwargs=env,
         extra_scenarios=extra or None,
+        demonstrations=folder / "demos" if config.train.ppo.cloning_coef else None,
     )
     with replaced_folder(folder / "policies" / arm) as scratch:
         shutil.copytree(folder / "train" / arm / "policy", scratch, dirs_exist_ok=True)

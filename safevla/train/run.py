@@ -46,6 +46,7 @@ def train_ppo(
     env_id: str = DEFAULT_ENV,
     env_kwargs: Mapping[str, Any] | None = None,
     extra_scenarios: Sequence[Any] | None = None,
+    demonstrations: str | Path | None = None,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Train a policy with PPO-Lagrangian, or go on with a run that was interrupted.
@@ -62,6 +63,7 @@ def train_ppo(
         env_kwargs: Its keyword arguments.
         extra_scenarios: Scenarios from which a share `config.extra_probability` of the episodes
             start.
+        demonstrations: Folder of those that `config.ppo.cloning_coef` needs.
         progress: Called after each iteration with its line of `progress.jsonl`.
 
     Returns:
@@ -88,7 +90,7 @@ def train_ppo(
         extra_probability=config.extra_probability,
     )
     with closing(env), torch_threads(config.threads):
-        model = _learner(config, checkpoint, init_checkpoint, env)
+        model = _learner(config, checkpoint, init_checkpoint, env, demonstrations)
         budgets = dict(zip(model.multipliers.names, model.multipliers.budgets.tolist()))
         write_json(out / "run.json", description | {"budgets": budgets})
         _iterate(model, config, out, checkpoint, progress)
@@ -99,17 +101,22 @@ def train_ppo(
 
 
 def _learner(
-    config: TrainConfig, checkpoint: Path, init_checkpoint: str | Path, env: Any
+    config: TrainConfig,
+    checkpoint: Path,
+    init_checkpoint: str | Path,
+    env: Any,
+    demonstrations: str | Path | None,
 ) -> VLAPPOLagrangian:
+    kwargs: dict[str, Any] = {
+        "config": config,
+        "demonstrations": demonstrations,
+        "restart_every": config.checkpoint_every,
+    }
     found = survivor(checkpoint)
     if found is not None:
-        return VLAPPOLagrangian.load(
-            found, env, config=config, restart_every=config.checkpoint_every
-        )
+        return VLAPPOLagrangian.load(found, env, **kwargs)
     policy, processor = read_policy(init_checkpoint)
-    return VLAPPOLagrangian(
-        policy, env, processor=processor, config=config, restart_every=config.checkpoint_every
-    )
+    return VLAPPOLagrangian(policy, env, processor=processor, **kwargs)
 
 
 def _iterate(

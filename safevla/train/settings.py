@@ -170,6 +170,9 @@ class PPOConfig:
             cancels), `reward` (that of the reward's advantage, floored) or `none`.
         advantage_floor: Least standard deviation to divide by, in units of reward.
         freeze_perception: Keep vision and text fixed and learn from cached features.
+        reference_kl: Weight of log pi/pi_ref, subtracted from the reward and added to every cost,
+            where pi_ref is the policy that training started from.
+        cloning_coef: Weight of the demonstrations' negative log-likelihood in the policy's loss.
     """
 
     learning_rate: float = 5e-4
@@ -188,6 +191,8 @@ class PPOConfig:
     advantage_scale: Literal["mixed", "reward", "none"] = "mixed"
     advantage_floor: float = 0.2
     freeze_perception: bool = True
+    reference_kl: float = 0.0
+    cloning_coef: float = 0.0
 
     def __post_init__(self) -> None:
         positive = "learning_rate clip target_kl max_grad_norm advantage_floor"
@@ -195,8 +200,11 @@ class PPOConfig:
         _numbers(self, "ppo", "epochs minibatch", least=1)
         _numbers(self, "ppo", "gamma cost_gamma gae_lambda learning_rate_decay", most=1)
         _numbers(self, "ppo", "weight_averaging", most=1, below=True)
-        _numbers(self, "ppo", "entropy_coef warmup_iterations")
+        _numbers(self, "ppo", "entropy_coef warmup_iterations reference_kl cloning_coef")
         _one_of("ppo.advantage_scale", self.advantage_scale, ("mixed", "reward", "none"))
+        for name in ("reference_kl", "cloning_coef"):
+            if getattr(self, name) and not self.freeze_perception:
+                raise ValueError(f"ppo.{name} is {getattr(self, name)}; it needs freeze_perception")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -28,11 +29,12 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from safevla.policy import VLAOutput, VLAPolicy
+from safevla.train.anchors import Demonstrations, Reference
 from safevla.train.buffer import Minibatch, SequenceRolloutBuffer
 from safevla.train.critics import Critic, PolicyCritic, PrivilegedCritic
 from safevla.train.envs import declared_constraints
-from safevla.train.episodes import Episode, EpisodeBooks, sound, success_rate, summarise
-from safevla.train.gae import explained_variances, mix_advantages
+from safevla.train.episodes import Episode, EpisodeBooks, sound, success_rate
+from safevla.train.gae import mix_advantages
 from safevla.train.multipliers import Multipliers
 from safevla.train.settings import TrainConfig
 from safevla.train.vla_shell import VLAShell
@@ -52,6 +54,7 @@ class VLAPPOLagrangian(VLAShell):
             learning rate fall.
         constraints: Budget per constraint name; None asks the environment.
         rollout_buffer_class: A replacement for `SequenceRolloutBuffer`, made with its arguments.
+        demonstrations: Their folder, which `ppo.cloning_coef` needs.
         **shell: `processor`, `restart_every` and more; see `VLAShell`.
 
     Attributes:
@@ -70,6 +73,7 @@ class VLAPPOLagrangian(VLAShell):
         config: TrainConfig | None = None,
         constraints: Mapping[str, float] | None = None,
         rollout_buffer_class: type[SequenceRolloutBuffer] = SequenceRolloutBuffer,
+        demonstrations: str | Path | None = None,
         **shell: Any,
     ):
         super().__init__(policy, env, config=config or TrainConfig(), **shell)
@@ -80,6 +84,7 @@ class VLAPPOLagrangian(VLAShell):
         )
         self.multipliers = Multipliers.of(self.constraints, self.config.multipliers)
         self._setup_model()
+        self._anchor(demonstrations)
 
     # ------------------------------------------------------------------ set-up
 
@@ -116,6 +121,18 @@ class VLAPPOLagrangian(VLAShell):
         constraints, rates = list(self.constraints), config.multipliers.violation_rate
         self.books = EpisodeBooks(self.n_envs, constraints, channels, rates, config.rewards)
         self._episodes: list[Episode] = []
+
+    def _anchor(self, folder: str | Path | None) -> None:
+        """Sets up what keeps the policy near its start; see `safevla.train.anchors`."""
+        ppo = self.config.ppo
+        self.reference = Reference(self.policy, ppo.reference_kl) if ppo.reference_kl else None
+        self.demonstrations, self._anchored = None, {}
+        if ppo.cloning_coef:
+            if folder is None:
+                raise ValueError(
+                    f"ppo.cloning_coef is {ppo.cloning_coef}, but no demonstrations were given"
+                )
+            self.demonstrations = Demonstrations(folder, self.policy, self.processor)
 
     def _critic(self) -> Critic:
         config, channels = self.config.critic, self.multipliers.names
@@ -232,6 +249,8 @@ class VLAPPOLagrangian(VLAShell):
             self.critic.note(out, outcome, infos, following)
             self._last_obs = obs  # pyright: ignore[reportAttributeAccessIssue]
             self._last_episode_starts = dones
+        if self.reference is not None:
+            self._anchored = {"reference_kl": self.reference.penalise(buffer)}
         values, after = self.critic.values(self._last_obs)
         over = buffer.ends[..., None] & ~buffer.extras["follows"]
         after = torch.where(over, 0.0, after)
@@ -265,7 +284,7 @@ class VLAPPOLagrangian(VLAShell):
             scale=ppo.advantage_scale,
             floor=ppo.advantage_floor,
         )
-        stats: dict[str, Any] = {"warmup": warm}
+        stats: dict[str, Any] = {"warmup": warm} | self._anchored
         epochs = self.config.critic.warmup_epochs if warm else self.config.critic.epochs
         stats |= self.critic.fit(epochs, self._generator("critic minibatches"))
         if self.critic.inside_policy or not warm:
@@ -284,7 +303,7 @@ class VLAPPOLagrangian(VLAShell):
         done = min(1.0, self.num_timesteps / self.config.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = ppo.learning_rate * (1 - ppo.learning_rate_decay * done)
-        generator = self._generator("minibatches")
+        generator, draws = self._generator("minibatches"), self._generator("demonstrations")
         passes = self.config.critic.warmup_epochs if warm else ppo.epochs
         acting, kl, taken = not warm, 0.0, []
         for batch in buffer.minibatches(ppo.minibatch, generator, passes):
@@ -298,6 +317,8 @@ class VLAPPOLagrangian(VLAShell):
                 kl = float(stats[0])
                 acting = kl <= 1.5 * ppo.target_kl
                 taken += [stats] if acting else []
+                if acting and self.demonstrations is not None:
+                    loss = loss + ppo.cloning_coef * self.demonstrations.loss(self.policy, draws)
             if not acting and not self.critic.inside_policy:
                 break
             if self.critic.inside_policy:
@@ -350,38 +371,3 @@ class VLAPPOLagrangian(VLAShell):
                     p.grad = None
         nn.utils.clip_grad_norm_(self.trainable.values(), self.config.ppo.max_grad_norm)
         self.optimizer.step()
-
-    # ------------------------------------------------------------------ logs
-
-    def _log(self, collecting: float, learning: float, log_interval: int | None) -> None:
-        buffer, names = self.rollout_buffer, ("reward", *self.multipliers.names)
-        values, returns = buffer.values[buffer.valid], buffer.returns[buffer.valid]
-        steps = self.n_steps * self.n_envs
-        self.last_iteration = {
-            "iteration": self.iteration,
-            "steps": self.num_timesteps,
-            **summarise(self._episodes, self.books.names),
-            "turning": self._turning(),
-            "lambda": self.multipliers.as_dict(),
-            **self.last_iteration,
-            "explained_variance": explained_variances(names, values, returns),
-            "steps_per_second": steps / (collecting + learning),
-            "learning_share": learning / (collecting + learning),
-        }
-        for key, value in self.last_iteration.items():
-            if isinstance(value, dict):
-                for name, number in value.items():
-                    self.logger.record(f"{key}/{name}", number)
-            else:
-                self.logger.record(f"train/{key}", value)
-        if log_interval is not None and self.iteration % log_interval == 0:
-            self.logger.dump(step=self.num_timesteps)
-
-    def _turning(self) -> float:
-        """Share of the rollout's actions that turn on the spot; NaN where actions have no names."""
-        names = self.policy.config.action_names
-        if not (self.policy.config.discrete and names):
-            return float("nan")
-        turns = torch.tensor([name.startswith("rotate") for name in names], device=self.device)
-        buffer = self.rollout_buffer
-        return float(turns[buffer.actions[buffer.valid]].float().mean())

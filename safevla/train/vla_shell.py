@@ -27,6 +27,8 @@ from safevla.policy import (
     save_policy,
 )
 from safevla.train.buffer import SequenceRolloutBuffer
+from safevla.train.episodes import summarise
+from safevla.train.gae import explained_variances
 from safevla.train.settings import TrainConfig, train_config
 from safevla.train.snapshot import (
     FolderCheckpoints,
@@ -177,6 +179,41 @@ class VLAShell(FolderCheckpoints, BaseAlgorithm):
         observation = {key: np.asarray(value)[None] for key, value in observation.items()}
         return agent.act(observation, deterministic=deterministic)[0], agent
 
+    # ------------------------------------------------------------------ logs
+
+    def _log(self, collecting: float, learning: float, log_interval: int | None) -> None:
+        buffer, names = self.rollout_buffer, ("reward", *self.multipliers.names)
+        values, returns = buffer.values[buffer.valid], buffer.returns[buffer.valid]
+        steps = self.n_steps * self.n_envs
+        self.last_iteration = {
+            "iteration": self.iteration,
+            "steps": self.num_timesteps,
+            **summarise(self._episodes, self.books.names),
+            "turning": self._turning(),
+            "lambda": self.multipliers.as_dict(),
+            **self.last_iteration,
+            "explained_variance": explained_variances(names, values, returns),
+            "steps_per_second": steps / (collecting + learning),
+            "learning_share": learning / (collecting + learning),
+        }
+        for key, value in self.last_iteration.items():
+            if isinstance(value, dict):
+                for name, number in value.items():
+                    self.logger.record(f"{key}/{name}", number)
+            else:
+                self.logger.record(f"train/{key}", value)
+        if log_interval is not None and self.iteration % log_interval == 0:
+            self.logger.dump(step=self.num_timesteps)
+
+    def _turning(self) -> float:
+        """Share of the rollout's actions that turn on the spot; NaN where actions have no names."""
+        names = self.policy.config.action_names
+        if not (self.policy.config.discrete and names):
+            return float("nan")
+        turns = torch.tensor([name.startswith("rotate") for name in names], device=self.device)
+        buffer = self.rollout_buffer
+        return float(turns[buffer.actions[buffer.valid]].float().mean())
+
     # ------------------------------------------------------------------ files
 
     def _snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -197,6 +234,8 @@ class VLAShell(FolderCheckpoints, BaseAlgorithm):
 
     def _save_beside(self, folder: Path) -> None:
         save_policy(self.policy, self.processor, folder / "policy")
+        if self.reference is not None:
+            save_policy(self.reference.policy, self.processor, folder / "reference")
 
     @classmethod
     def _restore(
@@ -219,5 +258,9 @@ class VLAShell(FolderCheckpoints, BaseAlgorithm):
             mean.copy_(tensors[f"mean/{name}"])
         if state["privileged"] is not None:
             load_module(model.critic.make(int(state["privileged"])), "critic", tensors)
+        if model.reference is not None:
+            model.reference.policy.load_state_dict(
+                read_policy(folder / "reference")[0].state_dict()
+            )
         model._take_recent(state)
         return model

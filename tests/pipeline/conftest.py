@@ -32,7 +32,7 @@ MICRO = {
         "n_envs": 2,
         "n_steps": 32,
         "checkpoint_every": 1,
-        "ppo": {"warmup_iterations": 1},
+        "ppo": {"warmup_iterations": 1, "reference_kl": 0.01, "cloning_coef": 0.1},
     },
     "eval": {
         "episodes": 2,
