@@ -15,7 +15,9 @@ seeds in evaluation, so that variants are compared in pairs.
 
 from __future__ import annotations
 
+import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +50,7 @@ class SweepRun:
     @property
     def folder_name(self) -> str:
         """Name of the run's folder, such as `fixed-1-seed0`."""
-        return f"{self.variant.replace(' ', '-').replace('.', '_')}-seed{self.seed}"
+        return re.sub(r"[^\w.-]+", "-", self.variant).replace(".", "_") + f"-seed{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,9 @@ def load_sweep(name: str) -> Sweep:
         overrides=tuple(map(str, content["overrides"])),
         variants={str(k): tuple(map(str, v or ())) for k, v in content["variants"].items()},
     )
+    for folder_name, times in Counter(run.folder_name for run in sweep.runs()).items():
+        if times > 1:
+            raise ValueError(f"{path}: {times} runs would share the folder {folder_name}")
     for run in sweep.runs():
         try:
             load_config(sweep.preset, run.overrides)

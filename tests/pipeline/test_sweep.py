@@ -45,6 +45,7 @@ def test_a_sweep_is_every_variant_on_every_seed(tmp_path):
         ({"variants": {}}, "variants is {}; it must be a dict"),
         ({"more": 1}, "must hold exactly preset, seeds, overrides, variants"),
         ({"variants": {"x": ["train.steps=3"]}}, "variant 'x': .*unknown key 'train.steps'"),
+        ({"variants": {"x/y": [], "x y": []}}, "2 runs would share the folder x-y-seed0"),
         ({"preset": "fast"}, "preset 'fast': allowed are base, gpu, quick"),
     ],
 )
@@ -54,7 +55,9 @@ def test_what_is_wrong_with_a_sweep_is_said_before_anything_runs(tmp_path, chang
 
 
 def test_a_sweep_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ValueError, match="sweep 'such': allowed are elicitation, multipliers"):
+    with pytest.raises(
+        ValueError, match="sweep 'such': allowed are elicitation, levers, multipliers"
+    ):
         load_sweep("such")
 
 
