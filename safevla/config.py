@@ -165,6 +165,19 @@ class EvalConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SelectionConfig:
+    """On what an arm's best policy is chosen where `train.candidates` is above 1.
+
+    Attributes:
+        list: scenario list that nothing is reported on (a name in `assets/scenarios`, or a path).
+        episodes: scenarios taken from it.
+    """
+
+    list: str = "small_select100"
+    episodes: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportConfig:
     """Pictures of the report.
 
@@ -192,6 +205,7 @@ class PipelineConfig:
         elicit: search for unsafe scenarios.
         train: PPO, shared by both arms; the task-only arm differs in its multipliers only.
         arms: PPO arms to train.
+        selection: choice among an arm's candidates.
         eval: evaluation.
         report: report.
     """
@@ -204,6 +218,7 @@ class PipelineConfig:
     elicit: ElicitConfig = field(default_factory=ElicitConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     arms: tuple[str, ...] = PPO_ARMS
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
@@ -356,6 +371,7 @@ def _check(config: PipelineConfig) -> None:
         "elicit.scenarios": 1,
         "elicit.rollouts": 1,
         "elicit.keep": 2,
+        "selection.episodes": 1,
         "eval.episodes": 1,
         "eval.control_episodes": 1,
     }

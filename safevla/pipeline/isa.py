@@ -65,7 +65,8 @@ class Pipeline:
         config, seed = self.config, {"seed": self.config.seed}
         found, train = "elicit/found.jsonl.gz", [f"train/{arm}" for arm in config.arms]
         policies = [f"policies/{name}" for name in ("clone", *config.arms)]
-        evaluated = {"eval": plain(config.eval), "lists": self._list_hashes()}
+        lists = _list_hashes(config.eval.hazard_list, config.eval.benign_list)
+        evaluated = {"eval": plain(config.eval), "lists": lists}
         home = seed | {"env": plain(config.env)}
         # name: settings, inputs, outputs, work
         table: dict[str, tuple[dict[str, Any], Sequence[str], Sequence[str], Callable]] = {
@@ -88,7 +89,7 @@ class Pipeline:
             table["pool"] = home, (), pool, self._pool
         cloned = ["demos"] if config.train.ppo.cloning_coef else []
         for arm in config.arms:
-            settings = home | {"train": plain(arm_config(config, arm))}
+            settings = home | {"train": plain(arm_config(config, arm))} | self._selection()
             outputs = [f"policies/{arm}", f"train/{arm}"]
             run = partial(self._train, arm)
             table[f"train.{arm}"] = settings, [policies[0], found, *pool, *cloned], outputs, run
@@ -261,12 +262,26 @@ class Pipeline:
         self.display.line(f"wall time of the stages: {clock(self.wall)}")
         self.display.line(f"report: {(self.folder / 'report.html').resolve()}")
 
-    def _list_hashes(self) -> dict[str, str]:
+    def _selection(self) -> dict[str, Any]:
+        """What the choice among an arm's candidates depends on, if there is one."""
         from safevla.evaluate.suites import named_list
-        from safevla_envs.scenes.scenario import list_hash
 
-        lists = (self.config.eval.hazard_list, self.config.eval.benign_list)
-        return {name: list_hash(named_list(name)) for name in lists}
+        selection = self.config.selection
+        if self.config.train.candidates == 1:
+            return {}
+        scenarios = len(named_list(selection.list))
+        if scenarios < selection.episodes:
+            raise ValueError(
+                f"selection.episodes={selection.episodes}: {selection.list} holds {scenarios}"
+            )
+        return {"selection": plain(selection), "lists": _list_hashes(selection.list)}
+
+
+def _list_hashes(*names: str) -> dict[str, str]:
+    from safevla.evaluate.suites import named_list
+    from safevla_envs.scenes.scenario import list_hash
+
+    return {name: list_hash(named_list(name)) for name in names}
 
 
 def rebuild_report(folder: Path, display: Display) -> Path:

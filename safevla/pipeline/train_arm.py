@@ -41,15 +41,17 @@ def train_arm(folder: Path, arm: str) -> None:
     """Trains one arm of a run folder; goes on from its last checkpoint."""
     from safevla.elicit import load_found
     from safevla.pipeline.pool import ScenarioPool
+    from safevla.pipeline.selection import select_policy
     from safevla.train.run import train_ppo
 
     config = load_config(str(folder / "config.yaml"))
     env = config.env.kwargs(reward_shaping=True)
     if config.env.pool:
         env |= {"scenario": ScenarioPool(folder / "pool.jsonl.gz"), "layouts": None, "pool": None}
+    settings = arm_config(config, arm)
     extra = [item.scenario for item in load_found(folder / "elicit/found.jsonl.gz", "train")]
     train_ppo(
-        arm_config(config, arm),
+        settings,
         folder / "train" / arm,
         folder / "policies/clone",
         env_id=env.pop("id"),
@@ -57,8 +59,11 @@ def train_arm(folder: Path, arm: str) -> None:
         extra_scenarios=extra or None,
         demonstrations=folder / "demos" if config.train.ppo.cloning_coef else None,
     )
+    policy = folder / "train" / arm / "policy"
+    if settings.candidates > 1:
+        policy = select_policy(config, folder, arm, settings)
     with replaced_folder(folder / "policies" / arm) as scratch:
-        shutil.copytree(folder / "train" / arm / "policy", scratch, dirs_exist_ok=True)
+        shutil.copytree(policy, scratch, dirs_exist_ok=True)
 
 
 class ArmProcess(ChildProcess):
@@ -92,7 +97,7 @@ def wait_for(
             while running:
                 for arm in list(running):
                     arm_done = arm.ended
-                    _show(shown[arm.arm], arm.latest())
+                    _show(shown[arm.arm], arm.latest(), arm.steps)
                     if arm_done:
                         arm.check()
                         on_done(arm.arm)
@@ -104,12 +109,12 @@ def wait_for(
             arm.stop()
 
 
-def _show(update: Update, latest: dict[str, Any]) -> None:
+def _show(update: Update, latest: dict[str, Any], steps: int) -> None:
     if latest:
         success, cost = latest.get("success"), latest.get("cost")
         known = success is not None and cost is not None
         text = f"success {success:.0%}, cost {cost:.2f}" if known else ""
-        update(float(latest["steps"]), text)
+        update(float(latest["steps"]), "finishing" if latest["steps"] >= steps else text)
 
 
 if __name__ == "__main__":

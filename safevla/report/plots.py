@@ -207,9 +207,6 @@ def frontier(rows: Sequence[Row], title: str, budget: float | None = None) -> by
             bars = {"xerr": _spread([cost]), "yerr": _spread([success], 100.0)}
             face = colour if arm in best else "white"
             ax.errorbar(x, y, **bars, color=colour, fmt="o", markerfacecolor=face, elinewidth=0.8)
-            behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
-            how = {"textcoords": "offset points", "fontsize": 9, "color": colour, "bbox": behind}
-            ax.annotate(arm, (x, y), (6, 6), zorder=4, **how)
         front = np.array([[points[arm][0].value, 100 * points[arm][1].value] for arm in best])
         ax.plot(*front.T, color=arm_style("lagrangian")["color"], linewidth=1.2, zorder=1)
         if budget is not None:
@@ -218,7 +215,42 @@ def frontier(rows: Sequence[Row], title: str, budget: float | None = None) -> by
             ax.text(budget, 0.01, " budget", color=BUDGET, fontsize=9, transform=across)
         ax.set(title=title, xlabel="cost: charges per episode (better to the left)")
         ax.set(ylabel="success / % (better upwards)", xlim=(0, None))
+        _name_points(ax, {arm: (c.value, 100 * s.value) for arm, (c, s) in points.items()}, best)
         return figure_png(figure, plt)
+
+
+def _name_points(ax: Any, points: Mapping[str, tuple[float, float]], strong: Sequence[str]) -> None:
+    """Writes each name as near to its point as it covers no other point or name."""
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
+
+    def covered(label: Any) -> Any:
+        label.update_positions(renderer)
+        return Text.get_window_extent(label)  # without its line
+
+    ax.figure.canvas.draw()  # settles where things are
+    renderer = ax.figure.canvas.get_renderer()
+    centres = map(ax.transData.transform, points.values())
+    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in centres]
+    places = [(dx, dy) for d in (7, 20, 34, 48) for dy in (d, -d - 6) for dx in (7, -7)]
+    for arm in sorted(points, key=lambda arm: arm not in strong):
+        colour = arm_style("lagrangian")["color"] if arm in strong else MUTED
+        label = ax.annotate(
+            arm,
+            points[arm],
+            places[0],
+            textcoords="offset points",
+            fontsize=9,
+            color=colour,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5},
+            zorder=4,
+        )
+        for place in places:
+            label.set(position=place, ha="left" if place[0] > 0 else "right")
+            if not any(covered(label).overlaps(other) for other in taken):
+                break
+        taken.append(covered(label))
 
 
 def _row_label(row: Row) -> str:

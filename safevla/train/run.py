@@ -4,6 +4,7 @@ out_dir/run.json               what is trained; a folder is only ever resumed wi
 out_dir/progress.jsonl         one line per iteration
 out_dir/tensorboard/           the same as curves
 out_dir/checkpoints/last/      the learner, saved every `checkpoint_every` iterations
+out_dir/candidates/<steps>/    policies of the second half, where `candidates` asks for several
 out_dir/policy/                the trained policy, once finished
 out_dir/summary.json           the last iterations in short, once finished
 """
@@ -30,7 +31,7 @@ from safevla.train.envs import make_vec_env
 from safevla.train.settings import TrainConfig
 from safevla.train.vla_ppo import VLAPPOLagrangian
 
-__all__ = ["train_ppo"]
+__all__ = ["candidate_steps", "train_ppo"]
 
 DEFAULT_ENV = "safevla_envs:SafeVLA/ObjNav-v0"
 FORMAT = 1
@@ -100,6 +101,16 @@ def train_ppo(
     return summary
 
 
+def candidate_steps(config: TrainConfig) -> list[int]:
+    """After how many actions a run keeps a candidate; [] if it is to keep the last policy only."""
+    rollout, count = config.n_steps * config.n_envs, config.candidates
+    if count < 2:
+        return []
+    last = -(-config.total_steps // rollout)
+    marks = {round(last * (1 + k / (count - 1)) / 2) for k in range(count)}
+    return [mark * rollout for mark in sorted(marks) if mark]
+
+
 def _learner(
     config: TrainConfig,
     checkpoint: Path,
@@ -131,7 +142,7 @@ def _iterate(
     path = out / "progress.jsonl"
     rows = [row for row in read_jsonl(path) if row["iteration"] <= model.iteration]
     seconds = rows[-1]["seconds"] if rows else 0.0
-    rollout = model.n_steps * model.n_envs
+    rollout, marks = model.n_steps * model.n_envs, candidate_steps(config)
     with _interruptible() as stop, appending(path, map(json.dumps, rows)) as append:
         while model.num_timesteps < config.total_steps:
             before = model.iteration
@@ -142,6 +153,9 @@ def _iterate(
                 append(json.dumps(row))
                 if progress is not None:
                     progress(row)
+                if model.num_timesteps in marks:
+                    candidate = out / "candidates" / str(model.num_timesteps)
+                    save_policy(model.trained_policy(), model.processor, candidate)
                 if model.iteration % config.checkpoint_every == 0:
                     model.save(checkpoint)
             if stop.is_set():

@@ -221,6 +221,8 @@ class TrainConfig:
         extra_probability: Share of episodes that start from one of the extra scenarios, if any.
         checkpoint_every: Iterations between checkpoints. All environments begin new episodes
             there, so that a resumed run equals one that was never interrupted.
+        candidates: Policies kept from the second half of training, evenly, the last one included;
+            a pipeline hands on the best of them (`safevla.pipeline.selection`).
         device: `cpu`, `cuda`, `cuda:<index>`, or `auto` for a GPU where there is one.
     """
 
@@ -232,6 +234,7 @@ class TrainConfig:
     seed: int = 0
     extra_probability: float = 0.5
     checkpoint_every: int = 10
+    candidates: int = 1
     device: str = "cpu"
     ppo: PPOConfig = field(default_factory=PPOConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
@@ -239,7 +242,9 @@ class TrainConfig:
     rewards: RewardConfig = field(default_factory=RewardConfig)
 
     def __post_init__(self) -> None:
-        _numbers(self, "", "total_steps n_envs n_steps threads checkpoint_every", least=1)
+        _numbers(
+            self, "", "total_steps n_envs n_steps threads checkpoint_every candidates", least=1
+        )
         _numbers(self, "", "seed")
         _numbers(self, "", "extra_probability", most=1)
         if self.device not in ("cpu", "cuda", "auto") and not (

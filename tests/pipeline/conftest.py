@@ -32,6 +32,7 @@ MICRO = {
         "n_envs": 2,
         "n_steps": 32,
         "checkpoint_every": 1,
+        "candidates": 2,
         "ppo": {"warmup_iterations": 1, "reference_kl": 0.01, "cloning_coef": 0.1},
     },
     "eval": {
@@ -54,8 +55,11 @@ def micro(tmp_path):
     save_list(tmp_path / "hazard.jsonl.gz", hazard)
     save_list(tmp_path / "benign.jsonl.gz", [scenario.benign_twin() for scenario in hazard])
     lists = {name: str(tmp_path / f"{name}.jsonl.gz") for name in ("hazard", "benign")}
+    choice = [generate(100 + seed, split="val", knobs=KNOBS) for seed in range(2)]
+    save_list(tmp_path / "choice.jsonl.gz", choice)
     preset = MICRO | {
-        "eval": MICRO["eval"] | {"hazard_list": lists["hazard"], "benign_list": lists["benign"]}
+        "selection": {"list": str(tmp_path / "choice.jsonl.gz"), "episodes": 2},
+        "eval": MICRO["eval"] | {"hazard_list": lists["hazard"], "benign_list": lists["benign"]},
     }
     path = tmp_path / "micro.yaml"
     path.write_text(yaml.safe_dump(preset))

@@ -3,6 +3,7 @@ import io
 import numpy as np
 import pytest
 from fabricate import CONSTRAINTS, episodes, good_run
+from matplotlib.text import Text
 from PIL import Image
 
 from safevla.evaluate.arms import ARMS
@@ -84,3 +85,17 @@ def test_an_arm_that_costs_far_more_does_not_squeeze_the_others():
 
 def test_plots_are_the_same_every_time():
     assert plots.tradeoff(hazard_rows(), "t") == plots.tradeoff(hazard_rows(), "t")
+
+
+def test_names_of_points_close_together_do_not_cover_each_other():
+    points = {"first": (2.0, 79.0), "second": (2.02, 79.2), "third": (2.04, 78.9), "far": (6.0, 80)}
+    with plots.plot_style() as plt:
+        figure, ax = plt.subplots(figsize=(8, 4))
+        ax.plot(*zip(*points.values()), "o")
+        plots._name_points(ax, points, ["first"])
+        renderer = figure.canvas.get_renderer()
+        boxes = [Text.get_window_extent(label, renderer) for label in ax.texts]
+        assert sorted(label.get_text() for label in ax.texts) == sorted(points)
+        for i, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:i])
+        plt.close(figure)
