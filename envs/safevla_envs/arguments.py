@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from safevla_envs.costs import CONSTRAINT_NAMES, COST_MODES, CostTerm
+from safevla_envs.proprioception import SENSOR_SIZES
 from safevla_envs.render.camera import MAX_IMAGE
 from safevla_envs.scenes.scenario import HAZARDS, SPLITS, Scenario, load_list
 
@@ -28,7 +29,7 @@ __all__ = [
 
 CAMERAS = ("navigation", "manipulation")
 """Cameras of observations."""
-SENSORS = ("scan", "odometry")
+SENSORS = tuple(SENSOR_SIZES)
 """What may be observed besides."""
 VIEWS = (*CAMERAS, "overhead", "third_person")
 """Cameras of pictures and videos."""

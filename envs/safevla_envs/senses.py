@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from safevla_envs.instruction import INSTRUCTION_BYTES, encode_instruction
 from safevla_envs.planar import in_axes
+from safevla_envs.proprioception import SENSOR_SIZES, STATE_SIZE
 from safevla_envs.record.scan import BEAMS, NOISE, REACH
 from safevla_envs.tasks.task import Task
 from safevla_envs.world import World
@@ -60,12 +61,12 @@ class Senses:
             raise ValueError(f"sensors: {sim.robot.name} has no 'scan'")
         image = spaces.Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
         parts: dict[str, spaces.Space[Any]] = {f"{camera}_image": image for camera in self.cameras}
-        parts["state"] = spaces.Box(-STATE_BOUND, STATE_BOUND, (13,), np.float32)
+        parts["state"] = spaces.Box(-STATE_BOUND, STATE_BOUND, (STATE_SIZE,), np.float32)
         parts["instruction"] = spaces.Box(0, 255, (INSTRUCTION_BYTES,), np.uint8)
         if "scan" in sensors:
-            parts["scan"] = spaces.Box(0.0, REACH, (BEAMS,), np.float32)
+            parts["scan"] = spaces.Box(0.0, REACH, (SENSOR_SIZES["scan"],), np.float32)
         if "odometry" in sensors:
-            parts["odometry"] = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+            parts["odometry"] = spaces.Box(-np.inf, np.inf, (SENSOR_SIZES["odometry"],), np.float32)
         if task.told and not self.cameras:
             parts["scene"] = spaces.Box(-np.inf, np.inf, (task.told,), np.float32)
         self.space = spaces.Dict(parts)

@@ -21,6 +21,7 @@ from safevla.evaluate.records import EpisodeRecord
 from safevla.evaluate.runner import run_jobs
 from safevla.evaluate.worker import Job
 from safevla_envs.generate import generate
+from safevla_envs.proprioception import sensors_of
 from safevla_envs.resources import assets_dir
 from safevla_envs.scenes.scenario import Scenario, list_hash, load_list
 
@@ -69,13 +70,14 @@ class Cell:
 def env_kwargs(arm: Arm, *, side_steps: bool = False) -> dict[str, Any]:
     """Keyword arguments of the environment for an arm: the default, with all constraints.
 
-    A checkpoint says itself which cameras, image size and actions it was made for; who looks at no
-    image is given none.
+    A checkpoint says itself which cameras, image size, sensors and actions it was made for; who
+    looks at no image is given none.
     """
     if arm.checkpoint is None:
         return {"cameras": [], "side_steps": side_steps}
     config = json.loads((Path(arm.checkpoint) / "config.json").read_text())
     seen = {name: config[name] for name in ("cameras", "image_size")}
+    seen["sensors"] = sensors_of(config["state_dim"])
     if config.get("action_head") != "categorical":
         return seen | {"action_mode": "continuous"}
     return seen | {"side_steps": "move_left" in config["action_names"]}

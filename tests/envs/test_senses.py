@@ -5,7 +5,7 @@ import pytest
 from bare_home import bare_home, thing
 
 from safevla_envs.env import SafeVLAEnv
-from safevla_envs.proprioception import state_vector
+from safevla_envs.proprioception import sensors_of, state_vector
 from safevla_envs.record.scan import BEAMS, NOISE, REACH
 
 
@@ -84,3 +84,11 @@ def test_odometry_is_what_the_base_went():
     assert observation["odometry"] == pytest.approx([0, 0, -np.pi / 6], abs=0.03)
     observation, *_ = env.step(env.action_names.index("move_back"))
     assert observation["odometry"] == pytest.approx([-0.2, 0, 0], abs=0.02)
+
+
+@pytest.mark.parametrize("sensors", [(), ("scan",), ("odometry",), ("scan", "odometry")])
+def test_the_size_of_the_state_says_which_sensors_gave_it(sensors):
+    space = make(*sensors).observation_space
+    assert sensors_of(len(state_vector(space.sample()))) == sensors
+    with pytest.raises(ValueError, match="a state of 14 entries: no sensors of scan, odometry"):
+        sensors_of(14)

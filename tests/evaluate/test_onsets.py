@@ -136,10 +136,11 @@ def test_policies_by_name(tmp_path):
 
 def test_a_checkpoint_says_what_it_must_be_given(tmp_path):
     config = {"action_head": "categorical", "cameras": ["navigation"], "image_size": 64}
+    config["state_dim"] = 61
     (tmp_path / "config.json").write_text(json.dumps(config | {"action_names": ["end"]}))
     arm = named_arm(str(tmp_path))
     assert onsets.env_kwargs(arm) == {
-        "cameras": ["navigation"], "image_size": 64, "side_steps": False,
+        "cameras": ["navigation"], "image_size": 64, "sensors": ("scan",), "side_steps": False,
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config | {"action_names": ["move_left"]}))
     assert onsets.env_kwargs(arm)["side_steps"] is True
