@@ -52,6 +52,7 @@ class SafeVLAConfig(PretrainedConfig):
         pixel_std: per channel standard deviation; None takes the tower's usual one.
         film_channels: output channels of the three FiLM blocks.
         film_strides: their strides; None gives a 16-pixel map for 64- and 128-pixel images.
+        film_cells: rows and columns of the coarse map that is read out.
         state_dim: entries of the proprioceptive state, S.
         n_actions: discrete actions ("categorical") or action dimensions ("gaussian", "binned").
         n_bins: bins per action dimension of the "binned" head, spread evenly over [-1, 1].
@@ -85,6 +86,7 @@ class SafeVLAConfig(PretrainedConfig):
         pixel_std: Sequence[float] | None = None,
         film_channels: Sequence[int] = (16, 32, 48),
         film_strides: Sequence[int] | None = None,
+        film_cells: Sequence[int] = (4, 4),
         state_dim: int = 16,
         n_actions: int = 20,
         n_bins: int = 256,
@@ -115,6 +117,7 @@ class SafeVLAConfig(PretrainedConfig):
         self.pixel_std = tuple(pixel_std or std)
         self.film_channels = tuple(film_channels)
         self.film_strides = tuple(film_strides or (2, 2, 2 if image_size > 96 else 1))
+        self.film_cells = tuple(film_cells)
         self.state_dim = state_dim
         self.n_actions = n_actions
         self.n_bins = n_bins
@@ -149,6 +152,8 @@ class SafeVLAConfig(PretrainedConfig):
             raise ValueError(f"film_channels={self.film_channels}: must be three multiples of 4")
         if len(self.film_strides) != 3:
             raise ValueError(f"film_strides={self.film_strides}: must be three integers")
+        if len(self.film_cells) != 2 or min(self.film_cells) < 1:
+            raise ValueError(f"film_cells={self.film_cells}: must be two integers of at least 1")
         if self.action_names and len(self.action_names) != self.n_actions:
             raise ValueError(
                 f"action_names has {len(self.action_names)} entries: must have"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -80,7 +81,6 @@ class FilmTower(nn.Module):
     """
 
     pooled_channels = 16
-    pooled_cells = 4
 
     def __init__(self, config: SafeVLAConfig) -> None:
         super().__init__()
@@ -91,7 +91,8 @@ class FilmTower(nn.Module):
         )
         self.keys = nn.Conv2d(channels[-1], channels[-1], 1)
         self.pooled = nn.Conv2d(channels[-1], self.pooled_channels, 1)
-        self.out_dim = 3 * channels[-1] + self.pooled_channels * self.pooled_cells**2
+        self.cells = config.film_cells
+        self.out_dim = 3 * channels[-1] + self.pooled_channels * math.prod(self.cells)
 
     def forward(self, pixels: Tensor, condition: Tensor) -> Tensor:
         """(N, 3, h, w) normalised pixels and (N, text_dim) in, (N, out_dim) out."""
@@ -103,7 +104,7 @@ class FilmTower(nn.Module):
         columns = torch.linspace(-1, 1, keys.shape[-1], device=x.device, dtype=x.dtype)
         weight = keys.flatten(2).softmax(-1).view_as(keys)
         where = torch.cat([weight.sum(-1) @ rows, weight.sum(-2) @ columns], -1)
-        coarse = F.adaptive_avg_pool2d(self.pooled(x), self.pooled_cells)
+        coarse = F.adaptive_avg_pool2d(self.pooled(x), self.cells)
         return torch.cat([where, keys.amax((-2, -1)), coarse.flatten(1)], -1)
 
 

@@ -268,6 +268,7 @@ class PolicyConfig:
         vision_name: folder or hub name of a pretrained tower.
         vision_config: fields of a transformers vision configuration.
         film_channels: channels of the FiLM blocks.
+        film_cells: rows and columns of the coarse map that the FiLM tower reads out.
         history: frames H the decoder sees.
         d_model: width of the decoder.
         n_layers: decoder layers.
@@ -280,6 +281,7 @@ class PolicyConfig:
     vision_name: str | None = None
     vision_config: dict[str, Any] = field(default_factory=dict)
     film_channels: tuple[int, ...] = (16, 32, 48)
+    film_cells: tuple[int, ...] = (4, 4)
     history: int = 8
     d_model: int = 128
     n_layers: int = 2
