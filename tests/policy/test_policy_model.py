@@ -299,6 +299,7 @@ def test_without_auxiliary_head_and_constraints():
     [
         {"cameras": ("navigation", "manipulation")},
         {"image_size": 64},
+        {"film_cells": (2, 8)},
         {"vision_tower": "siglip", "vision_config": SIGLIP},
         {"vision_tower": "siglip", "vision_config": SIGLIP, "image_size": 48},
         {"vision_tower": "dinov2", "vision_config": SMALL_VIT},
@@ -348,6 +349,7 @@ def test_pretrained_tower_takes_the_weights_of_a_local_folder(kind, tmp_path):
         ({"history": 0}, "history=0"),
         ({"n_heads": 3}, "d_model=128.*n_heads=3"),
         ({"cameras": ()}, "cameras"),
+        ({"film_cells": (4,)}, r"film_cells=\(4,\): must be two integers"),
         ({"n_actions": 3, "end_action": 3}, r"end_action=3.*\[0, 3\)"),
         ({"action_names": ("a",), "n_actions": 2}, "action_names has 1"),
     ],
