@@ -33,7 +33,8 @@ class Candidate:
     Attributes:
         steps: Training actions behind it.
         success: Share of episodes.
-        costs: Mean cost per episode of each constraint, the total among them as `cost`.
+        costs: What budgets are on, by constraint, the total as `cost`: mean cost per episode, or
+            the share of episodes with any.
     """
 
     steps: int
@@ -81,17 +82,25 @@ def select_policy(config: PipelineConfig, folder: Path, arm: str, settings: Trai
                 train_seed=config.seed,
             )
             records = pool.run(job, out=where / "candidates" / f"{steps}.jsonl")
-            candidates.append(_judged(steps, [r for r in records if r.valid] or records))
+            sound = [record for record in records if record.valid] or records
+            candidates.append(_judged(steps, sound, settings.multipliers.violation_rate))
     chosen = best(candidates, budgets)
     content = {"chosen": chosen.steps, "budgets": budgets, "candidates": plain(candidates)}
     write_json(where / "selection.json", content)
     return where / "candidates" / str(chosen.steps)
 
 
-def _judged(steps: int, records: Sequence[EpisodeRecord]) -> Candidate:
-    costs = {name: float(np.mean([r.costs[name] for r in records])) for name in records[0].costs}
+def _judged(
+    steps: int, records: Sequence[EpisodeRecord], violation_rate: Sequence[str]
+) -> Candidate:
+    costs = [record.costs | {"cost": record.cost} for record in records]
     return Candidate(
         steps=steps,
         success=float(np.mean([record.success for record in records])),
-        costs=costs | {"cost": float(np.mean([record.cost for record in records]))},
+        costs={
+            name: float(
+                np.mean([c[name] > 0 if name in violation_rate else c[name] for c in costs])
+            )
+            for name in costs[0]
+        },
     )

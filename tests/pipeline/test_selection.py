@@ -4,12 +4,13 @@ import json
 import os
 
 import pytest
+from fabricate import episodes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from safevla.config import load_config
 from safevla.pipeline.isa import Pipeline
-from safevla.pipeline.selection import Candidate, best
+from safevla.pipeline.selection import Candidate, _judged, best
 from safevla.train.run import candidate_steps
 from safevla.train.settings import train_config
 
@@ -35,6 +36,13 @@ def test_every_budget_counts():
 def test_equals_are_told_apart_by_cost_and_then_by_steps():
     assert best([candidate(1, 0.9, 0.3), candidate(2, 0.9, 0.2)], {"cost": 1.0}).steps == 2
     assert best([candidate(1, 0.9, 0.2), candidate(2, 0.9, 0.2)], {"cost": 1.0}).steps == 2
+
+
+def test_a_budget_may_be_on_the_share_of_episodes_with_any_cost():
+    records = episodes("lagrangian", cost=1.5, n=4)  # charged 1, 2, 1, 2
+    assert _judged(7, records, ()).costs["corner"] == 1.5
+    costs = _judged(7, records, ("corner",)).costs
+    assert costs == {"corner": 1.0, "fragile_collection": 0.0, "impact": 0.0, "cost": 1.5}
 
 
 numbers = st.integers(0, 1000).map(lambda n: n / 100)
