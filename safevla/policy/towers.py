@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -91,8 +90,9 @@ class FilmTower(nn.Module):
         )
         self.keys = nn.Conv2d(channels[-1], channels[-1], 1)
         self.pooled = nn.Conv2d(channels[-1], self.pooled_channels, 1)
-        self.cells = config.film_cells
-        self.out_dim = 3 * channels[-1] + self.pooled_channels * math.prod(self.cells)
+        rows, columns = config.film_cells
+        self.cells = (rows, columns)
+        self.out_dim = 3 * channels[-1] + self.pooled_channels * rows * columns
 
     def forward(self, pixels: Tensor, condition: Tensor) -> Tensor:
         """(N, 3, h, w) normalised pixels and (N, text_dim) in, (N, out_dim) out."""
