@@ -102,6 +102,12 @@ class RunFolder:
         return {arm: read_jsonl(path) for arm, path in paths.items() if path.is_file()}
 
     @cached_property
+    def selections(self) -> dict[str, dict[str, Any]]:
+        """How each PPO arm's policy was chosen among its candidates, where there were several."""
+        found = {arm: read_json(self.folder / "train" / arm / "selection.json") for arm in PPO_ARMS}
+        return {arm: selection for arm, selection in found.items() if selection}
+
+    @cached_property
     def budgets(self) -> dict[str, float]:
         """Budget per constraint of the Lagrangian arm, in charges per episode."""
         described = read_json(self.folder / "train" / "lagrangian" / "run.json") or {}

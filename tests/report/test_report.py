@@ -180,6 +180,16 @@ def test_a_copy_of_the_folder_gives_the_same_report(run, tmp_path):
     assert (copy / "report.html").read_bytes() == (run / "report.html").read_bytes()
 
 
+def test_the_choice_among_candidates_is_told(run, tmp_path):
+    copy = tmp_path / "tiny"
+    shutil.copytree(run, copy)
+    candidates = [{"steps": 500, "success": 0.8}, {"steps": 1000, "success": 0.7}]
+    content = {"chosen": 500, "budgets": {}, "candidates": candidates}
+    (copy / "train/task_only/selection.json").write_text(json.dumps(content))
+    text = " ".join(Page(build_report(copy).read_text(encoding="utf-8")).text)
+    assert text.count("Of 2 policies the one after 500 steps was chosen on") == 1
+
+
 def test_new_episodes_are_filmed_again(run, tmp_path):
     copy = tmp_path / "tiny"
     shutil.copytree(run, copy)
