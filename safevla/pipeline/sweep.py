@@ -176,19 +176,33 @@ def _start(preset: str, run: SweepRun, source: Path | None, folder: Path) -> Chi
 # ---- what came of it -------------------------------------------------------------------------
 
 
+def sweep_rows(sweep: Sweep) -> dict[str, dict[str, str]]:
+    """What each variant's learned arm is called: as the variant; several also by their names."""
+    from safevla.report.style import arm_label
+
+    named: dict[str, dict[str, str]] = {}
+    for run in sweep.runs():
+        arms = load_config(sweep.preset, run.overrides).eval.learned
+        several = {arm: f"{run.variant}, {arm_label(arm)}" for arm in arms}
+        named[run.variant] = several if len(arms) > 1 else dict.fromkeys(arms, run.variant)
+    return named
+
+
 def sweep_records(sweep: Sweep, folder: Path) -> list[EpisodeRecord]:
-    """The episodes of all runs that there are; their arm is the variant."""
+    """The learned arms' episodes of all runs that there are, called as `sweep_rows` says."""
+    named = sweep_rows(sweep)
     return [
-        replace(record, arm=run.variant)
+        replace(record, arm=named[run.variant][record.arm])
         for run in sweep.runs()
         for record in load_records(folder / run.folder_name)
+        if record.arm in named[run.variant]
     ]
 
 
 def write_tables(sweep: Sweep, folder: Path) -> Path:
     """Writes `table.md`, `results.json` and `<suite>.png` of the runs that there are.
 
-    Differences are paired, to the first variant. Returns the path of the table.
+    Differences are paired, to the first arm of the first variant. Returns the path of the table.
 
     Raises:
         ValueError: no run has been evaluated.
@@ -201,7 +215,7 @@ def write_tables(sweep: Sweep, folder: Path) -> Path:
         raise ValueError(f"{folder}: no run of the sweep has been evaluated")
     rule = load_config(sweep.preset).train.multipliers
     budget = rule.total_budget if rule.signal == "total" else None
-    base, *_ = order = list(sweep.variants)
+    base, *_ = order = [name for arms in sweep_rows(sweep).values() for name in arms.values()]
     rows = sorted(results_rows(records), key=lambda row: (row.suite, order.index(row.arm)))
     gaps = [difference(records, row.arm, base, row.suite, row.mode) for row in rows]
     for suite in {row.suite: None for row in rows}:

@@ -9,9 +9,11 @@ from fabricate import episodes
 from safevla.config import load_config
 from safevla.evaluate.records import write_records
 from safevla.pipeline.sweep import Sweep, load_sweep, run_sweep, sweep_records, write_tables
+from safevla.report.style import arm_label
 from safevla_envs.resources import configs_dir
 
-GOOD = {"preset": "quick", "seeds": [0, 1], "overrides": ["eval.controls=[]"]}
+GOOD = {"preset": "quick", "seeds": [0, 1], "overrides": []}
+GOOD["overrides"] += ["eval.controls=[]", "eval.learned=[lagrangian]"]
 GOOD |= {"variants": {"a 0.5": ["train.n_steps=64"], "b": []}}
 
 
@@ -56,7 +58,7 @@ def test_what_is_wrong_with_a_sweep_is_said_before_anything_runs(tmp_path, chang
 
 def test_a_sweep_that_is_not_there_is_named(tmp_path):
     with pytest.raises(
-        ValueError, match="sweep 'such': allowed are elicitation, levers, multipliers"
+        ValueError, match="sweep 'such': allowed are elicitation, levers, multipliers, sensors"
     ):
         load_sweep("such")
 
@@ -84,6 +86,19 @@ def test_tables_pair_variants_with_the_first(tmp_path):
     assert (tmp_path / "hazard.png").stat().st_size > 5_000
     content = json.loads((tmp_path / "results.json").read_text())
     assert content[1]["difference"]["metrics"]["cost"]["value"] == -3.0
+
+
+def test_a_variant_with_several_arms_names_them(tmp_path):
+    sweep = load_sweep(written(tmp_path, GOOD | {"overrides": ["eval.learned=[task_only,clone]"]}))
+    for arm in ("task_only", "clone", "random"):
+        path = tmp_path / sweep.runs()[0].folder_name / f"eval/{arm}.hazard.sampled.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_records(path, episodes(arm, n=3))
+    found = {record.arm for record in sweep_records(sweep, tmp_path)}
+    assert found == {f"a 0.5, {arm_label(arm)}" for arm in ("task_only", "clone")}
+    assert (
+        f"cost minus a 0.5, {arm_label('task_only')}" in write_tables(sweep, tmp_path).read_text()
+    )
 
 
 @pytest.mark.slow
