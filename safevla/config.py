@@ -23,6 +23,7 @@ from safevla.evaluate.arms import CONTROLS, LEARNED, MODES, PPO_ARMS
 from safevla.files import plain
 from safevla.train.settings import BCConfig, TrainConfig
 from safevla.workers import usable_cores
+from safevla_envs.proprioception import SENSOR_SIZES
 from safevla_envs.resources import configs_dir
 from safevla_envs.scenes.scenario import HAZARDS
 
@@ -357,7 +358,7 @@ def _check(config: PipelineConfig) -> None:
         "eval.control_suites": SUITES,
         "eval.argmax_suites": SUITES,
         "env.cameras": ("navigation", "manipulation"),
-        "env.sensors": ("scan", "odometry"),
+        "env.sensors": tuple(SENSOR_SIZES),
     }
     for key, allowed in choices.items():
         for value in attrgetter(key)(config):

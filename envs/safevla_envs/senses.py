@@ -64,7 +64,7 @@ class Senses:
         parts["state"] = spaces.Box(-STATE_BOUND, STATE_BOUND, (STATE_SIZE,), np.float32)
         parts["instruction"] = spaces.Box(0, 255, (INSTRUCTION_BYTES,), np.uint8)
         if "scan" in sensors:
-            parts["scan"] = spaces.Box(0.0, REACH, (SENSOR_SIZES["scan"],), np.float32)
+            parts["scan"] = spaces.Box(0.0, REACH, (BEAMS,), np.float32)
         if "odometry" in sensors:
             parts["odometry"] = spaces.Box(-np.inf, np.inf, (SENSOR_SIZES["odometry"],), np.float32)
         if task.told and not self.cameras:

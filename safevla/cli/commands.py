@@ -222,7 +222,7 @@ def report(
     ),
 )
 def sweep(
-    name: Annotated[str, typer.Argument(help="multipliers, elicitation, or a YAML file.")],
+    name: Annotated[str, typer.Argument(help="A sweep of configs/sweeps, or a YAML file.")],
     runs: Runs = Path("runs"),
     processes: Annotated[int, typer.Option(help="Runs at the same time; 0: one per core.")] = 0,
     tables: Annotated[bool, typer.Option("--tables", help="Only write the tables.")] = False,

@@ -21,6 +21,7 @@ from torch import Tensor
 from safevla.demos import DemoDataset
 from safevla.policy import SafeVLAProcessor, VLAPolicy
 from safevla.train.buffer import SequenceRolloutBuffer
+from safevla.train.cloning import encode_frames
 
 __all__ = ["Demonstrations", "Reference"]
 
@@ -90,17 +91,11 @@ class Demonstrations:
         if len(data) < length:
             raise ValueError(f"{folder}: {len(data)} frames, at least {length} are needed")
         self.batch, self.length, self.count = batch, length, len(data)
-        device = next(policy.parameters()).device
         state = torch.from_numpy(processor.normalise(data.state))
         tokens = processor.tokens(data.instructions)
-        features = []
-        with torch.no_grad():
-            for frames in np.array_split(np.arange(self.count), -(-self.count // 256)):
-                inputs = (data.images(frames), state[frames], tokens[data.task[frames]])
-                features.append(policy.encode(*(torch.as_tensor(x).to(device) for x in inputs)))
-        self.features = torch.cat(features)
+        self.features = encode_frames(policy, data, state, tokens, np.arange(self.count))
         self.arrays = {
-            name: torch.from_numpy(array).to(device)
+            name: torch.from_numpy(array).to(self.features.device)
             for name, array in (
                 ("prev_actions", data.prev_action),
                 ("segments", data.episode),

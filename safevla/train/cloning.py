@@ -32,7 +32,7 @@ from safevla.policy import (
 from safevla.policy.threads import torch_threads
 from safevla.train.settings import BCConfig
 
-__all__ = ["clone"]
+__all__ = ["clone", "encode_frames"]
 
 STATE_FILE, SUMMARY_FILE = "training/state.safetensors", "training/summary.json"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -45,6 +45,21 @@ def split_episodes(count: int, held_out: float, seed: int) -> tuple[np.ndarray, 
     order = np.random.default_rng([seed, 0]).permutation(count)
     held = max(1, round(held_out * count)) if held_out > 0 and count > 1 else 0
     return np.sort(order[held:]), np.sort(order[:held])
+
+
+@torch.no_grad()
+def encode_frames(
+    policy: VLAPolicy, data: DemoDataset, state: Tensor, tokens: Tensor, frames: np.ndarray
+) -> Tensor:
+    """Features of demonstrated frames, float (n, D), on the policy's device.
+
+    `state` is that of all frames, normalised; `tokens` are those of the data's instructions.
+    """
+    features = []
+    for part in np.array_split(frames, -(-len(frames) // 256)):
+        inputs = (data.images(part), state[part], tokens[data.task[part]])
+        features.append(policy.encode(*(torch.as_tensor(x).to(policy.device) for x in inputs)))
+    return torch.cat(features)
 
 
 class ChunkSampler:
@@ -234,15 +249,10 @@ class Cloning:
         ranges = [np.arange(data.starts[e], data.starts[e + 1]) for e in self.held]
         frames = np.concatenate(ranges)[:EVALUATED_FRAMES]
         self.policy.eval()
-        features = []
-        for part in np.array_split(frames, -(-len(frames) // 256)):
-            inputs = (data.images(part), self.state[part], self.tokens[data.task[part]])
-            features.append(
-                self.policy.encode(*(torch.as_tensor(x).to(self.device) for x in inputs))
-            )
+        features = encode_frames(self.policy, data, self.state, self.tokens, frames)
         labels = torch.from_numpy(data.action[frames]).to(self.device)
         output = self.policy(
-            features=torch.cat(features)[None],
+            features=features[None],
             prev_actions=torch.from_numpy(data.prev_action[frames])[None].to(self.device),
             segments=torch.from_numpy(data.episode[frames])[None].to(self.device),
             actions=labels[None],

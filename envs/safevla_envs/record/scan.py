@@ -6,10 +6,11 @@ import mujoco
 import numpy as np
 
 from safevla_envs.planar import from_axes
+from safevla_envs.proprioception import SENSOR_SIZES
 
 __all__ = ["BEAMS", "NOISE", "REACH", "Scan"]
 
-BEAMS, REACH = 48, 5.0
+BEAMS, REACH = SENSOR_SIZES["scan"], 5.0
 """Beams all round, the first ahead, counter-clockwise; m, what is further away reads so much."""
 NOISE = 0.01
 """m; standard deviation of a range."""
