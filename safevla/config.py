@@ -133,11 +133,11 @@ class EvalConfig:
         benign_list: its benign twins, in the same order.
         episodes: scenarios taken from each of the two lists.
         elicited: scenarios taken from the held-out half of the elicited list.
-        ood_axis: perturbation of the out-of-distribution suite.
+        ood_axes: perturbations of the out-of-distribution suite, all at the suite's level.
         ood_levels: its levels.
         ood_episodes: scenarios per level.
         modes: how the policy acts.
-        suites: suites of the learned arms: hazard, benign, elicited, ood.
+        suites: suites of the learned arms: hazard, benign, elicited, ood, and axes of perturbation.
         argmax_suites: suites on which argmax is evaluated too, if it is among the modes.
         learned: learned arms.
         controls: control arms.
@@ -151,7 +151,7 @@ class EvalConfig:
     benign_list: str = "objnav_val200_level1_benign"
     episodes: int = 50
     elicited: int = 20
-    ood_axis: str = "lighting+colour"
+    ood_axes: tuple[str, ...] = ("lighting", "colour")
     ood_levels: tuple[int, ...] = (1, 2, 3, 4, 5)
     ood_episodes: int = 10
     modes: tuple[str, ...] = MODES
@@ -348,15 +348,19 @@ def _describe(kind: Any) -> str:
 
 def _check(config: PipelineConfig) -> None:
     """Checks choices and sizes that types cannot express."""
+    from safevla_envs.perturb import AXES
+
+    suites = (*SUITES, *AXES)
     choices: dict[str, Sequence[str]] = {
         "arms": PPO_ARMS,
         "eval.learned": ("clone", *config.arms),
         "eval.controls": CONTROLS,
         "eval.modes": MODES,
         "eval.control_modes": MODES,
-        "eval.suites": SUITES,
-        "eval.control_suites": SUITES,
-        "eval.argmax_suites": SUITES,
+        "eval.suites": suites,
+        "eval.control_suites": suites,
+        "eval.argmax_suites": suites,
+        "eval.ood_axes": tuple(AXES),
         "env.cameras": ("navigation", "manipulation"),
         "env.sensors": tuple(SENSOR_SIZES),
     }

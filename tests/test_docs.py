@@ -72,6 +72,12 @@ def test_the_hazard_of_the_page_works(workspace):
             assert done.returncode == 0, done.stderr
 
 
+def test_the_page_of_perturbations_runs(tmp_path):
+    ((name, code),) = code_blocks("perturbations.md")
+    done = run(tmp_path, "-c", code)
+    assert not name and done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
@@ -101,7 +107,10 @@ def test_the_tables_are_those_of_the_code(page):
     fresh = reference.refresh(page)
     stale = [a for a, b in zip(page.splitlines(), fresh.splitlines()) if a != b][:3]
     assert page == fresh, f"run python -m safevla_envs.reference; stale: {stale}"
-    assert set(re.findall(r"<!-- table: (\w+) -->", page)) == set(reference.TABLES)
+    perturbations = (DOCS / "perturbations.md").read_text(encoding="utf-8")
+    assert perturbations == reference.refresh(perturbations)
+    both = page + perturbations
+    assert sorted(re.findall(r"<!-- table: (\w+) -->", both)) == sorted(reference.TABLES)
 
 
 def test_every_constraint_has_its_section_in_order(page):

@@ -13,6 +13,7 @@ from safevla_envs.control.actions import Actions, Hold, make_actions
 from safevla_envs.costs import Constraint, CostManager, CostTerm, default_terms
 from safevla_envs.costs.clock import REST_SPEED, REST_TIME_S
 from safevla_envs.costs.gate import Gate
+from safevla_envs.edits import Edits
 from safevla_envs.generate.source import ScenarioArgument, ScenarioSource
 from safevla_envs.knowledge import Knowledge
 from safevla_envs.privileged import privileged_state
@@ -30,6 +31,8 @@ __all__ = ["CAMERAS", "SETTLE_SECONDS", "SafeVLAEnv"]
 SETTLE_SECONDS = (0.5, 2.0)
 """s; the simulation runs on after the last action, at least and at most so long, until what the
 robot set in motion rests: nothing falls unpaid."""
+_OPTIONS: dict[str, type] = {"scenario": Scenario, "edits": Edits}
+"""Options of `reset`, and what they are."""
 LOOK_SECONDS = 0.5
 """s; the cameras look for `blind_spot` this often in continuous mode, else before each action."""
 
@@ -179,23 +182,28 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Starts an episode. `options={"scenario": Scenario}` overrides what would come next.
+        """Starts an episode.
+
+        Args:
+            seed: of the environment's random numbers; None goes on with them.
+            options: "scenario", a `Scenario`, overrides what would come next; "edits", an `Edits`,
+                changes physics, pictures or latency in this episode.
 
         Raises:
-            ValueError: on an unknown option, or a scenario of another type.
+            ValueError: on an unknown option, or one of another type.
         """
         super().reset(seed=seed)
         options = options or {}
-        unknown = set(options) - {"scenario"}
-        if unknown:
-            raise ValueError(f"reset option {sorted(unknown)[0]!r}: allowed is 'scenario'")
-        scenario = options.get("scenario")
-        if scenario is None:
-            scenario = self.source.next(seed, self.np_random)
-        elif not isinstance(scenario, Scenario):
-            raise ValueError(f"reset option scenario={scenario!r}: a Scenario is needed")
-        self._active = False
-        self.sim.load(scenario)
+        for name, value in options.items():
+            kind = _OPTIONS.get(name)
+            if kind is None:
+                raise ValueError(f"reset option {name!r}: allowed are {', '.join(_OPTIONS)}")
+            if not isinstance(value, (kind, type(None))):
+                raise ValueError(f"reset option {name}={value!r}: a {kind.__name__} is needed")
+        scenario = options.get("scenario") or self.source.next(seed, self.np_random)
+        edits = options.get("edits") or Edits()
+        self._active, self._latency = False, edits.latency
+        self.sim.load(scenario, edits)
         self.scenario = scenario
         self._steps = 0
         self.task.begin(self.sim)
@@ -271,13 +279,19 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             raise gymnasium.error.ResetNeeded("call reset() first")
 
     def _run(self, action: Any) -> None:
-        motion = self.actions.start(self.sim, action)
-        for _ in range(self.actions.ticks(action)):
+        ticks = self.actions.ticks(action)
+        if ticks > 1 and self._latency:
+            self._go(Hold(self.sim), self._latency)
+        self._go(self.actions.start(self.sim, action), ticks)
+        self.sim.grasp = None
+
+    def _go(self, motion: Any, ticks: int) -> None:
+        """Runs a motion until its time, or the episode's, is up."""
+        for _ in range(ticks):
             motion.apply()
             self._tick()
             if self.sim.time >= self.max_seconds:
                 break
-        self.sim.grasp = None
 
     def _settle(self) -> None:
         """Runs on with the robot holding still until it is settled, and has been for a while."""

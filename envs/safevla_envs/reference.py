@@ -29,6 +29,8 @@ from safevla_envs.costs import (
 )
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate.knobs import LEVELS, Knobs
+from safevla_envs.perturb import AXES
+from safevla_envs.perturb import LEVELS as PERTURBED
 from safevla_envs.resources import assets_dir, data_root
 from safevla_envs.robots.panda_arm import SPEED_LIMITS, TORQUE_LIMITS
 from safevla_envs.scenes.catalog import CATALOG
@@ -37,7 +39,7 @@ from safevla_envs.world import TICK
 
 __all__ = ["TABLES", "Table", "refresh", "table"]
 
-PAGE = Path("docs") / "environments.md"
+PAGES = (Path("docs") / "environments.md", Path("docs") / "perturbations.md")
 TABLES: dict[str, Callable[[], Table]] = {}
 """Every table by name."""
 _Lines = Iterator[tuple[str, ...]]
@@ -190,6 +192,12 @@ def _regions() -> _Lines:
         )
 
 
+@_table("axis", "kind", "what happens", "unit", *(f"level {i}" for i in PERTURBED[1:]))
+def _perturbations() -> _Lines:
+    for axis in AXES.values():
+        yield axis.name, axis.kind, axis.what, axis.unit, *map(_number, axis.strengths)
+
+
 @_table("", *(f"joint {i}" for i in range(1, 8)), code=())
 def _joints() -> _Lines:
     yield "torque N·m", *(f"{v:g}" for v in TORQUE_LIMITS)
@@ -246,9 +254,10 @@ def _lists() -> _Lines:
 
 def main() -> None:
     """Rewrites the tables of `docs/environments.md`."""
-    page = data_root() / PAGE
-    page.write_text(refresh(page.read_text(encoding="utf-8")), encoding="utf-8")
-    print(page)
+    for name in PAGES:
+        page = data_root() / name
+        page.write_text(refresh(page.read_text(encoding="utf-8")), encoding="utf-8")
+        print(page)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from safevla_envs.compiled import compiled
 from safevla_envs.control.grasps import Grasp, grasps_of, grip_force
 from safevla_envs.control.holding import Holding
 from safevla_envs.control.patrol import MoverPath
+from safevla_envs.edits import Edits
 from safevla_envs.record.contact_torque import ContactTorque
 from safevla_envs.record.recorder import Recorder
 from safevla_envs.record.scan import Scan
@@ -73,9 +75,15 @@ class World:
         self.timestep, self.visuals, self.robot = timestep, visuals, robot or make_robot()
         self.scenario: Scenario | None = None
 
-    def load(self, scenario: Scenario) -> None:
+    def load(self, scenario: Scenario, edits: Edits | None = None) -> None:
         """Puts a scenario in place: compiles its layout if it is new, else edits the state."""
+        edits = edits or Edits()
         home = cached_home(scenario, self.timestep, self.visuals, self.robot)
+        if edits.model:
+            model = copy(home.model)
+            for change in edits.model:
+                change(model, self.robot)
+            home = replace(home, model=model)
         if self.scenario is None or home is not self.home:
             self.home, self.model = home, home.model
             self.data = mujoco.MjData(self.model)
@@ -85,6 +93,9 @@ class World:
         self.surroundings = Surroundings(self, scenario)
         self.grasp: Grasp | None = None
         self._reset(scenario)
+        self._frame_edits = edits.frame
+        for edit in edits.frame:
+            edit.begin(self)
 
     def _index(self) -> None:
         model = self.model
@@ -398,7 +409,9 @@ class World:
 
     def render(self, camera: str, width: int, height: int, *, pretty: bool = False) -> np.ndarray:
         """Draws a camera's view, uint8 (height, width, 3)."""
-        return self.home.camera.render(self.data, camera, width, height, pretty=pretty)
+        return self.home.camera.render(
+            self.data, camera, width, height, pretty=pretty, edits=self._frame_edits
+        )
 
     def state_hash(self) -> str:
         """Hash of the physics state and of how far movers are, for determinism checks."""

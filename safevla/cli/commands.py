@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from safevla.cli.assurance import register_assurance
 from safevla.cli.tools import examples, register_tools
 from safevla.errors import explained
 
@@ -150,7 +151,10 @@ def evaluate(
     preset: Preset = "quick",
     suite: Annotated[
         list[str] | None,
-        typer.Option(help="hazard, benign, ood, or a scenario file; repeat for several."),
+        typer.Option(
+            help="hazard, benign, ood, an axis of perturbation such as noise or noise-3, or a "
+            "scenario file; repeat for several."
+        ),
     ] = None,
     mode: Annotated[str, typer.Option(help="sampled or argmax.")] = "sampled",
     out: Annotated[
@@ -248,6 +252,7 @@ def sweep(
     typer.echo(write_tables(found, runs / found.name))
 
 
+register_assurance(app)
 register_tools(app)
 
 

@@ -33,11 +33,16 @@ from safevla.files import plain
 __all__ = [
     "Estimate",
     "bootstrap_mean",
+    "bootstrap_weights",
     "clopper_pearson",
     "cvar",
+    "effective_episodes",
+    "group_means",
     "maximum",
+    "nothing",
     "paired_difference",
     "paired_difference_by_seed",
+    "paired_values",
     "rate",
     "wilson",
 ]
@@ -80,7 +85,8 @@ class Estimate:
         return plain(self)
 
 
-def _nothing(method: str) -> Estimate:
+def nothing(method: str) -> Estimate:
+    """Returns the estimate from no episode at all."""
     return Estimate(value=math.nan, n=0, lo=math.nan, hi=math.nan, method=method)
 
 
@@ -108,7 +114,7 @@ def wilson(successes: int, n: int) -> Estimate:
     """
     _check_counts(successes, n)
     if n == 0:
-        return _nothing("wilson")
+        return nothing("wilson")
     lo, hi = _wilson_bounds(successes / n, n)
     return Estimate(value=successes / n, n=n, lo=lo, hi=hi, method="wilson")
 
@@ -126,14 +132,14 @@ def clopper_pearson(successes: float, n: float) -> Estimate:
     """
     _check_counts(successes, n)
     if n == 0:
-        return _nothing("clopper-pearson")
+        return nothing("clopper-pearson")
     lo = float(stats.beta.ppf(TAIL, successes, n - successes + 1)) if successes > 0 else 0.0
     hi = float(stats.beta.ppf(1 - TAIL, successes + 1, n - successes)) if successes < n else 1.0
     return Estimate(value=successes / n, n=round(n), lo=lo, hi=hi, method="clopper-pearson")
 
 
 @functools.lru_cache(maxsize=4)  # the costs of one table row share their cells
-def _weights(cells: tuple[Cell, ...]) -> np.ndarray:
+def bootstrap_weights(cells: tuple[Cell, ...]) -> np.ndarray:
     """float64 (REPLICATES, n): how often each episode is drawn; read-only.
 
     Seeds and scenarios are resampled independently.
@@ -177,10 +183,10 @@ def _bootstrap(
     if data.ndim != 1 or len(data) != len(cells):
         raise ValueError(f"values has shape {data.shape} for {len(cells)} cells")
     if len(data) == 0:
-        return _nothing(method)
+        return nothing(method)
     if not np.isfinite(data).all():
         raise ValueError("values holds NaN or infinity; leave such episodes out and report them")
-    draws = statistic(data, _weights(tuple(cells)))
+    draws = statistic(data, bootstrap_weights(tuple(cells)))
     draws = draws[np.isfinite(draws)]  # a replicate may miss every cell of an unbalanced table
     value = float(statistic(data, np.ones((1, len(data))))[0])
     lo, hi = np.quantile(draws, [TAIL, 1 - TAIL]).tolist() if len(draws) else (value, value)
@@ -222,7 +228,7 @@ def maximum(values: Values) -> Estimate:
     """Largest value seen. The true maximum is at least that; nothing bounds it from above."""
     data = np.asarray(values, dtype=np.float64)
     if len(data) == 0:
-        return _nothing("maximum")
+        return nothing("maximum")
     top = float(data.max())
     return Estimate(value=top, n=len(data), lo=top, hi=math.inf, method="maximum")
 
@@ -237,19 +243,12 @@ def rate(
     variance over seeds and scenarios, never more than n (Korn and Graubard 1998). Where every
     episode has the same outcome v says nothing and the number of distinct scenarios is used.
     """
-    data = np.asarray(outcomes, dtype=np.float64)
-    if len(data) != len(cells):
-        raise ValueError(f"outcomes has {len(data)} entries for {len(cells)} cells")
+    data, effective = effective_episodes(outcomes, cells)
     n, successes = len(data), float(data.sum())
     plain_interval = clopper_pearson if exact else wilson
-    scenarios = len({scenario for _, scenario in cells})
-    if n == 0 or scenarios == n:
+    if effective == n:
         return plain_interval(round(successes), n)
     p = successes / n
-    effective = float(scenarios)
-    if 0 < p < 1:
-        variance = float(np.nanvar(_mean_statistic(data, _weights(tuple(cells)))))
-        effective = min(float(n), max(1.0, p * (1 - p) / variance)) if variance > 0 else float(n)
     if exact:
         bounds = clopper_pearson(p * effective, effective)
         lo, hi = bounds.lo, bounds.hi
@@ -259,7 +258,24 @@ def rate(
     return Estimate(value=p, n=n, lo=lo, hi=hi, method=method)
 
 
-def _differences(
+def effective_episodes(
+    outcomes: Sequence[bool] | np.ndarray, cells: Sequence[Cell]
+) -> tuple[np.ndarray, float]:
+    """Returns outcomes as float64 (n,) and the effective number of episodes, see :func:`rate`."""
+    data = np.asarray(outcomes, dtype=np.float64)
+    if len(data) != len(cells):
+        raise ValueError(f"outcomes has {len(data)} entries for {len(cells)} cells")
+    n, scenarios = len(data), len({scenario for _, scenario in cells})
+    if n == 0 or scenarios == n:
+        return data, float(n)
+    p = float(data.mean())
+    if not 0 < p < 1:
+        return data, float(scenarios)
+    variance = float(np.nanvar(_mean_statistic(data, bootstrap_weights(tuple(cells)))))
+    return data, min(float(n), max(1.0, p * (1 - p) / variance)) if variance > 0 else float(n)
+
+
+def paired_values(
     a: Values, cells_a: Sequence[Cell], b: Values, cells_b: Sequence[Cell]
 ) -> dict[Cell, float]:
     """Mean of a minus mean of b in each cell that both have."""
@@ -267,13 +283,14 @@ def _differences(
     def means(values: Values, cells: Sequence[Cell]) -> dict[Cell, float]:
         if len(values) != len(cells):
             raise ValueError(f"values has {len(values)} entries for {len(cells)} cells")
-        return _group_means(zip(cells, values))
+        return group_means(zip(cells, values))
 
     mean_a, mean_b = means(a, cells_a), means(b, cells_b)
     return {cell: mean_a[cell] - mean_b[cell] for cell in mean_a if cell in mean_b}
 
 
-def _group_means(items: Iterable[tuple[Any, float]]) -> dict[Any, float]:
+def group_means(items: Iterable[tuple[Any, float]]) -> dict[Any, float]:
+    """Returns the mean of the values of each key, in order of appearance."""
     groups: dict[Any, list[float]] = {}
     for key, value in items:
         groups.setdefault(key, []).append(float(value))
@@ -288,7 +305,7 @@ def paired_difference(
     Cells present on one side only (a diverged simulation, a list cut short) are left out; n is the
     number of common cells, 0 if there is none.
     """
-    common = _differences(a, cells_a, b, cells_b)
+    common = paired_values(a, cells_a, b, cells_b)
     return _bootstrap(list(common.values()), list(common), _mean_statistic, "paired bootstrap")
 
 
@@ -296,5 +313,5 @@ def paired_difference_by_seed(
     a: Values, cells_a: Sequence[Cell], b: Values, cells_b: Sequence[Cell]
 ) -> dict[Hashable, float]:
     """Mean of a - b for each seed both have, in order of appearance in `cells_a`."""
-    common = _differences(a, cells_a, b, cells_b)
-    return _group_means((seed, value) for (seed, _), value in common.items())
+    common = paired_values(a, cells_a, b, cells_b)
+    return group_means((seed, value) for (seed, _), value in common.items())

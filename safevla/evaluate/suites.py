@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from safevla.evaluate.arms import MODES, SCRIPTED, Arm, make_arm, named_arm
 from safevla.evaluate.records import EpisodeRecord, write_records
 from safevla.evaluate.runner import EpisodePool, eval_path, run_jobs
 from safevla.evaluate.worker import Job
-from safevla_envs.perturb import VisualPerturbation
+from safevla_envs.perturb import AXES, Perturbation
 from safevla_envs.resources import assets_dir
 from safevla_envs.scenes.scenario import Scenario, load_list
 
@@ -48,10 +49,11 @@ def named_list(name: str) -> list[Scenario]:
 
 
 def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
-    """Returns `hazard`, `benign`, `elicited` and one `ood-<level>` per level.
+    """Returns `hazard`, `benign`, `elicited`, and `ood-<level>` and `<axis>-<level>` per level.
 
-    `elicited` is the held-out half of the list `found`. The OOD suites are the first scenarios of
-    the hazard list, so that they pair with it and with each other.
+    `elicited` is the held-out half of the list `found`. The perturbed suites are the first
+    scenarios of the hazard list, so that they pair with it and with each other; `ood` is perturbed
+    on all of `config.ood_axes`, the others on one axis of `safevla_envs.perturb.AXES` each.
     """
     hazard = named_list(config.hazard_list)
     benign = named_list(config.benign_list)
@@ -67,13 +69,13 @@ def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
         held_out = [item.scenario for item in load_found(found, "eval")][: config.elicited]
         if held_out:
             chosen["elicited"] = Suite(name="elicited", scenarios=tuple(held_out))
-    for level in config.ood_levels:
-        name = f"ood-{level}"
-        chosen[name] = Suite(
-            name=name,
+    families = {"ood": config.ood_axes, **{axis: (axis,) for axis in AXES}}
+    for (family, axes), level in product(families.items(), config.ood_levels):
+        chosen[f"{family}-{level}"] = Suite(
+            name=f"{family}-{level}",
             scenarios=tuple(hazard[: config.ood_episodes]),
             level=level,
-            wrappers=(partial(VisualPerturbation, axis=config.ood_axis, level=level),),
+            wrappers=(partial(Perturbation, levels=dict.fromkeys(axes, level)),),
         )
     return chosen
 
@@ -161,7 +163,8 @@ def evaluate_agent(
 ) -> list[EpisodeRecord]:
     """Evaluates one agent, as `named_arm` takes it, outside a run.
 
-    Suites are `hazard`, `benign`, `ood` (all its levels), or scenario files. Episodes go to `out`.
+    Suites are `hazard`, `benign`, `ood` and the axes of perturbation, with all their levels or one
+    (`noise`, `noise-3`), or scenario files. Episodes go to `out`.
 
     Raises:
         ValueError: for an unknown agent, suite or mode, or a file that exists.
@@ -173,12 +176,11 @@ def evaluate_agent(
     known = suites(config.eval)
     chosen: dict[str, Suite] = {}
     for name in suite_names:
-        family = {n: s for n, s in known.items() if n.partition("-")[0] == name}
+        family = {n: s for n, s in known.items() if name in (n, n.partition("-")[0])}
         if not family:
             if not Path(name).is_file():
-                raise ValueError(
-                    f"suite {name!r}: neither a scenario file nor one of hazard, benign, ood"
-                )
+                families = ", ".join(dict.fromkeys(n.partition("-")[0] for n in known))
+                raise ValueError(f"suite {name!r}: neither a scenario file nor one of {families}")
             family = {name: Suite(name=Path(name).name, scenarios=tuple(load_list(Path(name))))}
         chosen |= family
     names = tuple(chosen)

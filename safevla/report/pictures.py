@@ -141,5 +141,5 @@ def _ood(run: RunFolder) -> bytes | None:
         plain = [r for r in plain if (r.scenario_index, r.scenario_id) in played]
         if any(r.valid for r in plain):
             base[arm] = summarise(plain).metrics
-    axis = str(run.config.get("eval", {}).get("ood_axis", "images"))
+    axis = "+".join(run.config.get("eval", {}).get("ood_axes", ["images"]))
     return plots.ood_curve(rows, base, axis)

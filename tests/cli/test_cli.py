@@ -5,6 +5,7 @@ import sys
 import pytest
 
 COMMANDS = ("isa", "train", "eval", "elicit", "render", "report", "bench", "envs", "doctor")
+NESTED = ("bench env", "bench costs", "envs show", "envs gallery", "assure claim", "assure plan")
 
 
 def safevla(*args, cwd=None, prelude="", **env):
@@ -39,7 +40,7 @@ def test_help_lists_the_commands_and_examples():
 
 @pytest.mark.parametrize(
     "command",
-    [*COMMANDS[:6], "bench env", "bench costs", *COMMANDS[7:], "envs show", "envs gallery"],
+    [*COMMANDS[:6], *COMMANDS[7:], *NESTED, "scenarios generate"],
 )
 def test_every_command_teaches_by_example(command):
     done = safevla(*command.split(), "--help")
@@ -87,6 +88,10 @@ def test_version():
         (("render", "random", "--out", "films"), "--out films: must be a file whose name ends in"),
         (("report", "no-run"), "no-run"),
         (("bench", "env", "--rounds", "0"), "rounds=0"),
+        (("assure", "plan", "--bound", "1.5"), "bound=1.5: must lie between 0 and 1"),
+        (("assure", "claim", "nothing.jsonl"), "nothing.jsonl"),
+        (("isa", "eval.suites=[fog]"), "eval.suites: 'fog' is unknown; allowed are hazard"),
+        (("isa", "eval.ood_axes=[fog]"), "eval.ood_axes: 'fog' is unknown; allowed are camera_yaw"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(args, message, tmp_path):
@@ -249,3 +254,25 @@ def test_render_writes_a_video_and_says_what_happened(checkpoint):
     assert "e.mp4: '" in done.stdout and "after 2 actions, cost" in done.stdout
     frames = iio.imread(here / "e.mp4")
     assert frames.ndim == 4 and len(frames) > 5 and frames.std() > 10
+
+
+def test_a_list_is_generated_played_and_claimed_on(tmp_path):
+    plan = safevla("assure", "plan", "--bound", "0.01", "--most", "1")
+    assert "   299 episodes if it happens in 0 of them" in plan.stdout
+    where = {"cwd": tmp_path}
+    make = ("scenarios", "generate", "--count", "2", "--out", "two.jsonl.gz")
+    done = safevla(*make, **where)
+    assert done.returncode == 0 and "two.jsonl.gz: 2 scenarios, list " in done.stdout, done.stderr
+    assert "two.jsonl.gz exists" in refused(safevla(*make, **where))
+    small = ("workers=1", "env.max_actions=3")
+    done = safevla("eval", "zero", *small, "--suite", "two.jsonl.gz", "--out", "e.jsonl", **where)
+    assert done.returncode == 0, done.stderr
+    done = safevla("assure", "claim", "e.jsonl", "--bound", "0.9", **where)
+    assert done.returncode == 0, done.stderr
+    said = "severe violation in at most 78 % of episodes (0 of 2, 95 % confidence, one-sided)"
+    assert f"zero, two.jsonl.gz, sampled: {said}: at most 90 % is shown" in done.stdout
+    assert "cost semantics" in done.stdout
+    done = safevla("assure", "claim", "e.jsonl", "--bound", "0.01", **where)
+    assert done.returncode == 1 and "with 0 of 299 it would be" in done.stdout
+    line = refused(safevla("assure", "claim", "e.jsonl", "--arm", "lagrangian", **where))
+    assert "no episodes of suite=None, arm=lagrangian; there are: zero on two.jsonl.gz" in line

@@ -19,8 +19,7 @@ from safevla.demos.dataset import encode_png
 from safevla.demos.recording import _describe
 from safevla_envs.costs import COST_SEMANTICS
 from safevla_envs.generate.knobs import knobs_for
-from safevla_envs.perturb import make_perturbed
-from safevla_envs.perturb.visual import STRENGTHS
+from safevla_envs.perturb import AXES, perturb
 from safevla_envs.scenes.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +43,9 @@ def test_an_unavailable_perturbation_fails_loudly():
     """There word replacement is silently off when its table cannot be downloaded."""
     for axis, level in (("language", 1), ("lighting", 6), ("", 1)):
         with pytest.raises(ValueError, match=r"axis|level"):
-            make_perturbed(TinyNav(), axis, level)
+            perturb(TinyNav(), **{axis: level})
+    with pytest.raises(ValueError, match="instruction"):
+        perturb(gymnasium.wrappers.FilterObservation(TinyNav(), ["state"]), synonym=1)
 
 
 def drawn(env: gymnasium.Env, seed: int | None) -> dict:
@@ -53,7 +54,7 @@ def drawn(env: gymnasium.Env, seed: int | None) -> dict:
 
 def test_perturbations_follow_the_reset_and_not_a_global_generator():
     """There Python's and NumPy's global generators decide."""
-    env = make_perturbed(TinyNav())
+    env = perturb(TinyNav(), lighting=3, colour=3)
     found = []
     for state in (1, 2):
         np.random.seed(state)
@@ -65,7 +66,7 @@ def test_perturbations_follow_the_reset_and_not_a_global_generator():
 
 def test_perturbations_are_drawn_anew_in_every_episode_and_logged():
     """There light and camera are drawn once, when the environment is built."""
-    env = make_perturbed(TinyNav(), "lighting", 3)
+    env = perturb(TinyNav(), lighting=3)
     found = [drawn(env, 0 if i == 0 else None)["lighting"] for i in range(6)]
     assert len({f["gradient_direction"] for f in found}) == 6
     *_, info = env.step(0)
@@ -74,10 +75,9 @@ def test_perturbations_are_drawn_anew_in_every_episode_and_logged():
 
 def test_perturbation_strengths_are_graded_by_level():
     """There every flag has one strength, and which flags V1 to V4 are is not said."""
-    for axis in STRENGTHS.values():
-        for name, values in axis.items():
-            harder = np.diff(values) if name != "contrast" else -np.diff(values)
-            assert len(values) == 5 and (harder > 0).all(), name
+    for name, axis in AXES.items():
+        harder = np.diff(np.abs(np.log(axis.strengths) if axis.unit == "times" else axis.strengths))
+        assert len(axis.strengths) == 5 and (harder > 0).all(), name
 
 
 # ---- interface -----------------------------------------------------------------------------------

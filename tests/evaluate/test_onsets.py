@@ -164,7 +164,7 @@ def test_finished_episodes_are_not_run_again_and_more_can_be_added(lists, tmp_pa
         yield from whole(self, job, indices, agent, envs)
 
     monkeypatch.setattr(EpisodeWorker, "run", counted)
-    arm, listed = named_arm("careful"), lists["hazard"]
+    arm, listed = named_arm("task"), lists["hazard"]
     two = onsets.Listed(level=0.0, suite="hazard", scenarios=listed.scenarios[:2], source="")
 
     def run(listed):

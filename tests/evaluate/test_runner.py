@@ -18,7 +18,7 @@ from safevla.evaluate.arms import make_arm
 from safevla.evaluate.records import read_records, write_records
 from safevla.evaluate.runner import EpisodePool
 from safevla.evaluate.worker import SLOTS, Job
-from safevla_envs.perturb import make_perturbed
+from safevla_envs.perturb import Perturbation
 
 ENV = {"id": "tiny_nav:Tiny/Nav-v0", "max_episode_steps": 12}
 RANDOM = make_arm("random")
@@ -129,11 +129,11 @@ def test_policy_seed_matters_when_sampling_and_not_for_argmax(checkpoint):
 
 def test_perturbation_is_applied_and_recorded(checkpoint):
     arm = make_arm("clone", checkpoint)
-    wrapper = functools.partial(make_perturbed, axis="colour", level=5)
+    wrapper = functools.partial(Perturbation, levels={"colour": 5})
     plain = run(arm)
     perturbed = run(arm, wrappers=[wrapper])
     assert [r.perturbation for r in plain] == [{}] * 9
-    assert {r.perturbation["level"] for r in perturbed} == {5}
+    assert {r.perturbation["colour"]["level"] for r in perturbed} == {5}
     assert [r.actions for r in plain] != [r.actions for r in perturbed]
     # an arm that does not look sees no difference at all
     blind = run(wrappers=[wrapper])

@@ -1,11 +1,9 @@
-"""Out-of-distribution wrappers: five published levels on every axis."""
+"""Out-of-distribution perturbation: five published strengths on every axis.
 
-from safevla_envs.perturb.visual import (
-    AXES,
-    LEVELS,
-    STRENGTHS,
-    VisualPerturbation,
-    make_perturbed,
-)
+`perturb(env, camera_yaw=3, action_latency=2, seed=0)` returns the wrapped environment.
+"""
 
-__all__ = ["AXES", "LEVELS", "STRENGTHS", "VisualPerturbation", "make_perturbed"]
+from safevla_envs.perturb.effect import KINDS, LEVELS, Axis
+from safevla_envs.perturb.wrapper import AXES, VERSION, Perturbation, perturb
+
+__all__ = ["AXES", "KINDS", "LEVELS", "VERSION", "Axis", "Perturbation", "perturb"]

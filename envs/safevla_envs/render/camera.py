@@ -7,11 +7,13 @@ for passes and vertices, hardly for pixels.
 from __future__ import annotations
 
 import atexit
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
 
+from safevla_envs.edits import FrameEdit
 from safevla_envs.render.gl import configure_gl
 
 __all__ = ["MAX_IMAGE", "Camera"]
@@ -85,6 +87,7 @@ class Camera:
         height: int,
         *,
         pretty: bool = False,
+        edits: Sequence[FrameEdit] = (),
     ) -> np.ndarray:
         """Draws one frame.
 
@@ -94,6 +97,7 @@ class Camera:
             width: pixels, at most 1280.
             height: pixels, at most 1024.
             pretty: with shadows and reflections, for videos; about ten times slower.
+            edits: of what is drawn, in order.
 
         Returns:
             uint8 (height, width, 3).
@@ -101,6 +105,8 @@ class Camera:
         self._update(data, camera, width, height)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self.scene.flags[flag] = pretty
+        for edit in edits:
+            edit(self.scene, self.model.camera(camera).name)
         return self._draw(width, height)
 
     def segment(self, data: mujoco.MjData, camera: str, width: int, height: int) -> np.ndarray:

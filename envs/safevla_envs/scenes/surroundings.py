@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safevla_envs.scenes.occupancy import CELL, OccupancyGrid
-from safevla_envs.scenes.scenario import Scenario
+from safevla_envs.scenes.scenario import Placement, Scenario
 
 if TYPE_CHECKING:
     from safevla_envs.world import World
@@ -31,6 +31,11 @@ class Surroundings:
     def grid(self) -> OccupancyGrid:
         """Walls and fixed furniture."""
         return OccupancyGrid(self._scenario)
+
+    @property
+    def furniture(self) -> tuple[Placement, ...]:
+        """What stands fixed."""
+        return self._scenario.furniture
 
     def object_positions(self) -> np.ndarray:
         """Returns the positions (n, 2) in m of `scenario.objects` now, in order."""

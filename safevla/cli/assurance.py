@@ -1,0 +1,134 @@
+"""Assurance on the `safevla` command line: what the episodes support, and the lists it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safevla.cli.tools import examples
+
+__all__ = ["register_assurance"]
+
+Bound = Annotated[float, typer.Option(help="Highest rate that is claimed, between 0 and 1.")]
+Confidence = Annotated[float, typer.Option(help="One-sided confidence, between 0 and 1.")]
+
+
+def register_assurance(app: typer.Typer) -> None:
+    """Adds the commands `assure` and `scenarios` to the application."""
+    shown = examples(
+        "safevla assure claim runs/quick --bound 0.05",
+        "safevla assure claim runs/quick --event violation --bound 0.5 --arm lagrangian",
+    )
+    assure = typer.Typer(
+        help="Say what the episodes support.", no_args_is_help=True, rich_markup_mode=None
+    )
+    assure.command("claim", epilog=shown)(claim)
+    assure.command("plan", epilog=examples("safevla assure plan --bound 0.01"))(plan)
+    app.add_typer(assure, name="assure")
+    lists = typer.Typer(help="Make scenario lists.", no_args_is_help=True, rich_markup_mode=None)
+    lists.callback()(lambda: None)
+    shown = examples(
+        "safevla scenarios generate --count 299 --out claim299.jsonl.gz",
+        "safevla eval runs/quick/policies/lagrangian --suite claim299.jsonl.gz --out e.jsonl",
+        "safevla assure claim e.jsonl --bound 0.01",
+    )
+    lists.command("generate", epilog=shown)(generate_list)
+    app.add_typer(lists, name="scenarios")
+
+
+def claim(
+    sources: Annotated[
+        list[Path], typer.Argument(help="Run folders, or files of episodes (.jsonl).")
+    ],
+    bound: Bound = 0.01,
+    confidence: Confidence = 0.95,
+    event: Annotated[
+        str, typer.Option(help="severe, moderate (or severe), violation, or failure.")
+    ] = "severe",
+    suite: Annotated[str | None, typer.Option(help="Only this suite.")] = None,
+    arm: Annotated[str | None, typer.Option(help="Only this arm.")] = None,
+) -> None:
+    """Hold "this happens in at most a share of the episodes" against what was evaluated.
+
+    One sentence per policy, suite and way of acting, with the one-sided upper bound that the
+    episodes support. Exit code 1 if any of the claims is not shown.
+    """
+    from safevla.evaluate.claims import claim as hold
+    from safevla.evaluate.records import load_records, read_records
+    from safevla.report.tables import constraint_names
+
+    for source in sources:
+        if not source.exists():
+            raise ValueError(f"{source}: neither a run folder nor a file of episodes")
+    records = [r for s in sources for r in (load_records(s) if s.is_dir() else read_records(s))]
+    chosen = [r for r in records if suite in (None, r.suite) and arm in (None, r.arm)]
+    if not chosen:
+        asked = f"suite={suite}, arm={arm}"
+        had = ", ".join(sorted({f"{r.arm} on {r.suite}" for r in records})) or "none"
+        raise ValueError(f"no episodes of {asked}; there are: {had}")
+    groups: dict[tuple[str, str, str], list] = {}
+    for record in chosen:
+        groups.setdefault((record.arm, record.suite, record.mode), []).append(record)
+    claims = {key: hold(found, event, bound, confidence) for key, found in groups.items()}
+    for key, found in claims.items():
+        typer.echo(f"{', '.join(key)}: {found}")
+    versions = sorted({record.cost_semantics for record in chosen})
+    charged = ", ".join(constraint_names(chosen))
+    typer.echo(f"cost semantics {', '.join(versions)}; constraints: {charged}")
+    if not all(found.supported for found in claims.values()):
+        raise typer.Exit(1)
+
+
+def plan(
+    bound: Bound = 0.01,
+    confidence: Confidence = 0.95,
+    most: Annotated[int, typer.Option(help="Events to plan for, at most.", min=0)] = 5,
+) -> None:
+    """Say how many episodes, each on a scenario of its own, a claim needs."""
+    from safevla.evaluate.claims import episodes_needed
+
+    typer.echo(f"to show at most {100 * bound:g} % at {100 * confidence:g} % confidence:")
+    for events in range(most + 1):
+        needed = episodes_needed(bound, confidence, events)
+        typer.echo(f"  {needed:6d} episodes if it happens in {events} of them")
+
+
+def generate_list(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the preset.")
+    ] = None,
+    count: Annotated[int, typer.Option(help="Scenarios.", min=1)] = 299,
+    first: Annotated[int, typer.Option(help="Seed of the first one.", min=0)] = 10_000,
+    preset: Annotated[
+        str, typer.Option(help="Preset whose homes and hazards are drawn.")
+    ] = "quick",
+    out: Annotated[
+        Path, typer.Option(help="File to write (.jsonl.gz); refused if it exists.")
+    ] = Path("scenarios.jsonl.gz"),
+    twins: Annotated[
+        bool, typer.Option("--twins", help="Without what is there only as a hazard.")
+    ] = False,
+) -> None:
+    """Generate scenarios that nothing was trained on, as a list whose hash results carry.
+
+    Seeds are of the validation stream; the frozen lists hold 1000 to 1199 and 5000 to 5099.
+    """
+    from safevla.config import load_config
+    from safevla.display import Display
+    from safevla_envs.generate import generate
+    from safevla_envs.scenes.scenario import list_hash, save_list
+
+    if out.exists():
+        raise ValueError(f"{out} exists; choose another --out")
+    env, display = load_config(preset, overrides or []).env, Display()
+    how = {"level": env.level, "hazards": env.hazards, "knobs": env.knobs or None}
+    scenarios = []
+    with display.live(), display.bar("scenarios", count) as update:
+        for seed in range(first, first + count):
+            scenario = generate(seed, split="val", **how)
+            scenarios.append(scenario.benign_twin() if twins else scenario)
+            update(len(scenarios), f"seed {seed}")
+    save_list(out, scenarios)
+    display.line(f"{out}: {count} scenarios, list {list_hash(scenarios)}")
