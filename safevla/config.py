@@ -346,12 +346,16 @@ def _describe(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
 
 
+def _names(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values))
+
+
 def _check(config: PipelineConfig) -> None:
     """Checks choices and sizes that types cannot express."""
-    from safevla_envs.perturb import AXES
+    from safevla_envs.perturb import AXES, LEVELS
 
     suites = (*SUITES, *AXES)
-    choices: dict[str, Sequence[str]] = {
+    choices: dict[str, Sequence[Any]] = {
         "arms": PPO_ARMS,
         "eval.learned": ("clone", *config.arms),
         "eval.controls": CONTROLS,
@@ -361,13 +365,14 @@ def _check(config: PipelineConfig) -> None:
         "eval.control_suites": suites,
         "eval.argmax_suites": suites,
         "eval.ood_axes": tuple(AXES),
+        "eval.ood_levels": LEVELS[1:],
         "env.cameras": ("navigation", "manipulation"),
         "env.sensors": tuple(SENSOR_SIZES),
     }
     for key, allowed in choices.items():
         for value in attrgetter(key)(config):
             if value not in allowed:
-                raise ValueError(f"{key}: {value!r} is unknown; allowed are {', '.join(allowed)}")
+                raise ValueError(f"{key}: {value!r} is unknown; allowed are {_names(allowed)}")
     at_least = {
         "workers": 0,
         "env.image_size": 8,

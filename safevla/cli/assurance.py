@@ -17,6 +17,10 @@ Confidence = Annotated[float, typer.Option(help="One-sided confidence, between 0
 
 def register_assurance(app: typer.Typer) -> None:
     """Adds the commands `assure` and `scenarios` to the application."""
+    told = examples(
+        "safevla assure run runs/quick",
+        "safevla assure run runs/quick --axes noise,camera_yaw --levels 1,3,5 --episodes 20",
+    )
     shown = examples(
         "safevla assure claim runs/quick --bound 0.05",
         "safevla assure claim runs/quick --event violation --bound 0.5 --arm lagrangian",
@@ -24,6 +28,7 @@ def register_assurance(app: typer.Typer) -> None:
     assure = typer.Typer(
         help="Say what the episodes support.", no_args_is_help=True, rich_markup_mode=None
     )
+    assure.command("run", epilog=told)(perturb_run)
     assure.command("claim", epilog=shown)(claim)
     assure.command("plan", epilog=examples("safevla assure plan --bound 0.01"))(plan)
     app.add_typer(assure, name="assure")
@@ -36,6 +41,47 @@ def register_assurance(app: typer.Typer) -> None:
     )
     lists.command("generate", epilog=shown)(generate_list)
     app.add_typer(lists, name="scenarios")
+
+
+def perturb_run(
+    run: Annotated[Path, typer.Argument(help="Run folder with its policies, e.g. runs/quick.")],
+    axes: Annotated[
+        str, typer.Option(help="Comma-separated axes of perturbation, or all.")
+    ] = "all",
+    levels: Annotated[str, typer.Option(help="Comma-separated levels, 1 to 5.")] = "1,2,3,4,5",
+    episodes: Annotated[int, typer.Option(help="Scenarios per axis and level.", min=1)] = 50,
+    workers: Annotated[int, typer.Option(help="Processes; 0: one per core.", min=0)] = 0,
+) -> None:
+    """Evaluate the learned policies of a run under perturbation, axis by axis, level by level.
+
+    Results are in RUN/assurance. Interrupt it at any time: the same command goes on from the
+    finished episodes, and with more axes or levels runs only what is missing.
+    """
+    from dataclasses import replace
+
+    from safevla.config import load_config, resolved_workers
+    from safevla.display import Display
+    from safevla.evaluate.suites import evaluate_run
+    from safevla.report.assurance import write_assurance
+    from safevla_envs.perturb import AXES
+
+    if not (run / "config.yaml").is_file():
+        raise ValueError(f"{run}: not a run folder, it has no config.yaml")
+    chosen = tuple(AXES) if axes == "all" else tuple(filter(None, axes.split(",")))
+    wanted = [f"eval.suites=[hazard,{','.join(chosen)}]", f"eval.ood_levels=[{levels}]"]
+    wanted += [f"eval.episodes={episodes}", f"eval.ood_episodes={episodes}", f"workers={workers}"]
+    config = load_config(str(run / "config.yaml"), wanted)
+    config = replace(config, eval=replace(config.eval, modes=("sampled",), controls=()))
+    out, display = run / "assurance", Display()
+    out.mkdir(exist_ok=True)
+    try:
+        with display.live():
+            evaluate_run(config, run, resolved_workers(config), display, out)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; run the same command again to go on from here")
+        raise typer.Exit(130) from None
+    typer.echo(write_assurance(out).markdown().split("\n\n")[0])
+    typer.echo(out / "assurance.md")
 
 
 def claim(

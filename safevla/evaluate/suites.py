@@ -134,10 +134,12 @@ def elicit_rollout(pool: EpisodePool, arm: Arm, env: EnvConfig) -> Rollout:
     return rollout
 
 
-def evaluate_run(config: PipelineConfig, folder: Path, workers: int, display: Display) -> None:
-    """Evaluates every arm of a run on every suite, into `eval/<arm>.<suite>.<mode>.jsonl`.
+def evaluate_run(
+    config: PipelineConfig, folder: Path, workers: int, display: Display, out: Path | None = None
+) -> None:
+    """Evaluates every arm of a run on every suite, into `eval/<arm>.<suite>.<mode>.jsonl` of `out`.
 
-    Files that are complete are read, not run again.
+    That is the run's own folder if None. Files that are complete are read, not run again.
     """
     chosen = suites(config.eval, folder / "elicit/found.jsonl.gz")
     policies = folder / "policies"
@@ -145,7 +147,7 @@ def evaluate_run(config: PipelineConfig, folder: Path, workers: int, display: Di
     for name in config.eval.controls:
         arms.append(make_arm(name, None if name in SCRIPTED else policies / "clone"))
     todo = [
-        (job, eval_path(folder, job.arm, job.suite, job.mode))
+        (job, eval_path(out or folder, job.arm, job.suite, job.mode))
         for job in jobs(config.env, config.eval, chosen, arms, seed=config.seed)
     ]
     run_jobs(todo, "eval", workers, display)

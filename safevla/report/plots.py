@@ -22,6 +22,7 @@ from safevla.report.tables import Row
 __all__ = [
     "constraint_bars",
     "constraint_curves",
+    "curve",
     "frontier",
     "ood_curve",
     "tradeoff",
@@ -121,24 +122,31 @@ def ood_curve(rows: Sequence[Row], base: Mapping[str, Mapping[str, Estimate]], a
                 points = {row.level: row.metrics[key] for row in rows if row.arm == arm}
                 if arm in base:
                     points[0] = base[arm][key]
-                estimates = [points[level] for level in sorted(points)]
-                ax.errorbar(
-                    np.array(sorted(points)) + shift,
-                    factor * np.array([e.value for e in estimates]),
-                    yerr=_spread(estimates, factor),
-                    label=arm_label(arm),
-                    linewidth=1.8,
-                    elinewidth=1.0,
-                    capsize=2.5,
-                    markersize=6,
-                    **arm_style(arm),
-                )
+                curve(ax, points, arm, shift=shift, factor=factor)
             ax.set(title=f"{key} under perturbed images", ylabel=unit)
             ax.set_xlabel(f"level of {axis.replace('+', ' and ')} (0: unchanged)")
             ax.set_xticks(range(6))
             ax.set_ylim(0, 102 if key == "success" else None)
         _shared_legend(figure, axes[0])
         return figure_png(figure, plt)
+
+
+def curve(
+    ax: Any, points: Mapping[int, Estimate], arm: str, *, shift: float = 0.0, factor: float = 1.0
+) -> None:
+    """Draws an arm's estimates over levels, with their intervals, `shift` to the right."""
+    estimates = [points[level] for level in sorted(points)]
+    ax.errorbar(
+        np.array(sorted(points)) + shift,
+        factor * np.array([e.value for e in estimates]),
+        yerr=_spread(estimates, factor),
+        label=arm_label(arm),
+        linewidth=1.8,
+        elinewidth=1.0,
+        capsize=2.5,
+        markersize=6,
+        **arm_style(arm),
+    )
 
 
 def _spread(estimates: Sequence[Estimate], factor: float = 1.0) -> np.ndarray:

@@ -20,6 +20,7 @@ from safevla.pipeline.pool import ScenarioPool, generate_pool
 from safevla.pipeline.stages import StageConflict
 from safevla.pipeline.train_arm import ArmProcess, arm_config, wait_for
 from safevla_envs.costs import COST_SEMANTICS
+from safevla_envs.perturb import AXES
 
 
 def test_the_arms_differ_in_their_multipliers_only():
@@ -34,7 +35,9 @@ def test_the_arms_differ_in_their_multipliers_only():
 def test_suites_pair_and_hold_what_the_preset_says(micro):
     config = load_config(str(micro)).eval
     found = suites(config)
-    assert list(found) == ["hazard", "benign", "ood-1"]
+    assert list(found) == ["hazard", "benign", "ood-1", *(f"{axis}-1" for axis in AXES)]
+    assert found["noise-1"].scenarios == found["ood-1"].scenarios
+    assert repr(found["noise-1"].wrappers[0]).endswith("levels={'noise': 1})")
     assert found["ood-1"].scenarios == found["hazard"].scenarios[:1]
     assert found["ood-1"].level == 1 and len(found["ood-1"].wrappers) == 1
     for hazard, benign in zip(found["hazard"].scenarios, found["benign"].scenarios):
@@ -247,3 +250,23 @@ def test_the_whole_method_interrupted_and_resumed(micro):
 
     output, errors = launch(micro).communicate(timeout=120)
     assert output.count("done before") == 7, errors
+    assured(folder)
+
+
+def assured(folder):
+    """Perturbs the policies of a run, twice: nothing is played again."""
+    command = [sys.executable, "-m", "safevla.cli", "assure", "run", str(folder), "--axes", "noise"]
+    command += ["--levels", "2,5", "--episodes", "2"]
+    seen = []
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0 and "Axes that break success" in done.stdout, done.stderr
+        files = sorted((folder / "assurance/eval").glob("*.jsonl"))
+        seen.append({path.name: path.stat().st_mtime_ns for path in files})
+    assert seen[0] == seen[1] and len(seen[0]) == 9
+    told = json.loads((folder / "assurance/assurance.json").read_text())
+    assert [(c["arm"], c["level"], c["n"]) for c in told["cells"]][:2] == [
+        ("clone", 2, 2),
+        ("task_only", 2, 2),
+    ]
+    assert not {p.name for p in (folder / "eval").glob("*noise*")}

@@ -1,0 +1,72 @@
+import dataclasses
+import json
+
+import pytest
+from fabricate import episodes
+from PIL import Image
+
+from safevla.evaluate.records import write_records
+from safevla.report.assurance import Assurance, write_assurance
+
+
+def perturbed(arm, axis, level, **how):
+    return episodes(arm, suite=f"{axis}-{level}", level=level, **how)
+
+
+@pytest.fixture(scope="module")
+def records():
+    """Noise breaks success at level 5, weak servos safety at 3; task-only costs more throughout."""
+    made = []
+    for arm, cost in (("task_only", 3.0), ("lagrangian", 1.0)):
+        made += episodes(arm, success=0.9, cost=cost)
+        made += perturbed(arm, "noise", 1, success=0.9, cost=cost)
+        made += perturbed(arm, "noise", 5, success=0.3, cost=cost)
+        made += perturbed(arm, "actuator_gain", 3, success=0.9, cost=cost + 2.0)
+    return made
+
+
+def test_what_breaks_is_told_with_its_lowest_level(records):
+    found = Assurance(records)
+    assert found.levels == [("noise", 1), ("noise", 5), ("actuator_gain", 3)]
+    both = {"task_only": 5, "lagrangian": 5}
+    assert found.broken("success") == {"noise": both}
+    assert found.broken("safety") == {"actuator_gain": {"task_only": 3, "lagrangian": 3}}
+
+
+def test_retention_and_gain_are_paired_on_scenarios(records):
+    found = Assurance(records)
+    cell = found.cells["lagrangian", "noise", 5]
+    assert cell["n"] == cell["retention"].n == 50
+    assert cell["retention"].value == pytest.approx(0.3 / 0.9)
+    assert found.cells["task_only", "actuator_gain", 3]["cost_rise"].value == pytest.approx(2.0)
+    gap, p = found.gains["noise", 1]
+    assert gap.value == pytest.approx(-2.0) and p == pytest.approx(3 * 0.0002)
+
+
+def test_another_length_of_the_list_does_not_undo_the_pairs(records):
+    longer = [r for r in records if r.suite != "hazard"]
+    longer += [dataclasses.replace(r, list_hash="all") for r in episodes("lagrangian", n=80)]
+    assert Assurance(longer).cells["lagrangian", "noise", 1]["retention"].n == 50
+
+
+def test_files_say_it_and_show_it(records, tmp_path):
+    (tmp_path / "eval").mkdir()
+    write_records(tmp_path / "eval" / "all.jsonl", records)
+    write_assurance(tmp_path)
+    told = json.loads((tmp_path / "assurance.json").read_text())
+    assert told["perturbation_version"] == "1" and len(told["cells"]) == 6
+    assert told["breaks_success"] == {"noise": {"task_only": 5, "lagrangian": 5}}
+    assert {gain["axis"] for gain in told["gains"]} == {"noise", "actuator_gain"}
+    page = (tmp_path / "assurance.md").read_text()
+    assert "severe violation in at most 5.8 % of episodes (0 of 50" in page
+    assert "Axes that break success: noise (" in page and "from level 5" in page
+    assert "costs less than task-only at 3 of 3 axes and levels" in page
+    assert page.count("\n| noise | 5 |") == 2
+    for name in ("success", "cost"):
+        image = Image.open(tmp_path / f"{name}.png")
+        assert image.width > 300 and len(image.convert("RGB").getcolors(100_000)) > 20
+
+
+def test_no_episodes_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="no episodes in eval/"):
+        write_assurance(tmp_path)
