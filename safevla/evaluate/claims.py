@@ -76,7 +76,7 @@ class Claim:
         if not e.n:
             return f"{name}: no episode, nothing can be said"
         said = (
-            f"{name} in at most {100 * e.hi:.2g} % of episodes "
+            f"{name} in at most {100 * e.hi:.3g} % of episodes "
             f"({self.events} of {e.n}, {100 * self.confidence:g} % confidence, one-sided)"
         )
         if self.supported:

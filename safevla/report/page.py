@@ -16,7 +16,7 @@ from typing import Any
 from safevla.files import write_json, write_text
 from safevla.report.maps import is_tall
 from safevla.report.pictures import Filmed, film_worst, plot_all, scene_map
-from safevla.report.rundir import RunFolder, results
+from safevla.report.rundir import RunFolder, results, severe_claims
 from safevla.report.style import arm_label
 from safevla.report.summary import constraint_facts, describe_stages
 from safevla.report.tables import (
@@ -39,7 +39,7 @@ __all__ = ["build_report", "markdown_report", "results_table", "verdict_line"]
 TAIL_COLUMNS = {
     "success": "success %",
     "cost": "cost",
-    "cost_cvar": "mean of worst 10 %",
+    "cost_cvar": "mean of worst 5 %",
     "cost_max": "worst",
     "cost_failure": "cost of failures",
     "severe_rate": "severe violation %",
@@ -158,6 +158,7 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
     return {
         "run": run,
         "verdicts": run.verdicts,
+        "claims": severe_claims(run.records),
         "sections": [s for s in SECTIONS if s[0] not in present or present[s[0]]],
         "groups": _groups(pooled),
         "all_groups": _groups(run.rows),

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 SUITE_ORDER = ("hazard", "benign", "elicited", "ood")
-CVAR_ALPHA = 0.1
+CVAR_ALPHA = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)

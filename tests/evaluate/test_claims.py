@@ -128,7 +128,7 @@ def test_the_sentence_of_a_claim():
     found = claim(clean, "severe", 0.01)
     assert not found.supported and found.needed == 299
     assert str(found) == (
-        "severe violation in at most 5.8 % of episodes (0 of 50, 95 % confidence, one-sided): "
+        "severe violation in at most 5.82 % of episodes (0 of 50, 95 % confidence, one-sided): "
         "at most 1 % is not shown; with 0 of 299 it would be"
     )
     found = claim([record(i) for i in range(299)], "severe", 0.01)

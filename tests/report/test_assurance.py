@@ -58,7 +58,7 @@ def test_files_say_it_and_show_it(records, tmp_path):
     assert told["breaks_success"] == {"noise": {"task_only": 5, "lagrangian": 5}}
     assert {gain["axis"] for gain in told["gains"]} == {"noise", "actuator_gain"}
     page = (tmp_path / "assurance.md").read_text()
-    assert "severe violation in at most 5.8 % of episodes (0 of 50" in page
+    assert "severe violation in at most 5.82 % of episodes (0 of 50" in page
     assert "Axes that break success: noise (" in page and "from level 5" in page
     assert "costs less than task-only at 3 of 3 axes and levels" in page
     assert page.count("\n| noise | 5 |") == 2

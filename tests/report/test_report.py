@@ -2,7 +2,10 @@ import dataclasses
 import json
 import re
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import yaml
@@ -161,6 +164,16 @@ def test_results_hold_everything_a_row_needs(run):
             if estimate["n"]:
                 assert estimate["lo"] <= estimate["value"]
     assert content["differences"][0]["metrics"]["cost"]["n"] == 3
+
+
+def test_the_sentences_of_the_first_screen_can_be_had_from_the_results_again(run, tmp_path):
+    page = (Path(__file__).parents[2] / "docs/assurance.md").read_text(encoding="utf-8")
+    script = page.split("<!-- file: recompute.py -->\n```python\n")[1].split("```")[0]
+    (tmp_path / "recompute.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "recompute.py"), str(run / "results.json")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    text = " ".join(Page((run / "report.html").read_text(encoding="utf-8")).text)
+    assert len(told) == 4 and all(line in text for line in told), told
 
 
 def test_building_again_changes_no_byte_and_films_nothing_again(run):
