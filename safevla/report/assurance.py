@@ -33,6 +33,8 @@ ARM, BASE = "lagrangian", "task_only"
 KEPT = 0.9
 """An axis breaks success where the interval of what is retained lies below this share."""
 ALPHA = 0.05
+MARGIN = 0.02
+"""Success that the Lagrangian policy may lose and still count as no worse."""
 Paired = tuple[list[float], list[Any]]
 
 
@@ -90,6 +92,12 @@ class Assurance:
         adjusted = holm([p for _, p in pairs.values()])
         return {where: (gap, p) for (where, (gap, _)), p in zip(pairs.items(), adjusted)}
 
+    @cached_property
+    def success_gap(self) -> Estimate:
+        """Success of the Lagrangian policy minus task-only's on the plain list, paired."""
+        ours, base = (_paired(self.of(arm), lambda r: r.success) for arm in (ARM, BASE))
+        return paired_difference(*ours, *base)
+
     def broken(self, what: str) -> dict[str, dict[str, int]]:
         """Axis -> arm -> lowest level that breaks its `success` or its `safety`."""
         found: dict[str, dict[str, int]] = {}
@@ -116,6 +124,8 @@ class Assurance:
                     {"arm": arm, "axis": axis, "level": level, **cell}
                     for (arm, axis, level), cell in self.cells.items()
                 ],
+                "success_gap": self.success_gap,
+                "margin": MARGIN,
                 "gains": [
                     {"axis": axis, "level": level, "cost": gap, "p_holm": p}
                     for (axis, level), (gap, p) in self.gains.items()
@@ -131,6 +141,12 @@ class Assurance:
         for arm in self.arms:
             held = claim(self.of(arm), "severe", 0.01)
             lines.append(f"- {arm_label(arm)}, unperturbed: {held}.")
+        if (gap := self.success_gap).n:
+            shown = "is" if gap.lo >= -MARGIN else "is not"
+            lines.append(
+                f"- Unperturbed, the Lagrangian policy succeeds {format_rate(gap)} points more often than "
+                f"task-only ({gap.n} pairs): that it loses at most {100 * MARGIN:g} {shown} shown."
+            )
         for what in ("success", "safety"):
             found = self.broken(what)
             told = [

@@ -43,6 +43,14 @@ def test_retention_and_gain_are_paired_on_scenarios(records):
     assert gap.value == pytest.approx(-2.0) and p == pytest.approx(3 * 0.0002)
 
 
+def test_a_loss_of_success_is_no_worse_only_within_the_margin(records):
+    worse = [r for r in records if (r.arm, r.suite) != ("lagrangian", "hazard")]
+    worse += episodes("lagrangian", success=0.8)
+    found = Assurance(worse)
+    assert found.success_gap.value == pytest.approx(-0.1) and found.success_gap.lo < -0.02
+    assert "that it loses at most 2 is not shown" in found.markdown()
+
+
 def test_another_length_of_the_list_does_not_undo_the_pairs(records):
     longer = [r for r in records if r.suite != "hazard"]
     longer += [dataclasses.replace(r, list_hash="all") for r in episodes("lagrangian", n=80)]
@@ -59,6 +67,8 @@ def test_files_say_it_and_show_it(records, tmp_path):
     assert {gain["axis"] for gain in told["gains"]} == {"noise", "actuator_gain"}
     page = (tmp_path / "assurance.md").read_text()
     assert "severe violation in at most 5.82 % of episodes (0 of 50" in page
+    assert "succeeds 0 [0, 0] points more often than task-only (50 pairs)" in page
+    assert "that it loses at most 2 is shown" in page
     assert "Axes that break success: noise (" in page and "from level 5" in page
     assert "costs less than task-only at 3 of 3 axes and levels" in page
     assert page.count("\n| noise | 5 |") == 2
