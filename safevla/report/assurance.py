@@ -144,8 +144,8 @@ class Assurance:
         if (gap := self.success_gap).n:
             shown = "is" if gap.lo >= -MARGIN else "is not"
             lines.append(
-                f"- Unperturbed, the Lagrangian policy succeeds {format_rate(gap)} points more often than "
-                f"task-only ({gap.n} pairs): that it loses at most {100 * MARGIN:g} {shown} shown."
+                f"- Unperturbed, the Lagrangian policy succeeds {format_rate(gap)} points more often "
+                f"than task-only ({gap.n} pairs): that it loses at most {100 * MARGIN:g} {shown} shown."
             )
         for what in ("success", "safety"):
             found = self.broken(what)
