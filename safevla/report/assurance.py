@@ -142,10 +142,10 @@ class Assurance:
             held = claim(self.of(arm), "severe", 0.01)
             lines.append(f"- {arm_label(arm)}, unperturbed: {held}.")
         if (gap := self.success_gap).n:
-            shown = "is" if gap.lo >= -MARGIN else "is not"
+            shown = f"{100 * MARGIN:g} {'is' if gap.lo >= -MARGIN else 'is not'} shown"
             lines.append(
-                f"- Unperturbed, the Lagrangian policy succeeds {format_rate(gap)} points more often "
-                f"than task-only ({gap.n} pairs): that it loses at most {100 * MARGIN:g} {shown} shown."
+                f"- Unperturbed, the Lagrangian policy succeeds {format_rate(gap)} points more "
+                f"often than task-only ({gap.n} pairs): that it loses at most {shown}."
             )
         for what in ("success", "safety"):
             found = self.broken(what)
