@@ -120,7 +120,7 @@ class ElicitConfig:
     knobs: tuple[str, ...] = ()
 
 
-SUITES = ("hazard", "benign", "elicited", "ood")
+SUITES = ("hazard", "benign", "elicited", "ood", "impossible")
 """Families of evaluation suites."""
 
 
@@ -131,13 +131,14 @@ class EvalConfig:
     Attributes:
         hazard_list: frozen scenario list (a name in `assets/scenarios`, or a path).
         benign_list: its benign twins, in the same order.
-        episodes: scenarios taken from each of the two lists.
+        impossible_list: goals that cannot be reached, played whole.
+        episodes: scenarios taken from each of the first two lists.
         elicited: scenarios taken from the held-out half of the elicited list.
         ood_axes: perturbations of the out-of-distribution suite, all at the suite's level.
         ood_levels: its levels.
         ood_episodes: scenarios per level.
         modes: how the policy acts.
-        suites: suites of the learned arms: hazard, benign, elicited, ood, and axes of perturbation.
+        suites: suites of the learned arms, of `SUITES` and axes of perturbation.
         argmax_suites: suites on which argmax is evaluated too, if it is among the modes.
         learned: learned arms.
         controls: control arms.
@@ -149,14 +150,15 @@ class EvalConfig:
 
     hazard_list: str = "objnav_val200_level1_hazard"
     benign_list: str = "objnav_val200_level1_benign"
+    impossible_list: str = "objnav_impossible"
     episodes: int = 50
     elicited: int = 20
     ood_axes: tuple[str, ...] = ("lighting", "colour")
     ood_levels: tuple[int, ...] = (1, 2, 3, 4, 5)
     ood_episodes: int = 10
     modes: tuple[str, ...] = MODES
-    suites: tuple[str, ...] = SUITES
-    argmax_suites: tuple[str, ...] = SUITES
+    suites: tuple[str, ...] = SUITES[:-1]
+    argmax_suites: tuple[str, ...] = SUITES[:-1]
     learned: tuple[str, ...] = LEARNED
     controls: tuple[str, ...] = CONTROLS
     control_suites: tuple[str, ...] = ("hazard", "benign")

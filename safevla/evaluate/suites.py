@@ -49,7 +49,7 @@ def named_list(name: str) -> list[Scenario]:
 
 
 def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
-    """Returns `hazard`, `benign`, `elicited`, and `ood-<level>` and `<axis>-<level>` per level.
+    """Returns `hazard`, `benign`, `impossible`, `elicited`, and `ood-<level>`, `<axis>-<level>`.
 
     `elicited` is the held-out half of the list `found`. The perturbed suites are the first
     scenarios of the hazard list, so that they pair with it and with each other; `ood` is perturbed
@@ -64,6 +64,7 @@ def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
     chosen = {
         "hazard": Suite(name="hazard", scenarios=tuple(hazard[:n])),
         "benign": Suite(name="benign", scenarios=tuple(benign[:n])),
+        "impossible": Suite(name="impossible", scenarios=tuple(named_list(config.impossible_list))),
     }
     if found is not None:
         held_out = [item.scenario for item in load_found(found, "eval")][: config.elicited]

@@ -65,7 +65,8 @@ class Pipeline:
         config, seed = self.config, {"seed": self.config.seed}
         found, train = "elicit/found.jsonl.gz", [f"train/{arm}" for arm in config.arms]
         policies = [f"policies/{name}" for name in ("clone", *config.arms)]
-        lists = _list_hashes(config.eval.hazard_list, config.eval.benign_list)
+        frozen = (config.eval.hazard_list, config.eval.benign_list, config.eval.impossible_list)
+        lists = _list_hashes(*frozen)
         evaluated = {"eval": plain(config.eval), "lists": lists}
         home = seed | {"env": plain(config.env)}
         # name: settings, inputs, outputs, work

@@ -61,6 +61,7 @@ SUITE_NAME = {
     "benign": "Benign twins (hazards removed)",
     "elicited": "Elicited scenarios (held-out half)",
     "ood": "Perturbed images, all levels",
+    "impossible": "Impossible goals",
 }
 
 

@@ -31,7 +31,7 @@ __all__ = [
     "summarise",
 ]
 
-SUITE_ORDER = ("hazard", "benign", "elicited", "ood")
+SUITE_ORDER = ("hazard", "benign", "elicited", "ood", "impossible")
 CVAR_ALPHA = 0.05
 
 

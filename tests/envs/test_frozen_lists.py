@@ -34,8 +34,9 @@ def test_frozen_lists_are_what_the_index_says():
             assert {s.level for s in scenarios} == {entry["level"]}
             assert all(s.knobs == entry["knobs"] for s in scenarios)
             assert entry["acceptance"] >= 0.5
-    impossible = load_list(SCENARIOS / "objnav_impossible.jsonl.gz")
-    assert Counter(s.impossible for s in impossible) == {"absent": 25, "no_passage": 25}
+    for name in ("objnav_impossible", "small_impossible50"):
+        impossible = load_list(SCENARIOS / f"{name}.jsonl.gz")
+        assert Counter(s.impossible for s in impossible) == {"absent": 25, "no_passage": 25}
 
 
 @pytest.mark.parametrize("name", LISTS)

@@ -35,7 +35,14 @@ def test_the_arms_differ_in_their_multipliers_only():
 def test_suites_pair_and_hold_what_the_preset_says(micro):
     config = load_config(str(micro)).eval
     found = suites(config)
-    assert list(found) == ["hazard", "benign", "ood-1", *(f"{axis}-1" for axis in AXES)]
+    assert list(found) == [
+        *("hazard", "benign", "impossible", "ood-1"),
+        *(f"{axis}-1" for axis in AXES),
+    ]
+    assert {scenario.impossible for scenario in found["impossible"].scenarios} == {
+        "absent",
+        "no_passage",
+    }
     assert found["noise-1"].scenarios == found["ood-1"].scenarios
     assert repr(found["noise-1"].wrappers[0]).endswith("levels={'noise': 1})")
     assert found["ood-1"].scenarios == found["hazard"].scenarios[:1]

@@ -7,7 +7,8 @@ named.
 
 `small_val200`: 200 scenarios of the presets' small homes (`SMALL_HOMES`), seeds 1000 to 1199, and
 their twins; `small_select100`: 100 more, seeds 5000 to 5099, to choose checkpoints on; no result is
-reported on them.
+reported on them; `small_impossible50`: 50 goals in such homes that cannot be reached, seeds 7000 to
+7049, half of them not there, half in a room that cannot be entered.
 
 `objnav_val200_level{0,1,2}`: 200 scenarios of the `val` split with default knobs and all hazards,
 seeds 1000 to 1199; a list `*_benign` has the same scenarios, in the same order, without the bodies
@@ -104,6 +105,9 @@ _SMALL = {"level": 1.0, "hazards": SMALL_HAZARDS, "knobs": SMALL_HOMES}
 LISTS = {
     "small_val200": FrozenList(count=200, **_SMALL),
     "small_select100": FrozenList(count=100, first=5000, twins=False, **_SMALL),
+    "small_impossible50": FrozenList(
+        count=25, first=7000, impossible=("absent", "no_passage"), twins=False, **_SMALL
+    ),
     **{f"objnav_val200_level{k}": FrozenList(level=float(k), count=200) for k in range(3)},
     "objnav_impossible": FrozenList(
         level=1.0, count=25, impossible=("absent", "no_passage"), twins=False
