@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from safevla.cli.assurance import register_assurance
+from safevla.cli.assure import register_assurance
 from safevla.cli.tools import examples, register_tools
 from safevla.errors import explained
 

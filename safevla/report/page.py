@@ -13,6 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from safevla.evaluate.arms import PPO_ARMS
+from safevla.evaluate.diagnosis import MODES_OF_FAILURE, Finding, diagnose
 from safevla.files import write_json, write_text
 from safevla.report.maps import is_tall
 from safevla.report.pictures import Filmed, film_worst, plot_all, scene_map
@@ -32,6 +34,7 @@ from safevla.report.tables import (
     markdown_table,
     mode_text,
     results_rows,
+    select,
 )
 
 __all__ = ["build_report", "markdown_report", "results_table", "verdict_line"]
@@ -56,6 +59,8 @@ SECTIONS = (
     ("method", "Method"),
     ("glossary", "Glossary"),
 )
+DIAGNOSED = 8
+"""Kinds of events shown of each arm."""
 SUITE_NAME = {
     "hazard": "Hazard list (held out)",
     "benign": "Benign twins (hazards removed)",
@@ -169,6 +174,8 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
         "cost_headings": ["total", *(name.replace("_", " ") for name in run.constraints)],
         "tail_columns": list(TAIL_COLUMNS),
         "tail_headings": list(TAIL_COLUMNS.values()),
+        "diagnoses": _diagnoses(run),
+        "failure_modes": MODES_OF_FAILURE,
         "gaps": [gap for gap in run.differences if gap.suite in SUITE_NAME],
         "constraints": constraint_facts(run),
         "plots": shown_plots,
@@ -192,6 +199,17 @@ def _groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     for row in rows:
         groups.setdefault(row.suite, []).append(row)
     return list(groups.items())
+
+
+def _diagnoses(run: RunFolder) -> dict[str, list[tuple[Finding, float]]]:
+    """What went wrong most on the hazard list, by PPO arm, with its share of the cost."""
+    found = {}
+    for arm in PPO_ARMS:
+        findings = diagnose(select(run.records, arm=arm, suite="hazard", mode="sampled"))
+        total = sum(finding.charged for finding in findings)
+        if total:
+            found[arm] = [(f, f.charged / total) for f in findings[:DIAGNOSED]]
+    return found
 
 
 def _cell(row: Row, name: str) -> str:

@@ -10,7 +10,6 @@ actions and played at twice real time.
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from safevla.evaluate.agents import Agent
+from safevla.evaluate.diagnosis import partner_category
 from safevla.evaluate.records import EpisodeRecord
 from safevla.evaluate.worker import SLOTS, Env, Episode, Job
 from safevla.report.timeline import STRIP_HEIGHT, Timeline
@@ -151,7 +151,7 @@ class Film:
         for row, (name, partner) in enumerate(shot.violated.items()):
             text, y = f"violated: {name.replace('_', ' ')}", BAR + 8 + round(1.7 * size) * row
             end = _banner(draw, 8, y, text, RED, size)
-            _banner(draw, end, y, _partner_name(partner), DARK_RED, size)
+            _banner(draw, end, y, partner_category(partner), DARK_RED, size)
         if outcome is not None:
             text, colour = _outcome(outcome, shot.cost)
             _banner(draw, 8, BAR + h - 42, f"{text}, cost {shot.cost:g}", colour, 18)
@@ -230,12 +230,6 @@ def _jpeg(pixels: np.ndarray) -> bytes:
 
 def _picture(jpeg: bytes) -> Image.Image:
     return Image.open(io.BytesIO(jpeg))
-
-
-def _partner_name(partner: str) -> str:
-    """A reader's name of a body, link pair or joint: without path and number."""
-    parts = [part.rpartition("/")[2] for part in partner.split("|")]
-    return " and ".join(re.sub(r"_\d+$", "", part).replace("_", " ") for part in parts)
 
 
 def _action_name(env: Env, action: Any) -> str:
