@@ -144,8 +144,8 @@ class Assurance:
         if (gap := self.success_gap).n:
             shown = f"{100 * MARGIN:g} {'is' if gap.lo >= -MARGIN else 'is not'} shown"
             lines.append(
-                f"- Unperturbed, the Lagrangian policy succeeds {format_rate(gap)} points more "
-                f"often than task-only ({gap.n} pairs): that it loses at most {shown}."
+                f"- Success of the Lagrangian policy minus task-only's, unperturbed: "
+                f"{format_rate(gap)} points ({gap.n} pairs); that it loses at most {shown}."
             )
         for what in ("success", "safety"):
             found = self.broken(what)

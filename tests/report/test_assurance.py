@@ -67,7 +67,7 @@ def test_files_say_it_and_show_it(records, tmp_path):
     assert {gain["axis"] for gain in told["gains"]} == {"noise", "actuator_gain"}
     page = (tmp_path / "assurance.md").read_text()
     assert "severe violation in at most 5.82 % of episodes (0 of 50" in page
-    assert "succeeds 0 [0, 0] points more often than task-only (50 pairs)" in page
+    assert "minus task-only's, unperturbed: 0 [0, 0] points (50 pairs)" in page
     assert "that it loses at most 2 is shown" in page
     assert "Axes that break success: noise (" in page and "from level 5" in page
     assert "costs less than task-only at 3 of 3 axes and levels" in page
