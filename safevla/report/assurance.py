@@ -194,8 +194,8 @@ class Assurance:
                     }
                     curve(panel, points, arm, shift=shift, factor=factor)
                 panel.set_title(axis.replace("_", " "), fontsize=9)
-                panel.set_xticks(range(6))
-                panel.set_ylim(0, None)
+            panels.flat[0].set(xticks=range(6), xlim=(-0.4, 5.4))
+            panels.flat[0].set_ylim(0, None)  # the axes are shared, and all is drawn
             figure.supylabel(unit, fontsize=10)
             figure.supxlabel("level of perturbation (0: none)", fontsize=10)
             handles, labels = panels.flat[0].get_legend_handles_labels()
