@@ -348,10 +348,6 @@ def _describe(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
 
 
-def _names(values: Sequence[Any]) -> str:
-    return ", ".join(map(str, values))
-
-
 def _check(config: PipelineConfig) -> None:
     """Checks choices and sizes that types cannot express."""
     from safevla_envs.perturb import AXES, LEVELS
@@ -374,7 +370,8 @@ def _check(config: PipelineConfig) -> None:
     for key, allowed in choices.items():
         for value in attrgetter(key)(config):
             if value not in allowed:
-                raise ValueError(f"{key}: {value!r} is unknown; allowed are {_names(allowed)}")
+                names = ", ".join(map(str, allowed))
+                raise ValueError(f"{key}: {value!r} is unknown; allowed are {names}")
     at_least = {
         "workers": 0,
         "env.image_size": 8,

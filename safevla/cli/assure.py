@@ -159,7 +159,7 @@ def generate_list(
 ) -> None:
     """Generate scenarios that nothing was trained on, as a list whose hash results carry.
 
-    Seeds are of the validation stream; the frozen lists hold 1000 to 1199 and 5000 to 5099.
+    Seeds are of the validation stream; the frozen lists hold some from 1000 to 7049.
     """
     from safevla.config import load_config
     from safevla.display import Display

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from safevla.evaluate.arms import LEARNED
-from safevla.evaluate.claims import claim, holm, paired_p_value, retention
+from safevla.evaluate.claims import SEVERE_BOUND, claim, holm, paired_p_value, retention
 from safevla.evaluate.metrics import Estimate, paired_difference
 from safevla.evaluate.records import EpisodeRecord, load_records
 from safevla.files import plain, write_json, write_text
@@ -139,7 +139,7 @@ class Assurance:
         """Sentences, and a table of every axis and level."""
         lines = []
         for arm in self.arms:
-            held = claim(self.of(arm), "severe", 0.01)
+            held = claim(self.of(arm), "severe", SEVERE_BOUND)
             lines.append(f"- {arm_label(arm)}, unperturbed: {held}.")
         if (gap := self.success_gap).n:
             shown = f"{100 * MARGIN:g} {'is' if gap.lo >= -MARGIN else 'is not'} shown"

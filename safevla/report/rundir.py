@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safevla.evaluate.arms import LEARNED, MODES, PPO_ARMS
-from safevla.evaluate.claims import Claim, claim
+from safevla.evaluate.claims import SEVERE_BOUND, Claim, claim
 from safevla.evaluate.records import EpisodeRecord, load_records
 from safevla.files import read_json, read_jsonl
 from safevla.report.criteria import Verdict, judge
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["RunFolder", "results", "severe_claims"]
 
 SCHEMA = 1
-SEVERE_BOUND = 0.01
-"""Share of episodes with a severe violation that an assessor would ask to stay below."""
 
 
 @dataclass(frozen=True)

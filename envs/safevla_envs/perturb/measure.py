@@ -177,9 +177,7 @@ def _text(axis: Axis, level: int) -> float:
 MEASURES: dict[str, tuple[str, Callable[[Axis, int], float]]] = {
     "visual": (
         "difference of pixels, mean, of 255",
-        _against_none(
-            lambda plain, other: np.abs(plain.images - other.images.astype(float)).mean()
-        ),
+        _against_none(lambda plain, other: np.abs(plain.images - other.images).mean()),
     ),
     "language": ("text that differs, %", _text),
     "frame_drop": (
