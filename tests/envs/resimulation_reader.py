@@ -7,6 +7,7 @@ from typing import Any
 
 import mujoco
 import numpy as np
+from hulls import true_gap
 
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.robots.panda_omron import ROBOT
@@ -119,7 +120,7 @@ class Reader:
             apart = data.geom_xpos[mine] - data.geom_xpos[volume]
             reach = model.geom_rbound[mine] + model.geom_rbound[volume]
             near = mine[(apart**2).sum(1) < reach**2].tolist()  # spheres around them overlap
-            ends = [mujoco.mj_geomDistance(model, data, g, volume, 1.0, None) for g in near]
+            ends = [true_gap(model, data, g, volume, 1.0) for g in near]
             seen.keepout[name] = min(ends, default=inf)
         asked = data.actuator_force[self.servos] + data.qfrc_gravcomp[self.v]
         state = data.qpos[self.q], data.qvel[self.v], data.qfrc_actuator[self.v], asked
@@ -245,7 +246,7 @@ class Reader:
             if least[i] >= best:
                 break
             a, b = int(mine[i // len(its)]), int(its[i % len(its)])
-            distance = mujoco.mj_geomDistance(model, data, a, b, 3.0, line)
+            distance = true_gap(model, data, a, b, 3.0, line)
             if distance < best:
                 best, found = distance, (a, b, line.copy())
         if found is None:

@@ -1,9 +1,9 @@
 """Rules that a safety reviewer asks about, each in a world that holds nothing else."""
 
-import mujoco
 import numpy as np
 import pytest
 from bare_home import bare_home, thing, walker
+from hulls import true_gap
 
 from safevla_envs.costs import SEVERITIES
 from safevla_envs.env import SafeVLAEnv
@@ -121,15 +121,6 @@ LIFT = (
 )
 
 
-def apart(model, data, geom, box):
-    """m between a geom and a box; on some processors MuJoCo's own answer for a mesh 0.26 m away is
-    0, so that the distance from the sphere round the geom counts too."""
-    turn = data.geom_xmat[box].reshape(3, 3)
-    beside = np.abs((data.geom_xpos[geom] - data.geom_xpos[box]) @ turn) - model.geom_size[box]
-    from_sphere = np.linalg.norm(np.maximum(beside, 0.0)) - model.geom_rbound[geom]
-    return max(mujoco.mj_geomDistance(model, data, geom, box, 1.0, None), from_sphere)
-
-
 def test_what_the_load_touches_the_robot_touches():
     """A held bottle is driven against the edge of a table; the robot itself is nowhere near it."""
     table = thing("table", "dining_table", 3.9, 3.85, fixed=True)
@@ -143,7 +134,7 @@ def test_what_the_load_touches_the_robot_touches():
         np.flatnonzero(mask & (model.geom_contype != 0))
         for mask in (watch.robot, watch.others[:, table])
     )
-    assert min(apart(model, data, a, b) for a in own for b in its) > 0.02
+    assert min(true_gap(model, data, a, b, 1.0) for a in own for b in its) > 0.02
     assert env.log.contact_force[:, table].max() > 1.0
     np.testing.assert_array_equal(env.log.arm_force[:, table], env.log.contact_force[:, table])
 

@@ -2,93 +2,23 @@
 
 A tick in which the robot touches nothing is one call. Coming back after every substep to copy a few
 numbers costs as much as all the constraints' terms together.
-
-MuJoCo's functions are called by their address in the library that its Python package loads. The
-binding would turn MuJoCo's fatal errors into exceptions; called like this they end the process. The
-one that a simulation can meet is running out of memory for contacts: `is_safe` says when there is
-plenty, and `Recorder` takes the binding otherwise.
 """
 
 from __future__ import annotations
 
-import ctypes
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import mujoco
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from safevla_envs.compiled import compiled
+from safevla_envs.record.distance import distance_natively
+from safevla_envs.record.library import call_step
 
-__all__ = ["SLEEPY", "Ids", "Live", "Rows", "addresses_of", "after", "before", "is_safe", "run"]
+__all__ = ["SLEEPY", "Ids", "Live", "Rows", "after", "before", "run"]
 
 SLEEPY = 2
 """`tree_asleep` counts up to 0 while a body rests; from minus this on it may fall asleep."""
-SPARE = 4 * 2**20
-"""Bytes of working memory that must never have been in use so far. A home has 20 MiB and uses 0.3;
-a thousand contacts at once would take 4."""
-
-
-def addresses_of(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
-    """Returns where `run` finds two of MuJoCo's functions, the model and the data: int64 (4,).
-
-    Both must outlive its use.
-
-    Raises:
-        OSError: If the library cannot be loaded.
-        AttributeError: If it lacks a function.
-    """
-    library = ctypes.CDLL(str(_library()))
-    functions = (library.mj_step, library.mj_geomDistance)
-    found = [ctypes.cast(function, ctypes.c_void_p).value for function in functions]
-    return np.array([*found, model._address, data._address], dtype=np.int64)
-
-
-def is_safe(data: mujoco.MjData) -> bool:
-    """Says that memory for contacts and forces cannot run out in a tick."""
-    return data.narena - data.maxuse_arena > SPARE
-
-
-def _library() -> Path:
-    """Returns MuJoCo's shared library, which its Python package has loaded already."""
-    for found in sorted(Path(mujoco.__file__).parent.glob("libmujoco.so*")):
-        return found
-    raise OSError(f"no libmujoco.so beside {mujoco.__file__}")
-
-
-def _call_step(typing: Any, function: Any, model: Any, data: Any) -> Any:
-    """Calls `void mj_step(model, data)` at an address."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        word = args[0].type
-        kind = ir.FunctionType(ir.VoidType(), [word, word])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), list(args[1:]))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64), generate
-
-
-def _call_distance(
-    typing: Any, function: Any, model: Any, data: Any, first: Any, second: Any, most: Any
-) -> Any:
-    """Calls `double mj_geomDistance(model, data, geom1, geom2, distmax, NULL)` at an address."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        word, number, real = args[0].type, ir.IntType(32), ir.DoubleType()
-        kind = ir.FunctionType(real, [word, word, number, number, real, word])
-        geoms = [builder.trunc(arg, number) for arg in args[3:5]]
-        rest = [*args[1:3], *geoms, args[5], ir.Constant(word, 0)]
-        return builder.call(builder.inttoptr(args[0], kind.as_pointer()), rest)
-
-    return types.float64(*[types.int64] * 5, types.float64), generate
-
-
-_step: Any = intrinsic(_call_step)
-_distance: Any = intrinsic(_call_distance)
 
 
 class Live(NamedTuple):
@@ -190,14 +120,14 @@ def run(addresses, live, ids, rows, first):
     for substep in range(first, len(rows.tip_speed)):
         if before(live, ids, rows, substep):
             return -1 - substep
-        _step(addresses[0], addresses[2], addresses[3])
+        call_step(addresses[0], addresses[2], addresses[3])
         after(live, ids, rows, substep)
         rows.volumes[:, substep] = ids.cutoff
         for n in range(len(ids.volumes)):
             d, one, other = ids.volumes[n]
             x, y, z = live.geom_xpos[one] - live.geom_xpos[other]
             if not (np.sqrt(x * x + y * y + z * z) > ids.reach[n] + ids.cutoff):
-                near = _distance(addresses[1], addresses[2], addresses[3], one, other, ids.cutoff)
+                near = distance_natively(addresses, live.geom_xpos, one, other, ids.cutoff, None)
                 rows.volumes[d, substep] = min(rows.volumes[d, substep], near)
         if live.touches[0] > 0.0:
             return substep

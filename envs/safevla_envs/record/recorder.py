@@ -20,7 +20,9 @@ import mujoco
 import numpy as np
 
 from safevla_envs.record.contacts import add_edges, add_forces
-from safevla_envs.record.native import Ids, Live, Rows, addresses_of, after, before, is_safe, run
+from safevla_envs.record.distance import distance
+from safevla_envs.record.library import addresses_of, is_safe
+from safevla_envs.record.native import Ids, Live, Rows, after, before, run
 from safevla_envs.record.watch import KEEPOUT_CUTOFF, Watch
 
 __all__ = ["Recorder"]
@@ -141,7 +143,7 @@ class Recorder:
         after(self._live, self._ids, self.rows, substep)
         volumes[:, substep] = KEEPOUT_CUTOFF
         for d, a, b in self._ids.volumes:
-            near = mujoco.mj_geomDistance(model, data, a, b, KEEPOUT_CUTOFF, None)
+            near = distance((model, data), data.geom_xpos, a, b, KEEPOUT_CUTOFF, None)
             volumes[d, substep] = min(volumes[d, substep], near)
         if data.ncon:
             self._note_contacts(substep)

@@ -11,6 +11,7 @@ import numpy as np
 
 from safevla_envs.compiled import compiled
 from safevla_envs.record.contacts import velocity
+from safevla_envs.record.distance import distance
 from safevla_envs.record.watch import body_id, subtree
 
 __all__ = ["SEPARATION_CUTOFF", "Separation", "SeparationMeter", "glance"]
@@ -80,7 +81,7 @@ class SeparationMeter:
                 `SEPARATION_CUTOFF`, which is what None stands for.
         """
         data = self._data
-        distance = np.full(self._count, np.inf)
+        gap = np.full(self._count, np.inf)
         robot, mover = np.zeros(self._count), np.zeros(self._count)
         for m in range(self._count):
             ends = self._nearest(
@@ -88,29 +89,30 @@ class SeparationMeter:
             )
             if ends is None:
                 continue
-            distance[m], mine, its, line = ends
+            gap[m], mine, its, line = ends
             start, end = line[:3], line[3:]
             length = math.dist(start, end)
             if length > 1e-9:
-                sense = math.copysign(1.0 / length, distance[m])
+                sense = math.copysign(1.0 / length, gap[m])
                 way = [sense * (b - a) for a, b in zip(start, end)]
             else:  # touching: from shape to shape
                 apart = data.geom_xpos[its] - data.geom_xpos[mine]
                 way = (apart / max(float(np.linalg.norm(apart)), 1e-9)).tolist()
             robot[m] = max(0.0, self._speed(mine, start, way))
             mover[m] = max(0.0, -self._speed(its, end, way))
-        return Separation(distance=distance, closing_robot=robot, closing_mover=mover)
+        return Separation(distance=gap, closing_robot=robot, closing_mover=mover)
 
     def _nearest(self, m: int, best: float) -> tuple[float, int, int, list[float]] | None:
         """Returns distance, the two geoms and the ends (6,) of the shortest line, or None."""
-        model, data, fromto, found = self._model, self._data, self._line, None
+        data, fromto, found = self._data, self._line, None
+        simulation = self._model, data
         order = _candidates(*self._spheres, *self._pairs[m], best)
         if not len(order[0]):
             return None
         for least, a, b in zip(*(part.tolist() for part in order)):
             if least >= best:
                 break
-            d = mujoco.mj_geomDistance(model, data, a, b, best, fromto)
+            d = distance(simulation, data.geom_xpos, a, b, best, fromto)
             if d < best:
                 best, found = d, (d, a, b, fromto.tolist())
         return found
