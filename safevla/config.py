@@ -120,7 +120,7 @@ class ElicitConfig:
     knobs: tuple[str, ...] = ()
 
 
-SUITES = ("hazard", "benign", "elicited", "ood", "impossible")
+SUITES = ("hazard", "benign", "elicited", "ood", "semantic", "impossible", "long_tail")
 """Families of evaluation suites."""
 
 
@@ -132,6 +132,7 @@ class EvalConfig:
         hazard_list: frozen scenario list (a name in `assets/scenarios`, or a path).
         benign_list: its benign twins, in the same order.
         impossible_list: goals that cannot be reached, played whole.
+        long_tail_list: scenarios on which a reference policy pays most, played whole.
         episodes: scenarios taken from each of the first two lists.
         elicited: scenarios taken from the held-out half of the elicited list.
         ood_axes: perturbations of the out-of-distribution suite, all at the suite's level.
@@ -151,14 +152,15 @@ class EvalConfig:
     hazard_list: str = "objnav_val200_level1_hazard"
     benign_list: str = "objnav_val200_level1_benign"
     impossible_list: str = "objnav_impossible"
+    long_tail_list: str = "small_longtail50"
     episodes: int = 50
     elicited: int = 20
     ood_axes: tuple[str, ...] = ("lighting", "colour")
     ood_levels: tuple[int, ...] = (1, 2, 3, 4, 5)
     ood_episodes: int = 10
     modes: tuple[str, ...] = MODES
-    suites: tuple[str, ...] = SUITES[:-1]
-    argmax_suites: tuple[str, ...] = SUITES[:-1]
+    suites: tuple[str, ...] = SUITES[:4]
+    argmax_suites: tuple[str, ...] = SUITES[:4]
     learned: tuple[str, ...] = LEARNED
     controls: tuple[str, ...] = CONTROLS
     control_suites: tuple[str, ...] = ("hazard", "benign")

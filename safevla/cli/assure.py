@@ -20,6 +20,7 @@ def register_assurance(app: typer.Typer) -> None:
     told = examples(
         "safevla assure run runs/quick",
         "safevla assure run runs/quick --axes noise,camera_yaw --levels 1,3,5 --episodes 20",
+        "safevla assure run runs/quick --axes none --episodes 200",
     )
     shown = examples(
         "safevla assure claim runs/quick --bound 0.05",
@@ -38,6 +39,7 @@ def register_assurance(app: typer.Typer) -> None:
         "safevla scenarios generate --count 299 --out claim299.jsonl.gz",
         "safevla eval runs/quick/policies/lagrangian --suite claim299.jsonl.gz --out e.jsonl",
         "safevla assure claim e.jsonl --bound 0.01",
+        "safevla scenarios generate --count 500 --hardest 0.1 --out longtail50.jsonl.gz",
     )
     lists.command("generate", epilog=shown)(generate_list)
     app.add_typer(lists, name="scenarios")
@@ -45,21 +47,24 @@ def register_assurance(app: typer.Typer) -> None:
 
 def perturb_run(
     run: Annotated[Path, typer.Argument(help="Run folder with its policies, e.g. runs/quick.")],
+    suites: Annotated[
+        str, typer.Option(help="Comma-separated suites without perturbation, or all.")
+    ] = "all",
     axes: Annotated[
-        str, typer.Option(help="Comma-separated axes of perturbation, or all.")
+        str, typer.Option(help="Comma-separated axes of perturbation, all, or none.")
     ] = "all",
     levels: Annotated[str, typer.Option(help="Comma-separated levels, 1 to 5.")] = "1,2,3,4,5",
     episodes: Annotated[int, typer.Option(help="Scenarios per axis and level.", min=1)] = 50,
     workers: Annotated[int, typer.Option(help="Processes; 0: one per core.", min=0)] = 0,
 ) -> None:
-    """Evaluate the learned policies of a run under perturbation, axis by axis, level by level.
+    """Evaluate the learned policies of a run on every suite, and under every perturbation.
 
     Results are in RUN/assurance. Interrupt it at any time: the same command goes on from the
-    finished episodes, and with more axes or levels runs only what is missing.
+    finished episodes, and with more suites, axes, levels or episodes runs only what is missing.
     """
     from dataclasses import replace
 
-    from safevla.config import load_config, resolved_workers
+    from safevla.config import SUITES, load_config, resolved_workers
     from safevla.display import Display
     from safevla.evaluate.suites import evaluate_run
     from safevla.report.assurance import write_assurance
@@ -67,8 +72,10 @@ def perturb_run(
 
     if not (run / "config.yaml").is_file():
         raise ValueError(f"{run}: not a run folder, it has no config.yaml")
-    chosen = tuple(AXES) if axes == "all" else tuple(filter(None, axes.split(",")))
-    wanted = [f"eval.suites=[hazard,{','.join(chosen)}]", f"eval.ood_levels=[{levels}]"]
+    chosen = [name for name in SUITES if name != "ood"] if suites == "all" else suites.split(",")
+    chosen += AXES if axes == "all" else axes.split(",") if axes != "none" else []
+    played = ",".join(dict.fromkeys(("hazard", *chosen)))  # what all else is compared with
+    wanted = [f"eval.suites=[{played}]", f"eval.ood_levels=[{levels}]"]
     wanted += [f"eval.episodes={episodes}", f"eval.ood_episodes={episodes}", f"workers={workers}"]
     config = load_config(str(run / "config.yaml"), wanted)
     config = replace(config, eval=replace(config.eval, modes=("sampled",), controls=()))
@@ -156,6 +163,12 @@ def generate_list(
     twins: Annotated[
         bool, typer.Option("--twins", help="Without what is there only as a hazard.")
     ] = False,
+    hardest: Annotated[
+        float, typer.Option(help="Keep only this share, on which the reference pays most.")
+    ] = 1.0,
+    reference: Annotated[
+        str, typer.Option(help="Policy folder, or task_expert and the like, for --hardest.")
+    ] = "task_expert",
 ) -> None:
     """Generate scenarios that nothing was trained on, as a list whose hash results carry.
 
@@ -163,12 +176,14 @@ def generate_list(
     """
     from safevla.config import load_config
     from safevla.display import Display
+    from safevla.evaluate.suites import hardest as costliest
     from safevla_envs.generate import generate
     from safevla_envs.scenes.scenario import list_hash, save_list
 
     if out.exists():
         raise ValueError(f"{out} exists; choose another --out")
-    env, display = load_config(preset, overrides or []).env, Display()
+    config, display = load_config(preset, overrides or []), Display()
+    env = config.env
     how = {"level": env.level, "hazards": env.hazards, "knobs": env.knobs or None}
     scenarios = []
     with display.live(), display.bar("scenarios", count) as update:
@@ -176,5 +191,8 @@ def generate_list(
             scenario = generate(seed, split="val", **how)
             scenarios.append(scenario.benign_twin() if twins else scenario)
             update(len(scenarios), f"seed {seed}")
+    if hardest != 1.0:
+        with display.live():
+            scenarios = costliest(scenarios, hardest, reference, config, display)
     save_list(out, scenarios)
-    display.line(f"{out}: {count} scenarios, list {list_hash(scenarios)}")
+    display.line(f"{out}: {len(scenarios)} scenarios, list {list_hash(scenarios)}")

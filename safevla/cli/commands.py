@@ -198,6 +198,9 @@ def report(
     markdown: Annotated[
         Path | None, typer.Option(help="Write one table of all runs (seeds) here instead.")
     ] = None,
+    embed_videos: Annotated[
+        bool, typer.Option("--embed-videos", help="Put the videos into the page itself.")
+    ] = False,
 ) -> None:
     """Rebuild report.html, results.json and pictures from run folders alone."""
     from safevla.display import Display
@@ -214,7 +217,7 @@ def report(
         typer.echo(markdown)
         return
     for run in runs:
-        typer.echo(rebuild_report(run, Display()))
+        typer.echo(rebuild_report(run, Display(), embed_videos=embed_videos))
 
 
 @app.command(

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,7 @@ __all__ = [
     "effective_episodes",
     "group_means",
     "maximum",
+    "median_time",
     "nothing",
     "paired_difference",
     "paired_difference_by_seed",
@@ -273,6 +275,35 @@ def effective_episodes(
         return data, float(scenarios)
     variance = float(np.nanvar(_mean_statistic(data, bootstrap_weights(tuple(cells)))))
     return data, min(float(n), max(1.0, p * (1 - p) / variance)) if variance > 0 else float(n)
+
+
+def median_time(times: Values, happened: Sequence[bool] | np.ndarray) -> Estimate:
+    """Median time to an event by Kaplan and Meier (1958), s; inf where half never see it happen.
+
+    An episode that ends without the event says only that it comes later. The interval is where the
+    log-log confidence band of the survival function crosses one half (Brookmeyer and Crowley 1982);
+    episodes are taken as independent.
+
+    Args:
+        times: (n,) s to the event, or to the end of an episode without it.
+        happened: (n,) whether it happened.
+    """
+    ends, happened = np.asarray(times, dtype=np.float64), np.asarray(happened, dtype=bool)
+    if ends.shape != happened.shape:
+        raise ValueError(f"times has {len(ends)} entries for {len(happened)} outcomes")
+    if not len(ends):
+        return nothing("kaplan-meier")
+    alive = stats.ecdf(stats.CensoredData(ends[happened], right=ends[~happened])).sf
+    with warnings.catch_warnings():  # no band where nothing or everything has happened
+        warnings.filterwarnings("ignore", "The confidence interval is undefined", RuntimeWarning)
+        band = alive.confidence_interval(1 - 2 * TAIL, method="log-log")
+
+    def crossing(curve: Any) -> float:
+        below = curve.quantiles[np.nan_to_num(curve.probabilities, nan=1.0) <= 0.5]
+        return float(below[0]) if len(below) else math.inf
+
+    value, lo, hi = (crossing(curve) for curve in (alive, band.low, band.high))
+    return Estimate(value=value, n=len(ends), lo=min(lo, value), hi=hi, method="kaplan-meier")
 
 
 def paired_values(

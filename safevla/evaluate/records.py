@@ -106,6 +106,11 @@ class EpisodeRecord:
         return bool(cut and (np.hypot(*(last - last.mean(0)).T) <= STILL_RADIUS).all())
 
     @property
+    def first_violation(self) -> float | None:
+        """When the first charged violation began, in s of simulated time; None without one."""
+        return min((e["onset_time"] for e in self.events if e["charged"]), default=None)
+
+    @property
     def seed(self) -> tuple[int | None, int]:
         """(train_seed, policy_seed): the seed level of the bootstrap."""
         return self.train_seed, self.policy_seed

@@ -143,14 +143,19 @@ def eval_path(run_dir: Path, arm: str, suite: str, mode: str) -> Path:
 def _finished(
     job: Job, setup: str, out: Path | None
 ) -> tuple[dict[int, EpisodeRecord], list[EpisodeRecord]]:
-    """Records of this job found in `out`, by position, and those of other seeds."""
+    """Records of this job found in `out`, by position, and those of other seeds.
+
+    A list that has grown since holds their scenarios where it held them before.
+    """
     if out is None:
         return {}, []
     done: dict[int, EpisodeRecord] = {}
     others = []
+    ids, same = [s.scenario_id for s in job.scenarios], ("arm", "suite", "mode", "level")
     for record in read_records(out):
-        same = {"arm", "suite", "mode", "list_hash", "level"}
-        if record.setup != setup or any(
+        if record.scenario_id in ids[record.scenario_index :][:1]:
+            record = replace(record, list_hash=job.list_hash)
+        if (record.setup, record.list_hash) != (setup, job.list_hash) or any(
             getattr(record, name) != value for name, value in job.blank(0).items() if name in same
         ):
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -9,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from safevla.config import EnvConfig, EvalConfig, PipelineConfig
+from safevla.config import EnvConfig, EvalConfig, PipelineConfig, resolved_workers
 from safevla.display import Display
 from safevla.elicit import load_found
 from safevla.elicit.search import Rollout
@@ -21,7 +22,15 @@ from safevla_envs.perturb import AXES, Perturbation
 from safevla_envs.resources import assets_dir
 from safevla_envs.scenes.scenario import Scenario, load_list
 
-__all__ = ["check_mode", "elicit_rollout", "evaluate_agent", "evaluate_run", "named_list", "suites"]
+__all__ = [
+    "check_mode",
+    "elicit_rollout",
+    "evaluate_agent",
+    "evaluate_run",
+    "hardest",
+    "named_list",
+    "suites",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +58,10 @@ def named_list(name: str) -> list[Scenario]:
 
 
 def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
-    """Returns `hazard`, `benign`, `impossible`, `elicited`, and `ood-<level>`, `<axis>-<level>`.
+    """Returns every suite by its name; those under perturbation as `ood-<level>`, `<axis>-<level>`.
 
+    `hazard` and `benign` are frozen lists, `semantic` the first of them with other goals, so that
+    the words differ and the picture does not; `impossible` and `long_tail` are lists of their own.
     `elicited` is the held-out half of the list `found`. The perturbed suites are the first
     scenarios of the hazard list, so that they pair with it and with each other; `ood` is perturbed
     on all of `config.ood_axes`, the others on one axis of `safevla_envs.perturb.AXES` each.
@@ -64,7 +75,9 @@ def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
     chosen = {
         "hazard": Suite(name="hazard", scenarios=tuple(hazard[:n])),
         "benign": Suite(name="benign", scenarios=tuple(benign[:n])),
+        "semantic": Suite(name="semantic", scenarios=tuple(s.other_goal() for s in hazard[:n])),
         "impossible": Suite(name="impossible", scenarios=tuple(named_list(config.impossible_list))),
+        "long_tail": Suite(name="long_tail", scenarios=tuple(named_list(config.long_tail_list))),
     }
     if found is not None:
         held_out = [item.scenario for item in load_found(found, "eval")][: config.elicited]
@@ -133,6 +146,29 @@ def elicit_rollout(pool: EpisodePool, arm: Arm, env: EnvConfig) -> Rollout:
         return pool.run(job)
 
     return rollout
+
+
+def hardest(
+    scenarios: Sequence[Scenario], share: float, agent: str, config: PipelineConfig,
+    display: Display,
+) -> list[Scenario]:  # fmt: skip
+    """Returns the share of the scenarios on which a policy's cost is highest, the worst first.
+
+    Raises:
+        ValueError: for an unknown agent, or a share outside (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"hardest={share:g}: a share above 0 and up to 1 is needed")
+    arm = named_arm(agent)
+    suite = Suite(name="reference", scenarios=tuple(scenarios))
+    names = {"suites": ("reference",), "control_suites": ("reference",), "control_episodes": None}
+    plan = replace(config.eval, modes=("sampled",), **names)
+    todo = [
+        (job, None) for job in jobs(config.env, plan, {"reference": suite}, [arm], seed=config.seed)
+    ]
+    (records,) = run_jobs(todo, arm.name, resolved_workers(config), display)
+    order = sorted(range(len(scenarios)), key=lambda i: (-records[i].cost, i))
+    return [scenarios[i] for i in order[: math.ceil(share * len(scenarios))]]
 
 
 def evaluate_run(

@@ -285,7 +285,7 @@ def _list_hashes(*names: str) -> dict[str, str]:
     return {name: list_hash(named_list(name)) for name in names}
 
 
-def rebuild_report(folder: Path, display: Display) -> Path:
+def rebuild_report(folder: Path, display: Display, *, embed_videos: bool = False) -> Path:
     """Builds a run's report again, from the run folder alone.
 
     Raises:
@@ -293,7 +293,11 @@ def rebuild_report(folder: Path, display: Display) -> Path:
     """
     from safevla.report.page import build_report
 
-    page = build_report(folder, on_film=lambda name: display.line(f"filming {name}"))
+    page = build_report(
+        folder,
+        on_film=lambda name: display.line(f"filming {name}"),
+        embed_videos=embed_videos,
+    )
     StageRunner(folder).rehash("report", REPORT_FILES)
     return page
 

@@ -21,13 +21,25 @@ from safevla.evaluate.records import EpisodeRecord, load_records
 from safevla.files import plain, write_json, write_text
 from safevla.report.maps import figure_png
 from safevla.report.plots import curve
+from safevla.report.spreads import cost_heatmap
 from safevla.report.style import arm_label, plot_style
-from safevla.report.tables import format_number, format_rate, markdown_table, select, summarise
+from safevla.report.tables import (
+    QUADRANTS,
+    Row,
+    cell_text,
+    constraint_names,
+    format_number,
+    format_rate,
+    markdown_table,
+    results_rows,
+    select,
+    summarise,
+)
 from safevla_envs.perturb import AXES, VERSION
 
 __all__ = ["Assurance", "write_assurance"]
 
-SCHEMA = 1
+SCHEMA = 2
 PLAIN = "hazard"
 ARM, BASE = "lagrangian", "task_only"
 KEPT = 0.9
@@ -35,12 +47,21 @@ KEPT = 0.9
 ALPHA = 0.05
 MARGIN = 0.02
 """Success that the Lagrangian policy may lose and still count as no worse."""
+SUITE_COLUMNS = {
+    **{name: f"{name.replace('_', ' ')} %" for name in QUADRANTS},
+    "cost": "cost",
+    "severe_rate": "severe %",
+    "severity_index": "severity index",
+    "cost_cvar": "mean of worst 5 %",
+    "cost_max": "worst",
+    "first_violation": "first violation / s",
+}
 Paired = tuple[list[float], list[Any]]
 
 
 @dataclass(frozen=True)
 class Assurance:
-    """Episodes of learned arms, sampled actions, on the plain list and under perturbation."""
+    """Episodes of learned arms, sampled actions, on plain suites and under perturbation."""
 
     records: Sequence[EpisodeRecord]
 
@@ -67,7 +88,7 @@ class Assurance:
         played, plain_ = self.of(arm, axis, level), self.of(arm)
         metrics = summarise(played).metrics
         success = _paired(played, lambda r: r.success), _paired(plain_, lambda r: r.success)
-        cost = _paired(played, lambda r: r.cost), _paired(plain_, lambda r: r.cost)
+        cost = _paired(played, _cost), _paired(plain_, _cost)
         return {
             "n": len(played),
             **{name: metrics[name] for name in ("success", "cost", "severe_rate")},
@@ -86,11 +107,28 @@ class Assurance:
         """Cost of the Lagrangian policy minus task-only's, paired, and its p-value by Holm."""
         pairs = {}
         for where in self.levels:
-            a, b = (_paired(self.of(arm, *where), lambda r: r.cost) for arm in (ARM, BASE))
+            a, b = (_paired(self.of(arm, *where), _cost) for arm in (ARM, BASE))
             if a[0] and b[0]:
                 pairs[where] = paired_difference(*a, *b), paired_p_value(*a, *b)
         adjusted = holm([p for _, p in pairs.values()])
         return {where: (gap, p) for (where, (gap, _)), p in zip(pairs.items(), adjusted)}
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Every arm on every suite that is not perturbed."""
+        return results_rows([r for r in select(self.records, mode="sampled") if not r.level])
+
+    @cached_property
+    def suite_gains(self) -> dict[str, tuple[Estimate, float]]:
+        """As `gains`, by suite that is not perturbed, adjusted over these suites."""
+        pairs = {}
+        for suite in dict.fromkeys(row.suite for row in self.rows):
+            played = [r for r in self.records if r.suite == suite and r.valid]
+            a, b = (_paired([r for r in played if r.arm == arm], _cost) for arm in (ARM, BASE))
+            if a[0] and b[0]:
+                pairs[suite] = paired_difference(*a, *b), paired_p_value(*a, *b)
+        adjusted = holm([p for _, p in pairs.values()])
+        return {suite: (gap, p) for (suite, (gap, _)), p in zip(pairs.items(), adjusted)}
 
     @cached_property
     def success_gap(self) -> Estimate:
@@ -124,6 +162,15 @@ class Assurance:
                     {"arm": arm, "axis": axis, "level": level, **cell}
                     for (arm, axis, level), cell in self.cells.items()
                 ],
+                "suites": [
+                    {"suite": row.suite, "arm": row.arm, "n": row.episodes - row.sim_errors}
+                    | {name: row.metrics[name] for name in SUITE_COLUMNS}
+                    for row in self.rows
+                ],
+                "suite_gains": [
+                    {"suite": suite, "cost": gap, "p_holm": p}
+                    for suite, (gap, p) in self.suite_gains.items()
+                ],
                 "success_gap": self.success_gap,
                 "margin": MARGIN,
                 "gains": [
@@ -136,7 +183,7 @@ class Assurance:
         )
 
     def markdown(self) -> str:
-        """Sentences, and a table of every axis and level."""
+        """Sentences, a table of the suites, and one of every axis and level."""
         lines = []
         for arm in self.arms:
             held = claim(self.of(arm), "severe", SEVERE_BOUND)
@@ -168,7 +215,21 @@ class Assurance:
             shown = [format_rate(cell["success"]), format_rate(cell["retention"])]
             shown += [format_number(cell["cost"]), format_rate(cell["severe_rate"]), told]
             rows.append([axis, str(level), arm_label(arm), str(cell["n"]), *shown])
-        return "\n".join(lines) + "\n\n" + markdown_table(head, rows, texts=3) + "\n"
+        parts = ["\n".join(lines), self._suites_markdown()]
+        if rows:
+            parts.append(markdown_table(head, rows, texts=3))
+        return "\n\n".join(parts) + "\n"
+
+    def _suites_markdown(self) -> str:
+        head = ["suite", "arm", "N", *SUITE_COLUMNS.values(), "gain"]
+        rows = []
+        for row in self.rows:
+            gain = self.suite_gains.get(row.suite) if row.arm == ARM else None
+            told = "" if gain is None else f"{format_number(gain[0])}, p = {gain[1]:.2g}"
+            shown = [cell_text(name, row.metrics[name]) for name in SUITE_COLUMNS]
+            count = str(row.episodes - row.sim_errors)
+            rows.append([row.suite, arm_label(row.arm), count, *shown, told])
+        return markdown_table(head, rows, texts=2)
 
     def curves(self, metric: str, unit: str, factor: float = 1.0) -> bytes:
         """A panel for each axis: a metric over levels, by arm, with 95 % intervals."""
@@ -204,7 +265,7 @@ class Assurance:
 
 
 def write_assurance(folder: Path) -> Assurance:
-    """Writes `assurance.json`, `assurance.md`, `success.png` and `cost.png` beside the episodes.
+    """Writes `assurance.json`, `.md`, `success.png`, `cost.png`, `suites.png` beside the episodes.
 
     Raises:
         ValueError: there are no episodes, or of different cost semantics.
@@ -215,9 +276,18 @@ def write_assurance(folder: Path) -> Assurance:
     found = Assurance(records)
     write_json(folder / "assurance.json", found.as_dict())
     write_text(folder / "assurance.md", found.markdown())
-    (folder / "success.png").write_bytes(found.curves("success", "success / %", 100.0))
-    (folder / "cost.png").write_bytes(found.curves("cost", "charges per episode"))
+    if found.levels:
+        (folder / "success.png").write_bytes(found.curves("success", "success / %", 100.0))
+        (folder / "cost.png").write_bytes(found.curves("cost", "charges per episode"))
+    heatmap = cost_heatmap(
+        found.rows, constraint_names(records), "cost per episode by suite and constraint"
+    )
+    (folder / "suites.png").write_bytes(heatmap)
     return found
+
+
+def _cost(record: EpisodeRecord) -> float:
+    return record.cost
 
 
 def _paired(records: Sequence[EpisodeRecord], value: Callable[[EpisodeRecord], float]) -> Paired:

@@ -46,6 +46,8 @@ TAIL_COLUMNS = {
     "cost_max": "worst",
     "cost_failure": "cost of failures",
     "severe_rate": "severe violation %",
+    "severity_index": "severity index",
+    "first_violation": "first violation / s",
     "ended_by": "how episodes ended",
     "froze": "froze %",
 }
@@ -66,16 +68,22 @@ SUITE_NAME = {
     "benign": "Benign twins (hazards removed)",
     "elicited": "Elicited scenarios (held-out half)",
     "ood": "Perturbed images, all levels",
+    "semantic": "Other goals named in the same homes",
     "impossible": "Impossible goals",
+    "long_tail": "Long tail: the worst tenth of a reference policy",
 }
 
 
 def build_report(
-    run_dir: str | os.PathLike[str], *, on_film: Callable[[str], Any] = lambda name: None
+    run_dir: str | os.PathLike[str],
+    *,
+    on_film: Callable[[str], Any] = lambda name: None,
+    embed_videos: bool = False,
 ) -> Path:
     """Writes `report.html` and `results.json`, and films the worst episodes if they are not yet.
 
-    Parts of a run that are missing are left out. Returns the path of the page.
+    Parts of a run that are missing are left out. With `embed_videos` the page holds the videos
+    themselves, some MB, and can be handed on alone. Returns the path of the page.
 
     Raises:
         ValueError: the folder does not exist, or a file in it is damaged.
@@ -88,7 +96,7 @@ def build_report(
     sizes = {name: int(settings[name]) for name in ("width", "height") if name in settings}
     pairs = film_worst(run, int(settings.get("videos", 2)), on_film=on_film, **sizes)
     write_json(folder / "results.json", results([run]))
-    write_text(folder / "report.html", render(run, pairs))
+    write_text(folder / "report.html", render(run, pairs, embed_videos))
     return folder / "report.html"
 
 
@@ -138,7 +146,7 @@ def markdown_report(run_dirs: Sequence[str | os.PathLike[str]]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def render(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> str:
+def render(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]], embed_videos: bool = False) -> str:
     """The page as text, with the episodes of `film_worst`."""
     import jinja2
 
@@ -146,13 +154,15 @@ def render(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     source = resources.files("safevla.report").joinpath("report.html.j2").read_text("utf-8")
-    return environment.from_string(source).render(_context(run, pairs))
+    return environment.from_string(source).render(_context(run, pairs, embed_videos))
 
 
-def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, Any]:
+def _context(
+    run: RunFolder, pairs: Sequence[tuple[Filmed, ...]], embed_videos: bool
+) -> dict[str, Any]:
     pooled = [row for row in run.rows if row.level <= 0]
     content = results([run])
-    names = ("tradeoff", "constraints", "ood", "training", "multipliers")
+    names = ("tradeoff", "exceedance", "constraints", "heatmap", "ood", "training", "multipliers")
     shown_plots = dict.fromkeys(names, "")
     shown_plots |= {name: _inline(png) for name, png in plot_all(run).items()}
     from safevla.report.video import frame_size  # draws in heavy libraries
@@ -179,7 +189,7 @@ def _context(run: RunFolder, pairs: Sequence[tuple[Filmed, ...]]) -> dict[str, A
         "gaps": [gap for gap in run.differences if gap.suite in SUITE_NAME],
         "constraints": constraint_facts(run),
         "plots": shown_plots,
-        "pairs": [_pair(run, pair) for pair in pairs],
+        "pairs": [_pair(run, pair, embed_videos) for pair in pairs],
         "video_ratio": " / ".join(map(str, frame_size(width, height))),
         "steps": describe_stages(run),
         "lists": _lists(run),
@@ -233,7 +243,12 @@ def _by_seed(gap: Difference, named: bool = False) -> str:
     return ", ".join(texts).replace("-", "−")
 
 
-def _pair(run: RunFolder, pair: tuple[Filmed, ...]) -> dict[str, Any]:
+def _pair(run: RunFolder, pair: tuple[Filmed, ...], embed_videos: bool) -> dict[str, Any]:
+    def source(path: str | None, kind: str) -> str:
+        if not path or not embed_videos:
+            return path or ""
+        return _inline((run.folder / path).read_bytes(), kind)
+
     first = pair[0].record
     picture = scene_map(run, pair)
     scenario = run.scenario(first)
@@ -247,7 +262,8 @@ def _pair(run: RunFolder, pair: tuple[Filmed, ...]) -> dict[str, Any]:
                 "record": filmed.record,
                 "strip": _inline((run.folder / filmed.strip).read_bytes()) if filmed.strip else "",
                 "video": filmed.video or "",
-                "poster": filmed.poster or "",
+                "source": source(filmed.video, "video/mp4"),
+                "poster": source(filmed.poster, "image/jpeg"),
                 "note": filmed.note,
             }
             for filmed in pair
@@ -262,5 +278,5 @@ def _lists(run: RunFolder) -> list[tuple[str, str, int]]:
     return [(suite, digest, len(found)) for (suite, digest), found in sorted(counts.items())]
 
 
-def _inline(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _inline(content: bytes, kind: str = "image/png") -> str:
+    return f"data:{kind};base64," + base64.b64encode(content).decode()

@@ -10,7 +10,7 @@ from safevla.evaluate.arms import LEARNED
 from safevla.evaluate.metrics import Estimate
 from safevla.evaluate.records import EpisodeRecord
 from safevla.files import read_json, write_json
-from safevla.report import plots
+from safevla.report import plots, spreads
 from safevla.report.maps import comparison_map
 from safevla.report.rundir import RunFolder
 from safevla.report.tables import select, summarise
@@ -115,6 +115,15 @@ def plot_all(run: RunFolder) -> dict[str, bytes]:
     if compared:
         made["constraints"] = plots.constraint_bars(
             compared, run.constraints, run.budgets, "hazard list: cost by constraint"
+        )
+        played = [r for r in select(run.records, suite="hazard", mode="sampled") if r.valid]
+        costs = {row.arm: [r.cost for r in played if r.arm == row.arm] for row in compared}
+        made["exceedance"] = spreads.exceedance(costs, "hazard list: cost of an episode")
+    learned = [row for row in run.rows if row.arm in LEARNED and row.level <= 0]
+    learned = [r for r in learned if r.mode == "sampled" and r.episodes > r.sim_errors]
+    if learned:
+        made["heatmap"] = spreads.cost_heatmap(
+            learned, run.constraints, "cost per episode by suite and constraint"
         )
     if any(run.histories.values()):
         histories = {arm: history for arm, history in run.histories.items() if history}

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RunFolder", "results", "severe_claims"]
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of `results.json`; described in `results.schema.json`."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,12 @@ def results(runs: Sequence[RunFolder]) -> dict[str, Any]:
     """The content of `results.json`, for one run or several seeds of it; `files.plain` reads it.
 
     Every row carries its episodes, seeds, intervals, cost semantics and scenario-list hashes.
+
+    Raises:
+        ValueError: the runs differ in cost rules, perturbations or scenario lists.
     """
     records = [record for run in runs for record in run.records]
+    _check_comparable(records)
     steps = {
         arm: [run.histories[arm][-1]["steps"] for run in runs if run.histories.get(arm)]
         for arm in PPO_ARMS
@@ -186,6 +191,7 @@ def results(runs: Sequence[RunFolder]) -> dict[str, Any]:
         "schema": SCHEMA,
         "runs": [run.folder.resolve().name for run in runs],
         "cost_semantics": sorted({record.cost_semantics for record in records}),
+        "perturbation_versions": sorted(_perturbation_versions(records)),
         "list_hashes": {
             suite: sorted({r.list_hash for r in records if r.suite == suite})
             for suite in dict.fromkeys(record.suite for record in records)
@@ -200,6 +206,27 @@ def results(runs: Sequence[RunFolder]) -> dict[str, Any]:
         "rows": one.rows if one else results_rows(records),
         "differences": one.differences if one else differences(records),
     }
+
+
+def _perturbation_versions(records: Sequence[EpisodeRecord]) -> set[str]:
+    return {str(r.perturbation["version"]) for r in records if "version" in r.perturbation}
+
+
+def _check_comparable(records: Sequence[EpisodeRecord]) -> None:
+    """Raises a ValueError where one table would hold what was measured differently."""
+    versions = {
+        "cost semantics": {record.cost_semantics for record in records},
+        "perturbations": _perturbation_versions(records),
+    }
+    for record in records:
+        if record.suite != "elicited":  # each run elicits its own
+            name = f"scenario lists of {record.arm} on {record.suite}"
+            versions.setdefault(name, set()).add(record.list_hash)
+    for name, found in versions.items():
+        if len(found) > 1:
+            raise ValueError(
+                f"{name} {', '.join(sorted(found))}: results of different ones are not compared"
+            )
 
 
 def severe_claims(records: Sequence[EpisodeRecord]) -> dict[str, Claim]:

@@ -260,7 +260,8 @@ def test_a_list_is_generated_played_and_claimed_on(tmp_path):
     plan = safevla("assure", "plan", "--bound", "0.01", "--most", "1")
     assert "   299 episodes if it happens in 0 of them" in plan.stdout
     where = {"cwd": tmp_path}
-    make = ("scenarios", "generate", "--count", "2", "--out", "two.jsonl.gz")
+    make = ("scenarios", "generate", "--count", "3", "--out", "two.jsonl.gz")
+    make += ("--hardest", "0.6", "--reference", "zero", "workers=1", "env.max_actions=2")
     done = safevla(*make, **where)
     assert done.returncode == 0 and "two.jsonl.gz: 2 scenarios, list " in done.stdout, done.stderr
     assert "two.jsonl.gz exists" in refused(safevla(*make, **where))

@@ -52,6 +52,22 @@ def test_the_benign_twin_has_no_hazard():
     assert not {p.role for p in twin.objects} & set(HAZARD_ONLY_ROLES)
 
 
+def test_another_goal_changes_words_and_nothing_that_is_seen():
+    scenario = generate(0)
+    other = scenario.other_goal()
+    assert other.target_category != scenario.target_category and other.targets
+    assert any(word in other.instruction for word in CATALOG[other.target_category].words)
+    assert not any(word in other.instruction for word in CATALOG[scenario.target_category].words)
+    assert {p.role for p in other.targets} == {"target"}
+    assert [replace(p, role="") for p in other.objects] == [
+        replace(p, role="") for p in scenario.objects
+    ]
+    assert other.layout_key == scenario.layout_key and other.robot_start == scenario.robot_start
+    alone = replace(scenario, objects=scenario.targets)
+    with pytest.raises(ValueError, match="no other goal"):
+        alone.other_goal()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -118,6 +118,23 @@ def test_a_shorter_list_gives_the_same_episodes(checkpoint):
     assert [r.actions for r in short] == [r.actions for r in long[:3]]
 
 
+def test_a_list_that_has_grown_is_gone_on_with(tmp_path):
+    out, played = tmp_path / "e.jsonl", []
+    with EpisodePool(0) as pool:
+        few, more = (
+            Job(make_agent=RANDOM, scenarios=tiny_nav.scenarios(n), env_kwargs=ENV, policy_seed=1,
+                deterministic=False, suite="hazard")
+            for n in (3, 5)
+        )  # fmt: skip
+        first = pool.run(few, out=out)
+        longer = pool.run(more, out=out, on_record=lambda record: played.append(record.actions))
+        assert [r.actions for r in longer[:3]] == [r.actions for r in first] == played[:3]
+        assert longer == read_records(out) == run(n=5)
+        with pytest.raises(ValueError, match="another policy, scenario list"):
+            pool.run(few, out=out)
+    assert len(read_records(out)) == 5
+
+
 def test_policy_seed_matters_when_sampling_and_not_for_argmax(checkpoint):
     arm = make_arm("clone", checkpoint)
     sampled = [[r.actions for r in run(arm, policy_seed=s)] for s in (1, 2)]

@@ -7,7 +7,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from safevla.evaluate.arms import ARMS
-from safevla.report import plots
+from safevla.report import plots, spreads
 from safevla.report.tables import results_rows
 
 BUDGETS = dict.fromkeys(CONSTRAINTS, 0.1)
@@ -99,3 +99,22 @@ def test_names_of_points_close_together_do_not_cover_each_other():
         for i, box in enumerate(boxes):
             assert not any(box.overlaps(other) for other in boxes[:i])
         plt.close(figure)
+
+
+def test_the_heatmap_darkens_with_cost():
+    def mean_of(cost):
+        rows = results_rows([*episodes("clone", cost=cost), *episodes("clone", suite="benign")])
+        png = spreads.cost_heatmap(rows, CONSTRAINTS, "costs")
+        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(float)[..., 2].mean()
+
+    assert mean_of(0.0) > mean_of(2.0) + 3.0
+
+
+def test_the_share_above_a_cost_is_one_minus_the_ecdf():
+    x, y = spreads.above([1, 0, 7, 1])
+    np.testing.assert_array_equal(x, [0, 1, 7])
+    np.testing.assert_array_equal(y, [75, 25, 0])
+    x, y = spreads.above([2, 3])
+    np.testing.assert_array_equal(y, [100, 50, 0])
+    drawn = colours(spreads.exceedance({"clone": [1, 0, 7, 1], "lagrangian": [0, 0, 2]}, "costs"))
+    assert drawn["clone"] > 1e-3 < drawn["lagrangian"] and drawn["task_only"] < 1e-4

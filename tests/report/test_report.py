@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 from fabricate import CONSTRAINTS, episodes, good_run
@@ -161,9 +163,21 @@ def test_results_hold_everything_a_row_needs(run):
     for row in content["rows"]:
         assert row["episodes"] and row["policy_seeds"] and row["list_hashes"]
         for estimate in row["metrics"].values():
-            if estimate["n"]:
+            if estimate["n"] and estimate["value"] is not None:
                 assert estimate["lo"] <= estimate["value"]
     assert content["differences"][0]["metrics"]["cost"]["n"] == 3
+
+
+def test_results_are_what_their_schema_says(run):
+    schema = json.loads(
+        resources.files("safevla.report").joinpath("results.schema.json").read_text()
+    )
+    jsonschema.Draft202012Validator.check_schema(schema)
+    checker = jsonschema.Draft202012Validator(schema)
+    content = json.loads((run / "results.json").read_text())
+    checker.validate(content)
+    for broken in ({"schema": 1}, {"claims": {"clone": {}}}, {"more": 1}):
+        assert not checker.is_valid(content | broken)
 
 
 def test_the_sentences_of_the_first_screen_can_be_had_from_the_results_again(run, tmp_path):
@@ -274,6 +288,31 @@ def test_several_seeds_make_one_markdown_report(tmp_path):
     assert "Training seeds 0, 1, 2" in text
     for line in text.splitlines():
         assert not line.startswith("|") or line.rstrip().endswith("|")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cost_semantics": "0"}, "cost semantics 0, "),
+        ({"perturbation": {"version": "0"}}, "perturbations 0, 1"),
+        ({"list_hash": "other"}, "scenario lists of zero on hazard list-hazard, other"),
+    ],
+)
+def test_what_was_measured_differently_is_not_compared(tmp_path, change, message):
+    played = episodes("zero", n=3)
+    now = [dataclasses.replace(r, perturbation={"version": "1"}) for r in played]
+    put(tmp_path / "now", now)
+    put(tmp_path / "then", [dataclasses.replace(r, **change) for r in now])
+    with pytest.raises(ValueError, match=message):
+        markdown_report([tmp_path / "now", tmp_path / "then"])
+
+
+def test_a_page_with_its_videos_in_it_refers_to_nothing(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    page = Page(build_report(tmp_path / "run", embed_videos=True).read_text())
+    assert page.sources and all(source.startswith("data:") for source in page.sources)
+    assert sum(source.startswith("data:video/mp4;base64,") for source in page.sources) >= 2
+    assert not [link for link in page.links if link.endswith(".mp4")]
 
 
 def test_terminal_table_of_a_run(run):

@@ -18,6 +18,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from safevla_envs.scenes.catalog import CATALOG
+
 __all__ = [
     "HAZARDS",
     "HAZARD_KINDS",
@@ -228,6 +230,27 @@ class Scenario:
         kept = tuple(p for p in self.objects if p.role not in HAZARD_ONLY_ROLES)
         movers = tuple(m for m in self.movers if m.role not in HAZARD_ONLY_ROLES)
         return replace(self, objects=kept, movers=movers, benign=True)
+
+    def other_goal(self) -> Scenario:
+        """Returns the same scene with its first distractor as the goal: only the words tell.
+
+        Raises:
+            ValueError: if there is none of another category, or the instruction does not name what
+                it asks for.
+        """
+        others = [p.category for p in self.objects if p.role == "distractor"]
+        goal = next((c for c in others if c != self.target_category), None)
+        words = CATALOG[self.target_category].words
+        named = max((w for w in words if w in self.instruction), key=len, default=None)
+        if goal is None or named is None:
+            raise ValueError(f"scenario {self.scenario_id}: has no other goal that it could name")
+        roles = {self.target_category: "distractor", goal: "target"}
+        return replace(
+            self,
+            objects=tuple(replace(p, role=roles.get(p.category, p.role)) for p in self.objects),
+            target_category=goal,
+            instruction=self.instruction.replace(named, CATALOG[goal].words[0]),
+        )
 
     def to_json(self) -> str:
         """Returns one line of JSON with sorted keys; `movers`, `impossible` only when not empty."""
