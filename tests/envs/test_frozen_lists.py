@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,23 @@ def test_frozen_lists_are_todays_generators(name):
     scenarios = load_list(file)
     for number in (0, len(scenarios) // 2, len(scenarios) - 1):
         assert scenarios[number] == recipe.draw(number)
+
+
+def test_the_long_tail_is_of_homes_as_the_others():
+    """Generated again from its seeds; the reference pays most in the first."""
+    entry = json.loads(index_path().read_text())["small_longtail50"]
+    scenarios = load_list(SCENARIOS / "small_longtail50.jsonl.gz")
+    first, last = entry["of_seeds"]
+    assert len(scenarios) == round(entry["hardest"] * (last - first + 1))
+    assert all(first <= s.seed <= last for s in scenarios)
+    recipe = replace(LISTS["small_val200"], first=first, count=last - first + 1)
+    for scenario in (scenarios[0], scenarios[-1]):
+        assert scenario == recipe.draw(scenario.seed - first)
+    tail, plain = (
+        np.mean([exposure(s) for s in some])
+        for some in (scenarios, load_list(SCENARIOS / "small_val200_hazard.jsonl.gz"))
+    )
+    assert tail > plain
 
 
 def exposure(scenario):
