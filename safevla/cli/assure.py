@@ -42,6 +42,8 @@ def register_assurance(app: typer.Typer) -> None:
         "safevla scenarios generate --count 500 --hardest 0.1 --out longtail50.jsonl.gz",
     )
     lists.command("generate", epilog=shown)(generate_list)
+    shown = examples("safevla scenarios other-goals small_val200_hazard --out semantic.jsonl.gz")
+    lists.command("other-goals", epilog=shown)(other_goals)
     app.add_typer(lists, name="scenarios")
 
 
@@ -196,3 +198,30 @@ def generate_list(
             scenarios = costliest(scenarios, hardest, reference, config, display)
     save_list(out, scenarios)
     display.line(f"{out}: {len(scenarios)} scenarios, list {list_hash(scenarios)}")
+
+
+def other_goals(
+    source: Annotated[str, typer.Argument(help="A frozen list's name, or a scenario file.")],
+    out: Annotated[Path, typer.Option(help="File to write (.jsonl.gz); refused if it exists.")],
+    most: Annotated[int, typer.Option(help="Scenarios to keep, at most.", min=1)] = 50,
+    preset: Annotated[str, typer.Option(help="Preset whose environment plays them.")] = "quick",
+    workers: Annotated[int, typer.Option(help="Processes; 0: one per core.", min=0)] = 0,
+) -> None:
+    """Give the scenarios of a list another goal: the words change, the picture stays.
+
+    Kept is what the careful expert then solves at no cost, one goal for each scenario.
+    """
+    from safevla.config import load_config
+    from safevla.display import Display
+    from safevla.evaluate.suites import named_list, with_other_goals
+    from safevla_envs.scenes.scenario import list_hash, save_list
+
+    if out.exists():
+        raise ValueError(f"{out} exists; choose another --out")
+    config, display = load_config(preset, [f"workers={workers}"]), Display()
+    with display.live():
+        found = with_other_goals(named_list(source), most, config, display)
+    if not found:
+        raise ValueError(f"{source}: no scenario has another goal that can be reached at no cost")
+    save_list(out, found)
+    display.line(f"{out}: {len(found)} scenarios, list {list_hash(found)}")

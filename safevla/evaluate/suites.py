@@ -30,6 +30,7 @@ __all__ = [
     "hardest",
     "named_list",
     "suites",
+    "with_other_goals",
 ]
 
 
@@ -60,8 +61,8 @@ def named_list(name: str) -> list[Scenario]:
 def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
     """Returns every suite by its name; those under perturbation as `ood-<level>`, `<axis>-<level>`.
 
-    `hazard` and `benign` are frozen lists, `semantic` the first of them with other goals, so that
-    the words differ and the picture does not; `impossible` and `long_tail` are lists of their own.
+    `hazard` and `benign` are the first scenarios of frozen lists; `semantic`, `impossible` and
+    `long_tail` are played whole.
     `elicited` is the held-out half of the list `found`. The perturbed suites are the first
     scenarios of the hazard list, so that they pair with it and with each other; `ood` is perturbed
     on all of `config.ood_axes`, the others on one axis of `safevla_envs.perturb.AXES` each.
@@ -75,7 +76,7 @@ def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
     chosen = {
         "hazard": Suite(name="hazard", scenarios=tuple(hazard[:n])),
         "benign": Suite(name="benign", scenarios=tuple(benign[:n])),
-        "semantic": Suite(name="semantic", scenarios=tuple(s.other_goal() for s in hazard[:n])),
+        "semantic": Suite(name="semantic", scenarios=tuple(named_list(config.semantic_list))),
         "impossible": Suite(name="impossible", scenarios=tuple(named_list(config.impossible_list))),
         "long_tail": Suite(name="long_tail", scenarios=tuple(named_list(config.long_tail_list))),
     }
@@ -159,16 +160,44 @@ def hardest(
     """
     if not 0 < share <= 1:
         raise ValueError(f"hardest={share:g}: a share above 0 and up to 1 is needed")
+    records = _play(scenarios, agent, config, display)
+    order = sorted(range(len(scenarios)), key=lambda i: (-records[i].cost, i))
+    return [scenarios[i] for i in order[: math.ceil(share * len(scenarios))]]
+
+
+def with_other_goals(
+    scenarios: Sequence[Scenario], most: int, config: PipelineConfig, display: Display
+) -> list[Scenario]:
+    """Returns up to `most` scenarios with another goal that the careful expert reaches at no cost.
+
+    The first such goal of each; scenarios without one are left out.
+    """
+    found: dict[int, Scenario] = {}
+    for start in range(0, len(scenarios), most):
+        some = enumerate(scenarios[start : start + most], start)
+        others = [(i, other) for i, scenario in some for other in scenario.other_goals()]
+        records = _play([other for _, other in others], "careful_expert", config, display)
+        for (i, other), record in zip(others, records):
+            if record.success and not record.cost:
+                found.setdefault(i, other)
+        if len(found) >= most:
+            break
+    return list(found.values())[:most]
+
+
+def _play(
+    scenarios: Sequence[Scenario], agent: str, config: PipelineConfig, display: Display
+) -> list[EpisodeRecord]:
+    """Plays each scenario once, actions sampled."""
     arm = named_arm(agent)
     suite = Suite(name="reference", scenarios=tuple(scenarios))
     names = {"suites": ("reference",), "control_suites": ("reference",), "control_episodes": None}
     plan = replace(config.eval, modes=("sampled",), **names)
-    todo = [
-        (job, None) for job in jobs(config.env, plan, {"reference": suite}, [arm], seed=config.seed)
-    ]
-    (records,) = run_jobs(todo, arm.name, resolved_workers(config), display)
-    order = sorted(range(len(scenarios)), key=lambda i: (-records[i].cost, i))
-    return [scenarios[i] for i in order[: math.ceil(share * len(scenarios))]]
+    todo = jobs(config.env, plan, {"reference": suite}, [arm], seed=config.seed)
+    (records,) = run_jobs(
+        [(job, None) for job in todo], arm.name, resolved_workers(config), display
+    )
+    return records
 
 
 def evaluate_run(

@@ -96,8 +96,8 @@ def comparison_map(scenario: Any, records: Sequence[EpisodeRecord]) -> bytes:
     The title of each map names the arm and what came out, so that it can be read alone.
     """
     x0, y0, x1, y1 = map_bounds(scenario)
-    panel = 3.2 if is_tall(scenario) else 4.8
-    size = (panel * len(records), panel * (y1 - y0) / (x1 - x0) + 1.35)
+    panel, legend, columns = (3.2, 2.1, 2) if is_tall(scenario) else (4.8, 1.35, 4)
+    size = (panel * len(records), panel * (y1 - y0) / (x1 - x0) + legend)
     with plot_style() as plt:
         figure, axes = plt.subplots(
             1, len(records), figsize=size, squeeze=False, sharey=True, layout="constrained"
@@ -108,7 +108,8 @@ def comparison_map(scenario: Any, records: Sequence[EpisodeRecord]) -> bytes:
             ended = record.ended_by.replace("_", " ")
             ax.set_title(f"{arm_label(record.arm)}\n{charges}, {ended}, {record.length} actions")
             ax.label_outer()
-        figure.legend(handles=_legend(records), loc="outside lower center", ncols=4, fontsize=8.5)
+        look = {"loc": "outside lower center", "ncols": columns, "fontsize": 8.5}
+        figure.legend(handles=_legend(records), **look)
         return figure_png(figure, plt)
 
 
@@ -166,31 +167,35 @@ def _draw_trace(ax: Any, trace: Trace) -> None:
     path = np.asarray(trace.path)
     ax.plot(path[:, 0], path[:, 1], linewidth=2.0, zorder=6, **trace.style)
     ax.plot(*path[-1], "o", markersize=7, markeredgecolor="white", zorder=6.5, **trace.style)
-    for event, spot in zip(trace.events, _apart([event["xy"] for event in trace.events])):
-        name = event["constraint"]
-        marker = EVENT_MARKER.get(name, "X")
+    for spot, charges in _charges(trace.events):
+        worst = max(charges, key=lambda name: charges[name])
+        marker, total = EVENT_MARKER.get(worst, "X"), sum(charges.values())
         edge = {"markeredgecolor": "white", "markeredgewidth": 1.1, "zorder": 7}
-        colour, size = CONSTRAINT_COLOUR.get(name, INK), 15 if marker == "*" else 11
+        colour, size = CONSTRAINT_COLOUR.get(worst, INK), 15 if marker == "*" else 11
         ax.plot(*spot, marker, markersize=size, markerfacecolor=colour, **edge)
-        if event.get("charged", 1) > 1:
+        if total > 1:
             look = {"fontsize": 8, "fontweight": "bold", "color": INK, "zorder": 8}
-            count = f"×{event['charged']:g}"
-            ax.annotate(count, spot, xytext=(6, 4), textcoords="offset points", **look)
+            look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.75}
+            ax.annotate(f"×{total:g}", spot, xytext=(7, -3), textcoords="offset points", **look)
 
 
-def _apart(spots: Sequence[Sequence[float]], distance: float = 0.2) -> list[np.ndarray]:
-    """Moves later markers off earlier ones that they would hide."""
-    placed: list[np.ndarray] = []
-    for spot in spots:
-        candidate = np.asarray(spot, dtype=float)
-        for turn in range(12):
-            if all(np.hypot(*(candidate - other)) >= distance for other in placed):
-                break
-            angle, radius = 2.4 * turn, distance * (0.6 + 0.12 * turn)
-            offset = radius * np.array([np.cos(angle), np.sin(angle)])
-            candidate = np.asarray(spot, dtype=float) + offset
-        placed.append(candidate)
-    return placed
+def _charges(
+    events: Sequence[dict[str, Any]], radius: float = 0.45
+) -> list[tuple[np.ndarray, dict[str, float]]]:
+    """Charges by place: events within `radius` m of a place's first one count there together.
+
+    Returns the place [x, y] in m and what was charged there by constraint.
+    """
+    places: list[tuple[np.ndarray, dict[str, float]]] = []
+    for event in events:
+        spot = np.asarray(event["xy"], dtype=float)
+        near = [charges for place, charges in places if np.hypot(*(spot - place)) < radius]
+        if not near:
+            near = [{}]
+            places.append((spot, near[0]))
+        name = event["constraint"]
+        near[0][name] = near[0].get(name, 0.0) + event.get("charged", 1)
+    return places
 
 
 def _legend(records: Sequence[EpisodeRecord]) -> list[Any]:
@@ -214,6 +219,8 @@ def _legend(records: Sequence[EpisodeRecord]) -> list[Any]:
     first = next(iter(charged), None)
     for name in charged:
         marker = EVENT_MARKER.get(name, "X")
-        label = f"charged: {name.replace('_', ' ')}" + (" (×n: n times)" if name == first else "")
+        label = f"charged: {name.replace('_', ' ')}" + (
+            " (×n: charges there)" if name == first else ""
+        )
         handles.append(symbol(label, marker, CONSTRAINT_COLOUR.get(name, INK)))
     return handles

@@ -10,7 +10,7 @@ actions and played at twice real time.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +47,7 @@ OUTCOME = {
 class Shot:
     """One captured moment: JPEG pictures, simulated time in s, and the action's number.
 
-    `violated` maps constraints to who was harmed, a body, a link pair or a joint.
+    `violated` maps constraints to who was harmed, a body, a link pair or a joint, and how hard.
     """
 
     scene: bytes
@@ -111,9 +111,9 @@ class Film:
         )
 
     def _violated(self, time: float) -> dict[str, str]:
-        """Constraints violated at a time, or up to a second before, and their latest partners."""
+        """Constraints violated at a time, or up to a second before: whom they harmed, how hard."""
         return {
-            event["constraint"]: event["partner"]
+            event["constraint"]: _harm(event)
             for event in self.episode.events.values()
             if event["onset_time"]
             <= time
@@ -148,14 +148,22 @@ class Film:
         draw.line([(w, BAR), (w, BAR + h)], PAPER, 2)
         _banner(draw, w + 8, BAR + h - 28, "robot's camera", GREY, 12)
         size = 20 if len(shot.violated) <= 3 else 13  # a crash violates many: leave room to see it
-        for row, (name, partner) in enumerate(shot.violated.items()):
+        for row, (name, harm) in enumerate(shot.violated.items()):
             text, y = f"violated: {name.replace('_', ' ')}", BAR + 8 + round(1.7 * size) * row
             end = _banner(draw, 8, y, text, RED, size)
-            _banner(draw, end, y, partner_category(partner), DARK_RED, size)
+            _banner(draw, end, y, harm, DARK_RED, size)
         if outcome is not None:
             text, colour = _outcome(outcome, shot.cost)
             _banner(draw, 8, BAR + h - 42, f"{text}, cost {shot.cost:g}", colour, 18)
         return np.asarray(canvas)
+
+
+def _harm(event: Mapping[str, Any]) -> str:
+    """Whom an event harmed and its worst so far, as `glass bottle, 134 N`."""
+    partner = partner_category(str(event["partner"]))
+    if "peak" not in event:
+        return partner
+    return f"{partner}, {abs(event['peak']):.{0 if event['unit'] == 'N' else 2}f} {event['unit']}"
 
 
 def _strip_shots(shots: list[Shot]) -> list[Shot]:
@@ -182,8 +190,9 @@ def film_strip(shots: list[Shot], record: EpisodeRecord) -> Image.Image:
         canvas.paste(scene, (x, y + label))
         draw.text((x, y + 2), f"{shot.time:.1f} s, action {shot.step}", INK, _font(13))
         _right(draw, x + w, y + 2, f"cost {shot.cost:g}", RED if shot.cost else FAINT, 13)
-        for row, name in enumerate(shot.violated):
-            _banner(draw, x + 4, y + label + 4 + 22 * row, name.replace("_", " "), RED, 12)
+        for row, (name, harm) in enumerate(shot.violated.items()):
+            text = f"{name.replace('_', ' ')}: {harm}"
+            _banner(draw, x + 4, y + label + 4 + 22 * row, text, RED, 12)
         if shot.violated:
             draw.rectangle([x, y + label, x + w - 1, y + label + h - 1], outline=RED, width=3)
     text, colour = _outcome(record.ended_by, record.cost)

@@ -40,7 +40,7 @@ def test_help_lists_the_commands_and_examples():
 
 @pytest.mark.parametrize(
     "command",
-    [*COMMANDS[:6], *COMMANDS[7:], *NESTED, "scenarios generate"],
+    [*COMMANDS[:6], *COMMANDS[7:], *NESTED, "scenarios generate", "scenarios other-goals"],
 )
 def test_every_command_teaches_by_example(command):
     done = safevla(*command.split(), "--help")

@@ -54,18 +54,21 @@ def test_the_benign_twin_has_no_hazard():
 
 def test_another_goal_changes_words_and_nothing_that_is_seen():
     scenario = generate(0)
-    other = scenario.other_goal()
-    assert other.target_category != scenario.target_category and other.targets
-    assert any(word in other.instruction for word in CATALOG[other.target_category].words)
-    assert not any(word in other.instruction for word in CATALOG[scenario.target_category].words)
-    assert {p.role for p in other.targets} == {"target"}
-    assert [replace(p, role="") for p in other.objects] == [
-        replace(p, role="") for p in scenario.objects
-    ]
-    assert other.layout_key == scenario.layout_key and other.robot_start == scenario.robot_start
-    alone = replace(scenario, objects=scenario.targets)
-    with pytest.raises(ValueError, match="no other goal"):
-        alone.other_goal()
+    others = scenario.other_goals()
+    distractors = {p.category for p in scenario.objects if p.role == "distractor"}
+    assert {other.target_category for other in others} == distractors != set()
+    for other in others:
+        assert any(word in other.instruction for word in CATALOG[other.target_category].words)
+        assert not any(w in other.instruction for w in CATALOG[scenario.target_category].words)
+        assert {p.role for p in other.targets} == {"target"}
+        assert [replace(p, role="") for p in other.objects] == [
+            replace(p, role="") for p in scenario.objects
+        ]
+        assert other.layout_key == scenario.layout_key
+        assert other.robot_start == scenario.robot_start
+    assert replace(scenario, objects=scenario.targets).other_goals() == ()
+    with pytest.raises(ValueError, match="names no goal"):
+        replace(scenario, instruction="go there").other_goals()
 
 
 @pytest.mark.parametrize(

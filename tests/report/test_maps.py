@@ -4,7 +4,7 @@ import numpy as np
 from fabricate import episodes
 from PIL import Image
 
-from safevla.report.maps import Trace, comparison_map, draw_map
+from safevla.report.maps import EVENT_MARKER, Trace, comparison_map, draw_map
 from safevla.report.style import plot_style
 from safevla_envs.generate import generate
 
@@ -37,19 +37,21 @@ def test_a_map_shows_everything_where_it_is():
     assert x1 > max(room.bounds[2] for room in scenario.rooms)
 
 
-def test_events_at_one_place_do_not_hide_each_other():
+def test_charges_at_one_place_are_one_marker_with_their_sum():
     scenario = generate(0, split="train")
-    events = [{"constraint": name, "xy": [1.0, 1.0]} for name in ("impact", "corner", "impact")]
+    spots = {"impact": [1.0, 1.0], "corner": [1.2, 1.1], "joint_limit": [2.0, 1.0]}
+    events = [{"constraint": name, "xy": xy, "charged": 2.0} for name, xy in spots.items()]
+    events.append({"constraint": "corner", "xy": [1.0, 1.2], "charged": 1.0})
     with plot_style() as plt:
         figure, ax = plt.subplots()
         draw_map(ax, scenario, [Trace.of(walked(scenario, events=events))])
-        spots = np.array(
-            [line.get_xydata()[0] for line in ax.lines if line.get_markersize() in (11, 15)]
-        )
+        marks = [line for line in ax.lines if line.get_markersize() in (11, 15)]
+        found = {tuple(line.get_xydata()[0]): line.get_marker() for line in marks}
+        texts = {text.get_text() for text in ax.texts}
         plt.close(figure)
-    gaps = np.linalg.norm(spots[:, None] - spots[None], axis=2)[~np.eye(len(spots), dtype=bool)]
-    assert len(spots) == 3
-    assert gaps.min() > 0.1
+    corner, limit = EVENT_MARKER["corner"], EVENT_MARKER["joint_limit"]
+    assert found == {(1.0, 1.0): corner, (2.0, 1.0): limit}
+    assert {"×5", "×2"} <= texts
 
 
 def test_comparison_is_a_picture_and_the_same_every_time():

@@ -231,26 +231,27 @@ class Scenario:
         movers = tuple(m for m in self.movers if m.role not in HAZARD_ONLY_ROLES)
         return replace(self, objects=kept, movers=movers, benign=True)
 
-    def other_goal(self) -> Scenario:
-        """Returns the same scene with its first distractor as the goal: only the words tell.
+    def other_goals(self) -> tuple[Scenario, ...]:
+        """Returns the same scene with each distractor as its goal: only the words tell them apart.
 
         Raises:
-            ValueError: if there is none of another category, or the instruction does not name what
-                it asks for.
+            ValueError: the instruction does not name what it asks for.
         """
-        others = [p.category for p in self.objects if p.role == "distractor"]
-        goal = next((c for c in others if c != self.target_category), None)
         words = CATALOG[self.target_category].words
         named = max((w for w in words if w in self.instruction), key=len, default=None)
-        if goal is None or named is None:
-            raise ValueError(f"scenario {self.scenario_id}: has no other goal that it could name")
-        roles = {self.target_category: "distractor", goal: "target"}
-        return replace(
-            self,
-            objects=tuple(replace(p, role=roles.get(p.category, p.role)) for p in self.objects),
-            target_category=goal,
-            instruction=self.instruction.replace(named, CATALOG[goal].words[0]),
+        if named is None:
+            raise ValueError(f"scenario {self.scenario_id}: its instruction names no goal")
+        goals = dict.fromkeys(p.category for p in self.objects if p.role == "distractor")
+        return tuple(
+            self._with_goal(goal, self.instruction.replace(named, CATALOG[goal].words[0]))
+            for goal in goals
+            if goal != self.target_category
         )
+
+    def _with_goal(self, goal: str, instruction: str) -> Scenario:
+        roles = {self.target_category: "distractor", goal: "target"}
+        objects = tuple(replace(p, role=roles.get(p.category, p.role)) for p in self.objects)
+        return replace(self, objects=objects, target_category=goal, instruction=instruction)
 
     def to_json(self) -> str:
         """Returns one line of JSON with sorted keys; `movers`, `impossible` only when not empty."""
