@@ -276,8 +276,9 @@ if __name__ == "__main__":
 """
 
 
-def test_ctrl_c_leaves_finished_episodes_and_no_process(tmp_path):
-    script, out = tmp_path / "script.py", tmp_path / "out.jsonl"
+def stopped_midway(folder, how):
+    """Starts a run of 400 long episodes in processes of its own, and stops them by a signal."""
+    script, out = folder / "script.py", folder / "out.jsonl"
     script.write_text(INTERRUPTED)
     found = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, found))}
@@ -290,14 +291,43 @@ def test_ctrl_c_leaves_finished_episodes_and_no_process(tmp_path):
     deadline = time.monotonic() + 60
     while not (out.exists() and out.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, how)
     _, errors = process.communicate(timeout=30)
     assert process.returncode != 0
+    return process, errors, out
+
+
+def test_ctrl_c_leaves_finished_episodes_and_no_process(tmp_path):
+    process, errors, out = stopped_midway(tmp_path, signal.SIGINT)
     assert errors.count("Traceback") <= 1  # the parent's own; workers stay silent
-    finished = read_records(out)
-    assert 0 < len(finished) < 400
+    assert 0 < len(read_records(out)) < 400
     deadline = time.monotonic() + 10
     with pytest.raises(ProcessLookupError):
         while time.monotonic() < deadline:
             os.killpg(process.pid, 0)
             time.sleep(0.05)
+
+
+def test_what_a_kill_leaves_is_gone_on_with(tmp_path):
+    """No finished episode is played again, and none is lost."""
+    *_, out = stopped_midway(tmp_path, signal.SIGKILL)
+    kept = read_records(out)
+    assert 0 < len(kept) < 400
+    n = max(record.scenario_index for record in kept) + 3
+    env = {"id": "tiny_nav:Tiny/Nav-v0", "max_episode_steps": 3000, "image_size": 128}
+    how = {"policy_seed": 1, "deterministic": False, "workers": 0}
+    begun = []
+    agent = make_arm("random")
+
+    class Counted(type(agent)):
+        def __call__(self, deterministic):
+            made = super().__call__(deterministic)
+            reset = made.reset
+            made.reset = lambda *args: begun.append(1) or reset(*args)
+            return made
+
+    counted = Counted(**dataclasses.asdict(agent))
+    records = run_episodes(counted, tiny_nav.scenarios(n), env, out=str(out), **how)
+    assert len(records) == n and len(begun) == n - len(kept)
+    by_index = {record.scenario_index: record.actions for record in records}
+    assert all(by_index[record.scenario_index] == record.actions for record in kept)
