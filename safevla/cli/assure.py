@@ -11,6 +11,8 @@ from safevla.cli.tools import examples
 
 __all__ = ["register_assurance"]
 
+SUITE_EPISODES = 50
+"""Scenarios of an axis and level, and of a suite without perturbation at least."""
 Bound = Annotated[float, typer.Option(help="Highest rate that is claimed, between 0 and 1.")]
 Confidence = Annotated[float, typer.Option(help="One-sided confidence, between 0 and 1.")]
 
@@ -56,13 +58,16 @@ def perturb_run(
         str, typer.Option(help="Comma-separated axes of perturbation, all, or none.")
     ] = "all",
     levels: Annotated[str, typer.Option(help="Comma-separated levels, 1 to 5.")] = "1,2,3,4,5",
-    episodes: Annotated[int, typer.Option(help="Scenarios per axis and level.", min=1)] = 50,
+    episodes: Annotated[
+        int, typer.Option(help="Scenarios per axis and level.", min=1)
+    ] = SUITE_EPISODES,
     workers: Annotated[int, typer.Option(help="Processes; 0: one per core.", min=0)] = 0,
 ) -> None:
     """Evaluate the learned policies of a run on every suite, and under every perturbation.
 
     Results are in RUN/assurance. Interrupt it at any time: the same command goes on from the
     finished episodes, and with more suites, axes, levels or episodes runs only what is missing.
+    Suites without perturbation are played on 50 scenarios at least, if the run's own have as many.
     """
     from dataclasses import replace
 
@@ -78,7 +83,9 @@ def perturb_run(
     chosen += AXES if axes == "all" else axes.split(",") if axes != "none" else []
     played = ",".join(dict.fromkeys(("hazard", *chosen)))  # what all else is compared with
     wanted = [f"eval.suites=[{played}]", f"eval.ood_levels=[{levels}]"]
-    wanted += [f"eval.episodes={episodes}", f"eval.ood_episodes={episodes}", f"workers={workers}"]
+    own = load_config(str(run / "config.yaml"), []).eval.episodes
+    plain = max(episodes, min(own, SUITE_EPISODES))
+    wanted += [f"eval.episodes={plain}", f"eval.ood_episodes={episodes}", f"workers={workers}"]
     config = load_config(str(run / "config.yaml"), wanted)
     config = replace(config, eval=replace(config.eval, modes=("sampled",), controls=()))
     out, display = run / "assurance", Display()

@@ -67,6 +67,12 @@ def test_the_long_tail_is_of_homes_as_the_others():
     assert tail > plain
 
 
+def test_the_semantic_list_is_the_hazard_list_with_other_goals():
+    hazard = {s.seed: s for s in load_list(SCENARIOS / "small_val200_hazard.jsonl.gz")}
+    semantic = load_list(SCENARIOS / "small_semantic50.jsonl.gz")
+    assert all(s in hazard[s.seed].other_goals() for s in semantic)
+
+
 def exposure(scenario):
     """Bodies of hazards within 0.45 m of the straight line from start to target."""
     start, end = np.array(scenario.robot_start[:2]), np.array(scenario.targets[0].position[:2])

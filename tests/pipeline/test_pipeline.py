@@ -36,7 +36,7 @@ def test_suites_pair_and_hold_what_the_preset_says(micro):
     config = load_config(str(micro)).eval
     found = suites(config)
     assert list(found) == [
-        *("hazard", "benign", "impossible", "ood-1"),
+        *("hazard", "benign", "semantic", "impossible", "long_tail", "ood-1"),
         *(f"{axis}-1" for axis in AXES),
     ]
     assert {scenario.impossible for scenario in found["impossible"].scenarios} == {
@@ -261,16 +261,18 @@ def test_the_whole_method_interrupted_and_resumed(micro):
 
 
 def assured(folder):
-    """Perturbs the policies of a run, twice: nothing is played again."""
+    """Perturbs the policies of a run, on more scenarios and then again: nothing is played twice."""
     command = [sys.executable, "-m", "safevla.cli", "assure", "run", str(folder), "--axes", "noise"]
-    command += ["--levels", "2,5", "--episodes", "2"]
+    command += ["--levels", "2,5", "--suites", "benign"]
     seen = []
-    for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    for count in ("1", "2", "2"):
+        again = [*command, "--episodes", count]
+        done = subprocess.run(again, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0 and "Axes that break success" in done.stdout, done.stderr
         files = sorted((folder / "assurance/eval").glob("*.jsonl"))
         seen.append({path.name: path.read_text() for path in files})
-    assert seen[0] == seen[1] and len(seen[0]) == 9
+    assert seen[1] == seen[2] and len(seen[0]) == 12
+    assert sum(text.count("\n") for text in seen[0].values()) < 24
     told = json.loads((folder / "assurance/assurance.json").read_text())
     assert [(c["arm"], c["level"], c["n"]) for c in told["cells"]][:2] == [
         ("clone", 2, 2),
