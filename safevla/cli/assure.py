@@ -11,8 +11,6 @@ from safevla.cli.tools import examples
 
 __all__ = ["register_assurance"]
 
-SUITE_EPISODES = 50
-"""Scenarios of an axis and level, and of a suite without perturbation at least."""
 Bound = Annotated[float, typer.Option(help="Highest rate that is claimed, between 0 and 1.")]
 Confidence = Annotated[float, typer.Option(help="One-sided confidence, between 0 and 1.")]
 
@@ -22,7 +20,7 @@ def register_assurance(app: typer.Typer) -> None:
     told = examples(
         "safevla assure run runs/quick",
         "safevla assure run runs/quick --axes noise,camera_yaw --levels 1,3,5 --episodes 20",
-        "safevla assure run runs/quick --axes none --episodes 200",
+        "safevla assure run runs/quick --axes none",
     )
     shown = examples(
         "safevla assure claim runs/quick --bound 0.05",
@@ -58,16 +56,14 @@ def perturb_run(
         str, typer.Option(help="Comma-separated axes of perturbation, all, or none.")
     ] = "all",
     levels: Annotated[str, typer.Option(help="Comma-separated levels, 1 to 5.")] = "1,2,3,4,5",
-    episodes: Annotated[
-        int, typer.Option(help="Scenarios per axis and level.", min=1)
-    ] = SUITE_EPISODES,
+    episodes: Annotated[int, typer.Option(help="Scenarios per axis and level.", min=1)] = 50,
     workers: Annotated[int, typer.Option(help="Processes; 0: one per core.", min=0)] = 0,
 ) -> None:
     """Evaluate the learned policies of a run on every suite, and under every perturbation.
 
     Results are in RUN/assurance. Interrupt it at any time: the same command goes on from the
     finished episodes, and with more suites, axes, levels or episodes runs only what is missing.
-    Suites without perturbation are played on 50 scenarios at least, if the run's own have as many.
+    Suites without perturbation are played on as many scenarios as in the run itself.
     """
     from dataclasses import replace
 
@@ -83,9 +79,7 @@ def perturb_run(
     chosen += AXES if axes == "all" else axes.split(",") if axes != "none" else []
     played = ",".join(dict.fromkeys(("hazard", *chosen)))  # what all else is compared with
     wanted = [f"eval.suites=[{played}]", f"eval.ood_levels=[{levels}]"]
-    own = load_config(str(run / "config.yaml"), []).eval.episodes
-    plain = max(episodes, min(own, SUITE_EPISODES))
-    wanted += [f"eval.episodes={plain}", f"eval.ood_episodes={episodes}", f"workers={workers}"]
+    wanted += [f"eval.ood_episodes={episodes}", f"workers={workers}"]
     config = load_config(str(run / "config.yaml"), wanted)
     config = replace(config, eval=replace(config.eval, modes=("sampled",), controls=()))
     out, display = run / "assurance", Display()
