@@ -48,6 +48,7 @@ ALPHA = 0.05
 MARGIN = 0.02
 """Success that the Lagrangian policy may lose and still count as no worse."""
 SUITE_COLUMNS = {
+    "success": "success %",
     **{name: f"{name.replace('_', ' ')} %" for name in QUADRANTS},
     "cost": "cost",
     "severe_rate": "severe %",
