@@ -56,12 +56,16 @@ def training_curves(histories: Mapping[str, History]) -> bytes:
 
 
 def constraint_curves(histories: Mapping[str, History], budgets: Mapping[str, float]) -> bytes:
-    """Each constraint's cost against its budget, and below it the multiplier that answers."""
-    bands = math.ceil(len(budgets) / 3)
+    """Each constraint's cost against its budget, and below it the multiplier that answers.
+
+    The budget of `cost` is that of all incidents.
+    """
+    columns = min(3, len(budgets))
+    bands = math.ceil(len(budgets) / columns)
     with plot_style() as plt:
         figure, axes = plt.subplots(
             2 * bands,
-            3,
+            columns,
             figsize=(WIDTH, 3.5 * bands + 0.4),
             height_ratios=[2.2, 1.0] * bands,
             sharex=True,
@@ -71,16 +75,14 @@ def constraint_curves(histories: Mapping[str, History], budgets: Mapping[str, fl
         for ax in axes.flat:
             ax.set_visible(False)
         for i, (name, budget) in enumerate(budgets.items()):
-            band, column = divmod(i, 3)
+            band, column = divmod(i, columns)
             top, bottom = axes[2 * band : 2 * band + 2, column]
             top.set_visible(True)
             bottom.set_visible(True)
             for arm, history in histories.items():
                 steps = [entry["steps"] for entry in history]
-                costs, multipliers = (
-                    [_number((entry.get(key) or {}).get(name)) for entry in history]
-                    for key in ("costs", "lambda")
-                )
+                costs = [_number(_costs(entry).get(name)) for entry in history]
+                multipliers = [_number((entry.get("lambda") or {}).get(name)) for entry in history]
                 _curve(top, history, costs, arm)
                 bottom.plot(steps, multipliers, color=arm_style(arm)["color"], linewidth=1.6)
             look = {"color": BUDGET, "linewidth": 1.1, "linestyle": (0, (5, 3))}
@@ -91,10 +93,14 @@ def constraint_curves(histories: Mapping[str, History], budgets: Mapping[str, fl
             if column == 0:
                 top.set_ylabel("charges / episode")
                 bottom.set_ylabel("λ")
-            if i + 3 >= len(budgets):
+            if i + columns >= len(budgets):
                 bottom.set_xlabel("environment steps")
         _shared_legend(figure, axes[0, 0])
         return figure_png(figure, plt)
+
+
+def _costs(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {**(entry.get("costs") or {}), "cost": entry.get("cost")}
 
 
 def _curve(ax: Any, history: History, values: Sequence[float], arm: str) -> None:

@@ -48,13 +48,16 @@ def hazard_rows(records=None):
         plots.constraint_curves(
             {"task_only": history(1.0), "lagrangian": history(0.2)}, BUDGETS
         ),
+        plots.constraint_curves(
+            {"task_only": history(1.0), "lagrangian": history(0.2)}, {"cost": 0.5}
+        ),
         plots.constraint_bars(
             [r for r in hazard_rows() if r.arm in ("task_only", "lagrangian")],
             CONSTRAINTS, BUDGETS, "title",
         ),
         plots.tradeoff(hazard_rows(), "title"),
     ],
-    ids=["training", "constraints", "bars", "tradeoff"],
+    ids=["training", "constraints", "total", "bars", "tradeoff"],
 )  # fmt: skip
 def test_both_arms_are_drawn(png):
     found = colours(png)
