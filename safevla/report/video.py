@@ -192,7 +192,10 @@ def film_strip(shots: list[Shot], record: EpisodeRecord) -> Image.Image:
         _right(draw, x + w, y + 2, f"cost {shot.cost:g}", RED if shot.cost else FAINT, 13)
         for row, (name, harm) in enumerate(shot.violated.items()):
             text = f"{name.replace('_', ' ')}: {harm}"
-            _banner(draw, x + 4, y + label + 4 + 22 * row, text, RED, 12)
+            size = 12
+            while size > 8 and draw.textlength(text, _font(size)) > w - 14:
+                size -= 1
+            _banner(draw, x + 4, y + label + 4 + 22 * row, text, RED, size)
         if shot.violated:
             draw.rectangle([x, y + label, x + w - 1, y + label + h - 1], outline=RED, width=3)
     text, colour = _outcome(record.ended_by, record.cost)
