@@ -172,6 +172,8 @@ def paired_p_value(a: Values, cells_a: Sequence[Cell], b: Values, cells_b: Seque
     means = group_means((scenario, value) for (_, scenario), value in common.items())
     if not means:
         return math.nan
+    if len(means) == 1:
+        return 1.0  # one sign or the other are alike
     test = stats.permutation_test(
         (list(means.values()),),
         lambda x, axis: np.mean(x, axis=axis),

@@ -183,6 +183,7 @@ def test_p_value_known_answers():
     assert paired_p_value(higher, cells, np.zeros(10), cells) == pytest.approx(2 / 2**10)
     assert paired_p_value(higher, cells, higher, cells) == 1.0
     assert math.isnan(paired_p_value([1.0], [(0, 0)], [1.0], [(1, 0)]))
+    assert paired_p_value([1.0], [(0, 0)], [0.0], [(0, 0)]) == 1.0
     signs = np.tile([1.0, -1.0], 50)
     assert paired_p_value(signs, grid(1, 100), np.zeros(100), grid(1, 100)) == 1.0
 
