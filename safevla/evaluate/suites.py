@@ -251,7 +251,7 @@ def evaluate_agent(
                 raise ValueError(f"suite {name!r}: neither a scenario file nor one of {families}")
             family = {name: Suite(name=Path(name).name, scenarios=tuple(load_list(Path(name))))}
         chosen |= family
-    names = tuple(chosen)
+    names = tuple(suite.name for suite in chosen.values())
     asked = {"suites": names, "control_suites": names, "control_episodes": None}
     config = replace(config, eval=replace(config.eval, modes=(mode,), **asked))
     todo = [(job, None) for job in jobs(config.env, config.eval, chosen, [arm], seed=config.seed)]

@@ -266,7 +266,8 @@ def test_a_list_is_generated_played_and_claimed_on(tmp_path):
     assert done.returncode == 0 and "two.jsonl.gz: 2 scenarios, list " in done.stdout, done.stderr
     assert "two.jsonl.gz exists" in refused(safevla(*make, **where))
     small = ("workers=1", "env.max_actions=3")
-    done = safevla("eval", "zero", *small, "--suite", "two.jsonl.gz", "--out", "e.jsonl", **where)
+    two = str(tmp_path / "two.jsonl.gz")
+    done = safevla("eval", "zero", *small, "--suite", two, "--out", "e.jsonl", **where)
     assert done.returncode == 0, done.stderr
     done = safevla("assure", "claim", "e.jsonl", "--bound", "0.9", **where)
     assert done.returncode == 0, done.stderr
