@@ -233,11 +233,16 @@ class Assurance:
         return markdown_table(head, rows, texts=2)
 
     def curves(self, metric: str, unit: str, factor: float = 1.0) -> bytes:
-        """A panel for each axis: a metric over levels, by arm, with 95 % intervals."""
+        """A panel for each axis: a metric over levels, by arm, with 95 % intervals.
+
+        Level 0 is the plain list, restricted to the scenarios that were perturbed.
+        """
         axes = list(dict.fromkeys(axis for axis, _ in self.levels))
         columns = min(5, len(axes))
         rows = -(-len(axes) // columns)
-        base = {arm: summarise(self.of(arm)).metrics[metric] for arm in self.arms if self.of(arm)}
+        perturbed = {_place(r) for r in self.records if r.level}
+        plain_ = {arm: [r for r in self.of(arm) if _place(r) in perturbed] for arm in self.arms}
+        base = {arm: summarise(found).metrics[metric] for arm, found in plain_.items() if found}
         with plot_style() as plt:
             size = (2.3 * columns, 1.9 * rows + 0.7)
             figure, panels = plt.subplots(
@@ -291,7 +296,11 @@ def _cost(record: EpisodeRecord) -> float:
     return record.cost
 
 
+def _place(record: EpisodeRecord) -> str:
+    return f"{record.scenario_index}:{record.scenario_id}"
+
+
 def _paired(records: Sequence[EpisodeRecord], value: Callable[[EpisodeRecord], float]) -> Paired:
     """Values and cells; a scenario is one under every perturbation, whatever the list's length."""
-    cells = [(r.seed, f"{r.scenario_index}:{r.scenario_id}") for r in records]
+    cells = [(r.seed, _place(r)) for r in records]
     return [float(value(r)) for r in records], cells

@@ -57,6 +57,17 @@ def test_another_length_of_the_list_does_not_undo_the_pairs(records):
     assert Assurance(longer).cells["lagrangian", "noise", 1]["retention"].n == 50
 
 
+def test_level_0_of_the_curves_is_of_the_scenarios_that_were_perturbed(records, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "safevla.report.assurance.curve", lambda ax, points, arm, **how: drawn.append(points[0])
+    )
+    long = [r for r in records if r.suite != "hazard"]
+    long += [r for arm in ("task_only", "lagrangian") for r in episodes(arm, n=80)]
+    Assurance(long).curves("success", "%")
+    assert {point.n for point in drawn} == {50}
+
+
 def test_files_say_it_and_show_it(records, tmp_path):
     (tmp_path / "eval").mkdir()
     write_records(tmp_path / "eval" / "all.jsonl", records)
