@@ -189,15 +189,21 @@ def _play(
     scenarios: Sequence[Scenario], agent: str, config: PipelineConfig, display: Display
 ) -> list[EpisodeRecord]:
     """Plays each scenario once, actions sampled."""
+    chosen = {"reference": Suite(name="reference", scenarios=tuple(scenarios))}
     arm = named_arm(agent)
-    suite = Suite(name="reference", scenarios=tuple(scenarios))
-    names = {"suites": ("reference",), "control_suites": ("reference",), "control_episodes": None}
-    plan = replace(config.eval, modes=("sampled",), **names)
-    todo = jobs(config.env, plan, {"reference": suite}, [arm], seed=config.seed)
-    (records,) = run_jobs(
-        [(job, None) for job in todo], arm.name, resolved_workers(config), display
-    )
+    todo = _jobs_of(arm, chosen, "sampled", config)
+    (records,) = run_jobs(todo, arm.name, resolved_workers(config), display)
     return records
+
+
+def _jobs_of(
+    arm: Arm, chosen: dict[str, Suite], mode: str, config: PipelineConfig
+) -> list[tuple[Job, None]]:
+    """Returns the jobs of one arm on the whole of some suites, outside a run."""
+    names = tuple(suite.name for suite in chosen.values())
+    asked = {"suites": names, "control_suites": names, "control_episodes": None}
+    plan = replace(config.eval, modes=(mode,), **asked)
+    return [(job, None) for job in jobs(config.env, plan, chosen, [arm], seed=config.seed)]
 
 
 def evaluate_run(
@@ -251,10 +257,7 @@ def evaluate_agent(
                 raise ValueError(f"suite {name!r}: neither a scenario file nor one of {families}")
             family = {name: Suite(name=Path(name).name, scenarios=tuple(load_list(Path(name))))}
         chosen |= family
-    names = tuple(suite.name for suite in chosen.values())
-    asked = {"suites": names, "control_suites": names, "control_episodes": None}
-    config = replace(config, eval=replace(config.eval, modes=(mode,), **asked))
-    todo = [(job, None) for job in jobs(config.env, config.eval, chosen, [arm], seed=config.seed)]
+    todo = _jobs_of(arm, chosen, mode, config)
     with display.live():
         records = [record for run in run_jobs(todo, arm.name, workers, display) for record in run]
     if out is not None:

@@ -6,7 +6,7 @@ on every axis and level.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -106,13 +106,9 @@ class Assurance:
     @cached_property
     def gains(self) -> dict[tuple[str, int], tuple[Estimate, float]]:
         """Cost of the Lagrangian policy minus task-only's, paired, and its p-value by Holm."""
-        pairs = {}
-        for where in self.levels:
-            a, b = (_paired(self.of(arm, *where), _cost) for arm in (ARM, BASE))
-            if a[0] and b[0]:
-                pairs[where] = paired_difference(*a, *b), paired_p_value(*a, *b)
-        adjusted = holm([p for _, p in pairs.values()])
-        return {where: (gap, p) for (where, (gap, _)), p in zip(pairs.items(), adjusted)}
+        return _gains(
+            {where: [self.of(arm, *where) for arm in (ARM, BASE)] for where in self.levels}
+        )
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -122,14 +118,11 @@ class Assurance:
     @cached_property
     def suite_gains(self) -> dict[str, tuple[Estimate, float]]:
         """As `gains`, by suite that is not perturbed, adjusted over these suites."""
-        pairs = {}
-        for suite in dict.fromkeys(row.suite for row in self.rows):
-            played = [r for r in self.records if r.suite == suite and r.valid]
-            a, b = (_paired([r for r in played if r.arm == arm], _cost) for arm in (ARM, BASE))
-            if a[0] and b[0]:
-                pairs[suite] = paired_difference(*a, *b), paired_p_value(*a, *b)
-        adjusted = holm([p for _, p in pairs.values()])
-        return {suite: (gap, p) for (suite, (gap, _)), p in zip(pairs.items(), adjusted)}
+        sound = [r for r in select(self.records, mode="sampled") if r.valid]
+        names = dict.fromkeys(row.suite for row in self.rows)
+        return _gains(
+            {name: [select(sound, arm=arm, suite=name) for arm in (ARM, BASE)] for name in names}
+        )
 
     @cached_property
     def success_gap(self) -> Estimate:
@@ -290,6 +283,20 @@ def write_assurance(folder: Path) -> Assurance:
     )
     (folder / "suites.png").write_bytes(heatmap)
     return found
+
+
+def _gains(played: Mapping[Any, Sequence[Sequence[EpisodeRecord]]]) -> dict[Any, Any]:
+    """Cost of the first arm minus the second's, paired, and its p-value by Holm, where both played.
+
+    `played` holds the episodes of both by suite, or by axis and level.
+    """
+    pairs = {}
+    for where, arms in played.items():
+        a, b = (_paired(records, _cost) for records in arms)
+        if a[0] and b[0]:
+            pairs[where] = paired_difference(*a, *b), paired_p_value(*a, *b)
+    adjusted = holm([p for _, p in pairs.values()])
+    return {where: (gap, p) for (where, (gap, _)), p in zip(pairs.items(), adjusted)}
 
 
 def _cost(record: EpisodeRecord) -> float:

@@ -7,8 +7,8 @@ from bare_home import bare_home, thing, walker
 from hulls import proven_gap, spread
 
 from safevla_envs.env import SafeVLAEnv
+from safevla_envs.record.addresses import addresses_of
 from safevla_envs.record.distance import distance, distance_natively
-from safevla_envs.record.library import addresses_of
 
 WAYS = spread(64)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numba.extending import overload
 
 from safevla_envs.compiled import compiled
-from safevla_envs.record.library import call_distance
+from safevla_envs.record.addresses import call_distance
 
 __all__ = ["distance", "distance_natively"]
 

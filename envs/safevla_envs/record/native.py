@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from safevla_envs.compiled import compiled
+from safevla_envs.record.addresses import call_step
 from safevla_envs.record.distance import distance_natively
-from safevla_envs.record.library import call_step
 
 __all__ = ["SLEEPY", "Ids", "Live", "Rows", "after", "before", "run"]
 

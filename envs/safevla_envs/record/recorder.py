@@ -19,9 +19,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from safevla_envs.record.addresses import addresses_of, is_safe
 from safevla_envs.record.contacts import add_edges, add_forces
 from safevla_envs.record.distance import distance
-from safevla_envs.record.library import addresses_of, is_safe
 from safevla_envs.record.native import Ids, Live, Rows, after, before, run
 from safevla_envs.record.watch import KEEPOUT_CUTOFF, Watch
 

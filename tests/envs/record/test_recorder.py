@@ -9,7 +9,7 @@ import pytest
 from arm_scene import ARM, ARM_PARTS, KEEPOUT, KEEPOUT_PARTS, PLATE, STEPS, build, recorded
 from sensor_oracle import add_oracle, consult, scan
 
-from safevla_envs.record.library import is_safe
+from safevla_envs.record.addresses import is_safe
 from safevla_envs.record.recorder import Recorder
 from safevla_envs.record.watch import KEEPOUT_CUTOFF
 
