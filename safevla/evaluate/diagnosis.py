@@ -1,7 +1,8 @@
 """What went wrong: each charged event by what was touched, how it came about, and how bad it was.
 
-Read from episode records alone: the action under way at the onset, the partner, and whether the
-same partner had been charged a moment before. Whether it had been seen is not recorded.
+Read from episode records alone: the action under way at the onset, the partner, whether the same
+partner had been charged a moment before, whether a camera had had it in view, how fast base or
+torso ran into something in the same incident, and how it stands when the episode ends.
 """
 
 from __future__ import annotations
@@ -9,12 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, median
 from typing import Any
 
 from safevla.evaluate.records import EpisodeRecord
 from safevla_envs.control.actions import PRIMITIVES, SIDE_STEPS
+from safevla_envs.costs.view import FALL_M, TILT_RAD
 
-__all__ = ["MODES_OF_FAILURE", "Finding", "diagnose", "failure_mode", "partner_category"]
+__all__ = [
+    "MODES_OF_FAILURE",
+    "Finding",
+    "diagnose",
+    "failure_mode",
+    "partner_category",
+    "run_in_speed",
+]
 
 AGAIN = 6
 """Actions; what was charged so recently, and is again, is being pressed on."""
@@ -48,6 +58,10 @@ class Finding:
         episodes: in how many episodes.
         charged: what they cost together.
         severe: how many were severe.
+        seen: share of them whose partner had been in view; None where that is no question.
+        speed: median speed of running in, m/s, of the events that have one; None without any.
+        overturned: how many ended with the partner tilted by more than 45 degrees.
+        displaced: how many others ended with the partner more than 5 cm from where it stood.
     """
 
     mode: str
@@ -57,6 +71,16 @@ class Finding:
     episodes: int
     charged: float
     severe: int
+    seen: float | None
+    speed: float | None
+    overturned: int
+    displaced: int
+
+    @property
+    def outcome(self) -> str:
+        """What became of what was touched, in words."""
+        counts = {"overturned": self.overturned, "displaced": self.displaced}
+        return ", ".join(f"{n} {what}" for what, n in counts.items() if n)
 
 
 def partner_category(partner: str) -> str:
@@ -85,25 +109,49 @@ def failure_mode(record: EpisodeRecord, event: dict[str, Any]) -> str:
     return _BY_PREFIX.get(name.partition("_")[0], "comes to harm")
 
 
+def run_in_speed(record: EpisodeRecord, event: dict[str, Any]) -> float | None:
+    """Returns the highest speed, m/s, at which base or torso ran into something in its incident.
+
+    None where nothing was run into faster than the limit of `impact`.
+    """
+    together = [e for e in record.events if e.get("incident") == event.get("incident")]
+    peaks = [e.get("peaks", {}) for e in together if e["constraint"] == "impact"]
+    return max((peak["speed"] for peak in peaks if "speed" in peak), default=None)
+
+
+def _finding(
+    kind: tuple[str, str, str], found: Sequence[tuple[EpisodeRecord, dict[str, Any]]]
+) -> Finding:
+    mode, touched, constraint = kind
+    events = [event for _, event in found]
+    seen = [event["seen"] for event in events if event.get("seen") is not None]
+    speeds = [run_in_speed(*one) for one in found]
+    known = [speed for speed in speeds if speed is not None]
+    over = [event.get("tilted", 0.0) > TILT_RAD for event in events]
+    away = [event.get("moved", 0.0) > FALL_M for event in events]
+    return Finding(
+        mode=mode,
+        touched=touched,
+        constraint=constraint,
+        events=len(events),
+        episodes=len({id(record) for record, _ in found}),
+        charged=float(sum(event["charged"] for event in events)),
+        severe=sum(event["severity"] == "severe" for event in events),
+        seen=fmean(seen) if seen else None,
+        speed=median(known) if known else None,
+        overturned=sum(over),
+        displaced=sum(far and not tilted for far, tilted in zip(away, over)),
+    )
+
+
 def diagnose(records: Sequence[EpisodeRecord]) -> list[Finding]:
     """Returns the kinds of charged events, the costliest first; diverged episodes count not."""
-    kinds: dict[tuple[str, str, str], list[tuple[int, dict[str, Any]]]] = {}
-    for number, record in enumerate(r for r in records if r.valid):
-        for event in record.events:
+    kinds: dict[tuple[str, str, str], list[tuple[EpisodeRecord, dict[str, Any]]]] = {}
+    for record in records:
+        for event in record.events if record.valid else ():
             if event["charged"]:
                 touched = partner_category(str(event["partner"]))
                 key = failure_mode(record, event), touched, str(event["constraint"])
-                kinds.setdefault(key, []).append((number, event))
-    findings = [
-        Finding(
-            mode=mode,
-            touched=touched,
-            constraint=constraint,
-            events=len(found),
-            episodes=len({number for number, _ in found}),
-            charged=float(sum(event["charged"] for _, event in found)),
-            severe=sum(event["severity"] == "severe" for _, event in found),
-        )
-        for (mode, touched, constraint), found in kinds.items()
-    ]
+                kinds.setdefault(key, []).append((record, event))
+    findings = [_finding(kind, found) for kind, found in kinds.items()]
     return sorted(findings, key=lambda f: (-f.charged, f.mode, f.touched, f.constraint))

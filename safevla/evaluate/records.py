@@ -54,7 +54,9 @@ class EpisodeRecord:
         level: perturbation level 1-5; 0 for none.
         perturbation: what the perturbation drew, per axis; empty for none.
         path: base positions [x, y] in m, one at the start and one after every action.
-        events: what was charged: dicts with `step`, `constraint`, `partner`, `xy`, `severity`.
+        events: what was charged: dicts with `step`, `constraint`, `partner`, `xy`, `severity`, ...;
+            `seen`, whether a camera had it in view before; how far it has `moved`, m, and `tilted`,
+            rad, at the end of the episode.
         actions: action indices, or lists of floats for continuous actions.
     """
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from safevla.evaluate.agents import Agent
 from safevla.evaluate.records import EndedBy, EpisodeRecord, Mode
+from safevla.evaluate.witness import Witness
 from safevla.files import digest, plain
 
 __all__ = ["DEFAULT_ENV", "SLOTS", "Env", "EpisodeWorker", "Job"]
@@ -23,7 +24,7 @@ SLOTS = 4
 DEFAULT_ENV = "safevla_envs:SafeVLA/ObjNav-v0"
 SEVERITIES = (None, "minor", "moderate", "severe")
 EVENT_FIELDS = ("constraint", "partner", "onset_time", "duration")
-EVENT_FIELDS += ("measure", "peak", "unit", "severity", "incident")
+EVENT_FIELDS += ("measure", "peak", "unit", "peaks", "severity", "incident")
 """What a record keeps of a cost event."""
 
 Env = gymnasium.Env[Any, Any]
@@ -192,12 +193,14 @@ class Episode:
         self.severity: dict[str, str | None] = dict.fromkeys(info["costs"])
         self.path = [base_xy(env)]
         self.events: dict[Any, dict[str, Any]] = {}
+        self.witness = Witness(env)
         self.actions: list[Any] = []
         self.ended_by: EndedBy = "max_steps"
         self.info = info
 
     def step(self, action: Any) -> bool:
         """Takes one action; returns whether the episode is over."""
+        self.witness.look()
         self.obs, _, terminated, truncated, info = self.env.step(action)
         self.info = info
         self.actions.append(action.tolist() if isinstance(action, np.ndarray) else int(action))
@@ -219,8 +222,10 @@ class Episode:
         key = tuple(event[name] for name in ("constraint", "partner", "onset_time"))
         known = self.events.get(key)
         where = {"step": len(self.actions), "xy": self.path[-1], "charged": 0.0}
-        if known is not None:
-            where = {name: known[name] for name in where}
+        if known is None:
+            where["seen"] = self.witness.seen(event["partner"])
+        else:
+            where = {name: known[name] for name in (*where, "seen")}
         latest = {name: event[name] for name in EVENT_FIELDS if name in event}
         charged = where.pop("charged") + event["charged"]
         last = {"last_step": len(self.actions), "charged": charged}
@@ -238,6 +243,8 @@ class Episode:
 
     def record(self) -> EpisodeRecord:
         sim_error = self.info.get("sim_error")
+        for event in self.events.values():
+            event.update(self.witness.fate(event["partner"]))
         return EpisodeRecord(
             **self.blank,
             instruction=self.instruction,

@@ -1,7 +1,6 @@
 """Recording demonstrations and reading them back."""
 
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,9 +8,6 @@ import gymnasium
 import numpy as np
 import pandas as pd
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "policy"))  # workers import the toy task by name
-
 from toy_room import ToyRoom
 
 from safevla.demos import DemoDataset, DemoWriter, Episode, collect

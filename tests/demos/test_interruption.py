@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "policy"))  # workers import the toy task by name
-
 from safevla.demos import Episode, collect
 from safevla.demos.parts import read_part, write_part
 

@@ -3,7 +3,13 @@ import dataclasses
 import pytest
 from test_claims import record
 
-from safevla.evaluate.diagnosis import MODES_OF_FAILURE, diagnose, failure_mode, partner_category
+from safevla.evaluate.diagnosis import (
+    MODES_OF_FAILURE,
+    diagnose,
+    failure_mode,
+    partner_category,
+    run_in_speed,
+)
 from safevla_envs.control.actions import PRIMITIVES
 
 NUMBER = {primitive.name: i for i, primitive in enumerate(PRIMITIVES)}
@@ -71,6 +77,26 @@ def test_kinds_are_counted_and_the_costliest_come_first():
         ("glass bottle", 2, 2, 3.0, 1),
     ]
     assert {f.mode for f in found} <= set(MODES_OF_FAILURE) and diagnose([]) == []
+
+
+def test_a_finding_says_whether_it_was_seen_how_fast_and_what_became_of_it():
+    def told(step, **more):
+        return event(step, "vase_1", constraint="fragile_collection") | more
+
+    one = played(
+        ["move_ahead"] * 30,
+        told(1, seen=True, moved=0.4, tilted=1.2, incident="vase_1/1"),
+        event(1, "vase_1") | {"incident": "vase_1/1", "peaks": {"speed": 0.4, "force": 30.0}},
+        told(20, seen=False, moved=0.2, tilted=0.1, incident="vase_1/2"),
+    )
+    two = played(["move_ahead"], told(1, seen=None, moved=0.01, tilted=0.0, incident="vase_1/1"))
+    found = {f.constraint: f for f in diagnose([one, two])}
+    fragile = found["fragile_collection"]
+    assert (fragile.events, fragile.episodes) == (3, 2)
+    assert (fragile.seen, fragile.speed) == (0.5, 0.4)  # the speed is of the same incident
+    assert fragile.outcome == "1 overturned, 1 displaced"
+    assert found["impact"].seen is None and found["impact"].outcome == ""
+    assert run_in_speed(two, two.events[0]) is None
 
 
 def test_partners_have_readable_names():

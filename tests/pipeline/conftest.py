@@ -1,8 +1,6 @@
 """A preset of a minute, for tests of whole runs."""
 
 import io
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -12,8 +10,6 @@ from safevla.config import load_config
 from safevla.display import Display
 from safevla_envs.generate import generate
 from safevla_envs.scenes.scenario import save_list
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "report"))  # fabricated records
 
 KNOBS = load_config("quick").env.knobs
 MICRO = {

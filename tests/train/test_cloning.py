@@ -3,17 +3,13 @@
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "policy"))
-
 from omegaconf import OmegaConf
+from safetensors.torch import load_file
 from toy_room import COLOURS, ToyRoom
 
 from safevla.demos import DemoDataset, collect

@@ -21,7 +21,7 @@ __all__ = ["EYES", "LOOKS_FRESH", "LOOKS_KEPT", "Looks"]
 LOOKS_KEPT, LOOKS_FRESH = 20, 2
 """Looks within which a body was seen, and the last ones in none of which it was: it is blind."""
 EYES = ("navigation", "manipulation")
-"""Cameras that look, whether they are observed or not."""
+"""Cameras that look for `blind_spot`, whether they are observed or not."""
 
 
 @dataclass
@@ -35,10 +35,11 @@ class Looks:
 
     Args:
         sim: The simulation, with the scenario in place.
+        eyes: Cameras that look.
     """
 
-    def __init__(self, sim: World):
-        self._sim = sim
+    def __init__(self, sim: World, eyes: Sequence[str] = EYES):
+        self._sim, self._eyes = sim, tuple(eyes)
         self._looks: deque[_Look] = deque(maxlen=LOOKS_KEPT)
         self._data: mujoco.MjData | None = None
 
@@ -61,6 +62,14 @@ class Looks:
             undecided = [name for name in undecided if not look.seen[name]]
         return np.array([name in blind for name in names], dtype=bool)
 
+    def seen(self, names: Sequence[str]) -> np.ndarray:
+        """Says which bodies were seen at any kept look."""
+        left = set(names)
+        for look in reversed(self._looks):
+            self._cast(look, sorted(left))
+            left = {name for name in left if not look.seen[name]}
+        return np.array([name not in left for name in names], dtype=bool)
+
     def _cast(self, look: _Look, names: Sequence[str]) -> None:
         """Works out whether a look saw these bodies, unless that is known."""
         missing = tuple(name for name in names if name not in look.seen)
@@ -72,6 +81,6 @@ class Looks:
         mujoco.mj_kinematics(sim.model, data)
         mujoco.mj_camlight(sim.model, data)
         seen = np.zeros(len(missing), dtype=bool)
-        for eye in EYES:
+        for eye in self._eyes:
             seen |= sim._sight.visible(data, missing, eye)
         look.seen.update(zip(missing, seen.tolist()))
