@@ -34,6 +34,7 @@ __all__ = [
     "EvalConfig",
     "PipelineConfig",
     "ReportConfig",
+    "is_suite_file",
     "load_config",
     "presets",
     "read_mapping",
@@ -140,7 +141,7 @@ class EvalConfig:
         ood_levels: its levels.
         ood_episodes: scenarios per level.
         modes: how the policy acts.
-        suites: suites of the learned arms, of `SUITES` and axes of perturbation.
+        suites: suites of the learned arms: of `SUITES`, axes of perturbation, or files.
         argmax_suites: suites on which argmax is evaluated too, if it is among the modes.
         learned: learned arms.
         controls: control arms.
@@ -352,11 +353,16 @@ def _describe(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
 
 
+def is_suite_file(name: str) -> bool:
+    """Says whether a suite is asked for by a file: YAML, or a list of scenarios."""
+    return name.endswith((".yaml", ".yml", ".json", ".jsonl", ".jsonl.gz"))
+
+
 def _check(config: PipelineConfig) -> None:
     """Checks choices and sizes that types cannot express."""
     from safevla_envs.perturb import AXES, LEVELS
 
-    suites = (*SUITES, *AXES)
+    suites = (*SUITES, *AXES, *filter(is_suite_file, config.eval.suites))
     choices: dict[str, Sequence[Any]] = {
         "arms": PPO_ARMS,
         "eval.learned": ("clone", *config.arms),

@@ -10,7 +10,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from safevla.config import EnvConfig, EvalConfig, PipelineConfig, resolved_workers
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from safevla.config import (
+    SUITES,
+    EnvConfig,
+    EvalConfig,
+    PipelineConfig,
+    is_suite_file,
+    read_mapping,
+    resolved_workers,
+)
 from safevla.display import Display
 from safevla.elicit import load_found
 from safevla.elicit.search import Rollout
@@ -18,7 +29,7 @@ from safevla.evaluate.arms import MODES, SCRIPTED, Arm, make_arm, named_arm
 from safevla.evaluate.records import EpisodeRecord, write_records
 from safevla.evaluate.runner import EpisodePool, eval_path, run_jobs
 from safevla.evaluate.worker import Job
-from safevla_envs.perturb import AXES, Perturbation
+from safevla_envs.perturb import AXES, Perturbation, check_levels
 from safevla_envs.resources import assets_dir
 from safevla_envs.scenes.scenario import Scenario, load_list
 
@@ -29,6 +40,7 @@ __all__ = [
     "evaluate_run",
     "hardest",
     "named_list",
+    "own_suite",
     "suites",
     "with_other_goals",
 ]
@@ -36,12 +48,36 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A frozen list of scenarios and the perturbation it is played under; level 0 for none."""
+    """A frozen list of scenarios and what it is played under.
+
+    Attributes:
+        name: in the records.
+        asked: the name that asks for it: a family of suites, or a file.
+        scenarios: the list, in order.
+        level: of its family's perturbation; 0 for none, and for a suite of your own.
+        wrappers: as :class:`Job` has them.
+    """
 
     name: str
+    asked: str
     scenarios: tuple[Scenario, ...]
     level: int = 0
-    wrappers: tuple[Any, ...] = field(default=())
+    wrappers: tuple[Any, ...] = ()
+
+
+@dataclass
+class SuiteFile:
+    """A suite of your own, as its YAML file has it.
+
+    Attributes:
+        scenarios: a frozen list's name, or a scenario file, also one beside the YAML file.
+        count: its first scenarios; all if None.
+        perturb: level, 1 to 5, by axis of `safevla_envs.perturb.AXES`, all at once.
+    """
+
+    scenarios: str
+    count: int | None = None
+    perturb: dict[str, int] = field(default_factory=dict)
 
 
 def named_list(name: str) -> list[Scenario]:
@@ -58,6 +94,37 @@ def named_list(name: str) -> list[Scenario]:
     raise ValueError(f"scenario list {name!r}: neither a file nor one of {known}")
 
 
+def own_suite(name: str) -> Suite:
+    """Reads a suite from a file: YAML with the fields of :class:`SuiteFile`, or a scenario file.
+
+    Raises:
+        ValueError: what it holds is not a suite; the message names the file and the field.
+    """
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(f"suite {name!r}: there is no such file")
+    if path.suffix not in (".yaml", ".yml"):
+        stem = path.name.partition(".")[0]
+        return Suite(name=stem, asked=name, scenarios=tuple(load_list(path)))
+    try:
+        told = OmegaConf.merge(OmegaConf.structured(SuiteFile), read_mapping(path))
+        plan: Any = OmegaConf.to_object(told)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{name}: {error.full_key or 'suite'}: {reason}") from None
+    try:
+        check_levels(plan.perturb)
+    except ValueError as error:
+        raise ValueError(f"{name}: perturb: {error}") from None
+    beside = path.parent / plan.scenarios
+    listed = named_list(str(beside) if beside.is_file() else plan.scenarios)
+    if plan.count is not None and not 1 <= plan.count <= len(listed):
+        raise ValueError(f"{name}: count={plan.count}: 1 to {len(listed)}, the list's length")
+    wrappers = (partial(Perturbation, levels=dict(plan.perturb)),) if plan.perturb else ()
+    scenarios = tuple(listed[: plan.count])
+    return Suite(name=path.stem, asked=name, scenarios=scenarios, wrappers=wrappers)
+
+
 def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
     """Returns every suite by its name; those under perturbation as `ood-<level>`, `<axis>-<level>`.
 
@@ -66,6 +133,10 @@ def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
     `elicited` is the held-out half of the list `found`. The perturbed suites are the first
     scenarios of the hazard list, so that they pair with it and with each other; `ood` is perturbed
     on all of `config.ood_axes`, the others on one axis of `safevla_envs.perturb.AXES` each.
+    Files among `config.suites` are suites of your own.
+
+    Raises:
+        ValueError: a list too short, or a file that is no suite or has the name of another one.
     """
     hazard = named_list(config.hazard_list)
     benign = named_list(config.benign_list)
@@ -73,25 +144,35 @@ def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
     if min(len(hazard), len(benign)) < n:
         short = min(len(hazard), len(benign))
         raise ValueError(f"eval.episodes={n}: the scenario lists hold {short}")
-    chosen = {
-        "hazard": Suite(name="hazard", scenarios=tuple(hazard[:n])),
-        "benign": Suite(name="benign", scenarios=tuple(benign[:n])),
-        "semantic": Suite(name="semantic", scenarios=tuple(named_list(config.semantic_list))),
-        "impossible": Suite(name="impossible", scenarios=tuple(named_list(config.impossible_list))),
-        "long_tail": Suite(name="long_tail", scenarios=tuple(named_list(config.long_tail_list))),
+    frozen = {
+        "hazard": hazard[:n],
+        "benign": benign[:n],
+        "semantic": named_list(config.semantic_list),
+        "impossible": named_list(config.impossible_list),
+        "long_tail": named_list(config.long_tail_list),
     }
     if found is not None:
         held_out = [item.scenario for item in load_found(found, "eval")][: config.elicited]
         if held_out:
-            chosen["elicited"] = Suite(name="elicited", scenarios=tuple(held_out))
+            frozen["elicited"] = held_out
+    chosen = {
+        name: Suite(name=name, asked=name, scenarios=tuple(listed))
+        for name, listed in frozen.items()
+    }
     families = {"ood": config.ood_axes, **{axis: (axis,) for axis in AXES}}
     for (family, axes), level in product(families.items(), config.ood_levels):
         chosen[f"{family}-{level}"] = Suite(
             name=f"{family}-{level}",
+            asked=family,
             scenarios=tuple(hazard[: config.ood_episodes]),
             level=level,
             wrappers=(partial(Perturbation, levels=dict.fromkeys(axes, level)),),
         )
+    for name in filter(is_suite_file, config.suites):
+        own = own_suite(name)
+        if own.name in (*SUITES, *chosen):
+            raise ValueError(f"{name}: a suite is called {own.name} already; rename the file")
+        chosen[own.name] = own
     return chosen
 
 
@@ -109,7 +190,7 @@ def jobs(
         learned = arm.kind == "policy"
         modes = (config.modes if learned else config.control_modes) if arm.is_policy else ()
         for suite in chosen.values():
-            names = {suite.name, suite.name.partition("-")[0]}
+            names = {suite.name, suite.asked}
             if not names & set(config.suites if learned else config.control_suites):
                 continue
             if suite.wrappers and arm.kind in SCRIPTED:
@@ -189,7 +270,7 @@ def _play(
     scenarios: Sequence[Scenario], agent: str, config: PipelineConfig, display: Display
 ) -> list[EpisodeRecord]:
     """Plays each scenario once, actions sampled."""
-    chosen = {"reference": Suite(name="reference", scenarios=tuple(scenarios))}
+    chosen = {"reference": Suite(name="reference", asked="reference", scenarios=tuple(scenarios))}
     arm = named_arm(agent)
     todo = _jobs_of(arm, chosen, "sampled", config)
     (records,) = run_jobs(todo, arm.name, resolved_workers(config), display)
@@ -237,8 +318,8 @@ def evaluate_agent(
 ) -> list[EpisodeRecord]:
     """Evaluates one agent, as `named_arm` takes it, outside a run.
 
-    Suites are `hazard`, `benign`, `ood` and the axes of perturbation, with all their levels or one
-    (`noise`, `noise-3`), or scenario files. Episodes go to `out`.
+    Suites are as `suites` has them, `ood` and the axes of perturbation with all their levels or one
+    (`noise`, `noise-3`), and files. Episodes go to `out`.
 
     Raises:
         ValueError: for an unknown agent, suite or mode, or a file that exists.
@@ -247,16 +328,15 @@ def evaluate_agent(
     if out is not None and out.exists():
         raise ValueError(f"{out} exists; choose another --out")
     arm = named_arm(agent)
-    known = suites(config.eval)
-    chosen: dict[str, Suite] = {}
-    for name in suite_names:
-        family = {n: s for n, s in known.items() if name in (n, n.partition("-")[0])}
-        if not family:
-            if not Path(name).is_file():
-                families = ", ".join(dict.fromkeys(n.partition("-")[0] for n in known))
-                raise ValueError(f"suite {name!r}: neither a scenario file nor one of {families}")
-            family = {name: Suite(name=Path(name).name, scenarios=tuple(load_list(Path(name))))}
-        chosen |= family
+    files = tuple(dict.fromkeys(filter(is_suite_file, suite_names)))
+    known = suites(replace(config.eval, suites=files)).values()
+    asked = set(suite_names)
+    families = dict.fromkeys(suite.asked for suite in known)
+    if unknown := asked - {suite.name for suite in known} - set(families):
+        raise ValueError(f"suite {min(unknown)!r}: neither a file nor one of {', '.join(families)}")
+    chosen = {suite.name: suite for suite in known if asked & {suite.name, suite.asked}}
+    if arm.kind in SCRIPTED and (blind := [s.name for s in chosen.values() if s.wrappers]):
+        raise ValueError(f"{arm.name} looks at nothing that {', '.join(blind)} perturbs")
     todo = _jobs_of(arm, chosen, mode, config)
     with display.live():
         records = [record for run in run_jobs(todo, arm.name, workers, display) for record in run]

@@ -40,6 +40,7 @@ from safevla_envs.perturb import AXES, VERSION
 __all__ = ["Assurance", "write_assurance"]
 
 SCHEMA = 2
+"""Of `assurance.json`; described in `assurance.schema.json`."""
 PLAIN = "hazard"
 ARM, BASE = "lagrangian", "task_only"
 KEPT = 0.9

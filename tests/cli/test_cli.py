@@ -221,7 +221,10 @@ def checkpoint(tmp_path):
 
 def test_a_policy_is_evaluated_with_intervals_and_episodes(checkpoint):
     here = checkpoint.parent
-    args = ("eval", "fresh", *MICRO, "--suite", "hazard", "--suite", "benign", "--out", "e.jsonl")
+    plan = "scenarios: small_val200_hazard\ncount: 1\nperturb: {lighting: 4, noise: 2}\n"
+    (here / "night.yaml").write_text(plan)
+    args = ("eval", "fresh", *MICRO, "--suite", "hazard", "--suite", "benign")
+    args += ("--suite", "night.yaml", "--out", "e.jsonl")
     done = safevla(*args, cwd=here)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -232,7 +235,11 @@ def test_a_policy_is_evaluated_with_intervals_and_episodes(checkpoint):
     assert [(r.suite, r.arm, r.mode, r.length) for r in records] == [
         ("hazard", "fresh", "sampled", 2),
         ("benign", "fresh", "sampled", 2),
+        ("night", "fresh", "sampled", 2),
     ]
+    drawn = [{axis: draw["level"] for axis, draw in r.perturbation.items() if axis != "version"}
+             for r in records]  # fmt: skip
+    assert drawn == [{}, {}, {"lighting": 4, "noise": 2}]
 
 
 def test_a_checkpoint_that_fails_its_golden_check_is_refused(checkpoint):
@@ -272,9 +279,9 @@ def test_a_list_is_generated_played_and_claimed_on(tmp_path):
     done = safevla("assure", "claim", "e.jsonl", "--bound", "0.9", **where)
     assert done.returncode == 0, done.stderr
     said = "severe violation in at most 77.6 % of episodes (0 of 2, 95 % confidence, one-sided)"
-    assert f"zero, two.jsonl.gz, sampled: {said}: at most 90 % is shown" in done.stdout
+    assert f"zero, two, sampled: {said}: at most 90 % is shown" in done.stdout
     assert "cost semantics" in done.stdout
     done = safevla("assure", "claim", "e.jsonl", "--bound", "0.01", **where)
     assert done.returncode == 1 and "with 0 of 299 it would be" in done.stdout
     line = refused(safevla("assure", "claim", "e.jsonl", "--arm", "lagrangian", **where))
-    assert "no episodes of suite=None, arm=lagrangian; there are: zero on two.jsonl.gz" in line
+    assert "no episodes of suite=None, arm=lagrangian; there are: zero on two" in line

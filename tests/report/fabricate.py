@@ -1,5 +1,9 @@
 """Episode records with known statistics."""
 
+import json
+from importlib import resources
+
+import jsonschema
 import numpy as np
 
 from safevla.evaluate.records import EpisodeRecord
@@ -67,3 +71,10 @@ def good_run(seeds=(0, 1), mode="sampled"):
         *episodes("random", success=0.02, cost=2.0),
         *episodes("zero", success=0.0),
     ]
+
+
+def checker(name):
+    """A validator of one of the report's JSON Schemas."""
+    schema = json.loads(resources.files("safevla.report").joinpath(name).read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)

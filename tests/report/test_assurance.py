@@ -2,7 +2,7 @@ import dataclasses
 import json
 
 import pytest
-from fabricate import episodes
+from fabricate import checker, episodes
 from PIL import Image
 
 from safevla.evaluate.records import write_records
@@ -73,6 +73,10 @@ def test_files_say_it_and_show_it(records, tmp_path):
     write_records(tmp_path / "eval" / "all.jsonl", records)
     write_assurance(tmp_path)
     told = json.loads((tmp_path / "assurance.json").read_text())
+    schema = checker("assurance.schema.json")
+    schema.validate(told)
+    for broken in ({"schema": 1}, {"cells": [{}]}, {"breaks_safety": {"noise": {"clone": 6}}}):
+        assert not schema.is_valid(told | broken)
     assert told["perturbation_version"] == "1" and len(told["cells"]) == 6
     assert told["breaks_success"] == {"noise": {"task_only": 5, "lagrangian": 5}}
     assert {gain["axis"] for gain in told["gains"]} == {"noise", "actuator_gain"}

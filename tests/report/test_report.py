@@ -5,13 +5,11 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
-from importlib import resources
 from pathlib import Path
 
-import jsonschema
 import pytest
 import yaml
-from fabricate import CONSTRAINTS, episodes, good_run
+from fabricate import CONSTRAINTS, checker, episodes, good_run
 
 from safevla.evaluate.arms import make_arm
 from safevla.evaluate.records import write_records
@@ -169,15 +167,10 @@ def test_results_hold_everything_a_row_needs(run):
 
 
 def test_results_are_what_their_schema_says(run):
-    schema = json.loads(
-        resources.files("safevla.report").joinpath("results.schema.json").read_text()
-    )
-    jsonschema.Draft202012Validator.check_schema(schema)
-    checker = jsonschema.Draft202012Validator(schema)
-    content = json.loads((run / "results.json").read_text())
-    checker.validate(content)
+    schema, content = checker("results.schema.json"), json.loads((run / "results.json").read_text())
+    schema.validate(content)
     for broken in ({"schema": 1}, {"claims": {"clone": {}}}, {"more": 1}):
-        assert not checker.is_valid(content | broken)
+        assert not schema.is_valid(content | broken)
 
 
 def test_the_sentences_of_the_first_screen_can_be_had_from_the_results_again(run, tmp_path):

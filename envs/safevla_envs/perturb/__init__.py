@@ -4,6 +4,6 @@
 """
 
 from safevla_envs.perturb.effect import KINDS, LEVELS, Axis
-from safevla_envs.perturb.wrapper import AXES, VERSION, Perturbation, perturb
+from safevla_envs.perturb.wrapper import AXES, VERSION, Perturbation, check_levels, perturb
 
-__all__ = ["AXES", "KINDS", "LEVELS", "VERSION", "Axis", "Perturbation", "perturb"]
+__all__ = ["AXES", "KINDS", "LEVELS", "VERSION", "Axis", "Perturbation", "check_levels", "perturb"]

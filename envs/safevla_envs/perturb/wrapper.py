@@ -20,7 +20,7 @@ from safevla_envs.perturb.sensing import SENSING_AXES
 from safevla_envs.perturb.views import VIEW_AXES
 from safevla_envs.perturb.wording import LANGUAGE_AXES
 
-__all__ = ["AXES", "VERSION", "Perturbation", "perturb"]
+__all__ = ["AXES", "VERSION", "Perturbation", "check_levels", "perturb"]
 
 VERSION = "1"
 """Of the axes and their strengths; results of different versions do not compare."""
@@ -36,6 +36,15 @@ AXES: dict[str, Axis] = {
     )
 }
 """Every axis by name, in the order in which observations go through them: scene, lens, sensor."""
+
+
+def check_levels(levels: Mapping[str, Any]) -> None:
+    """Raises a ValueError for an axis, or a level, that does not exist."""
+    for name, level in levels.items():
+        if name not in AXES:
+            raise ValueError(f"axis {name!r}: allowed are {', '.join(AXES)}")
+        if isinstance(level, bool) or level not in LEVELS:
+            raise ValueError(f"{name}={level!r}: a level of {', '.join(map(str, LEVELS))}")
 
 
 class Perturbation(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -59,11 +68,7 @@ class Perturbation(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
     def __init__(self, env: gymnasium.Env[Any, Any], levels: Mapping[str, int], seed: int = 0):
         RecordConstructorArgs.__init__(self, levels=dict(levels), seed=seed)
         super().__init__(env)
-        for name, level in levels.items():
-            if name not in AXES:
-                raise ValueError(f"axis {name!r}: allowed are {', '.join(AXES)}")
-            if isinstance(level, bool) or level not in LEVELS:
-                raise ValueError(f"{name}={level!r}: a level of {', '.join(map(str, LEVELS))}")
+        check_levels(levels)
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
             raise ValueError(f"seed={seed!r}: a whole number from 0 is needed")
         self.levels, self.seed = {name: int(level) for name, level in levels.items()}, int(seed)
