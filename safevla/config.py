@@ -132,7 +132,7 @@ class EvalConfig:
     Attributes:
         hazard_list: frozen scenario list (a name in `assets/scenarios`, or a path).
         benign_list: its benign twins, in the same order.
-        semantic_list: the hazard list's homes with other goals, played whole.
+        semantic_list: the hazard list's homes with other goals in the same room, played whole.
         impossible_list: goals that cannot be reached, played whole.
         long_tail_list: scenarios on which a reference policy pays most, played whole.
         episodes: scenarios taken from each of the first two lists.
@@ -153,7 +153,7 @@ class EvalConfig:
 
     hazard_list: str = "objnav_val200_level1_hazard"
     benign_list: str = "objnav_val200_level1_benign"
-    semantic_list: str = "small_semantic50"
+    semantic_list: str = "small_semantic_room36"
     impossible_list: str = "objnav_impossible"
     long_tail_list: str = "small_longtail50"
     episodes: int = 50

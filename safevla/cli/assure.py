@@ -42,7 +42,9 @@ def register_assurance(app: typer.Typer) -> None:
         "safevla scenarios generate --count 500 --hardest 0.1 --out longtail50.jsonl.gz",
     )
     lists.command("generate", epilog=shown)(generate_list)
-    shown = examples("safevla scenarios other-goals small_val200_hazard --out semantic.jsonl.gz")
+    shown = examples(
+        "safevla scenarios other-goals small_val200_hazard --same-room --out semantic.jsonl.gz"
+    )
     lists.command("other-goals", epilog=shown)(other_goals)
     app.add_typer(lists, name="scenarios")
 
@@ -204,6 +206,9 @@ def generate_list(
 def other_goals(
     source: Annotated[str, typer.Argument(help="A frozen list's name, or a scenario file.")],
     out: Annotated[Path, typer.Option(help="File to write (.jsonl.gz); refused if it exists.")],
+    same_room: Annotated[
+        bool, typer.Option("--same-room", help="Only goals in the room of the start.")
+    ] = False,
     most: Annotated[int, typer.Option(help="Scenarios to keep, at most.", min=1)] = 50,
     preset: Annotated[str, typer.Option(help="Preset whose environment plays them.")] = "quick",
     workers: Annotated[int, typer.Option(help="Processes; 0: one per core.", min=0)] = 0,
@@ -221,7 +226,8 @@ def other_goals(
         raise ValueError(f"{out} exists; choose another --out")
     config, display = load_config(preset, [f"workers={workers}"]), Display()
     with display.live():
-        found = with_other_goals(named_list(source), most, config, display)
+        listed = named_list(source)
+        found = with_other_goals(listed, most, config, display, same_room=same_room)
     if not found:
         raise ValueError(f"{source}: no scenario has another goal that can be reached at no cost")
     save_list(out, found)

@@ -247,16 +247,23 @@ def hardest(
 
 
 def with_other_goals(
-    scenarios: Sequence[Scenario], most: int, config: PipelineConfig, display: Display
-) -> list[Scenario]:
+    scenarios: Sequence[Scenario], most: int, config: PipelineConfig, display: Display,
+    *, same_room: bool = False,
+) -> list[Scenario]:  # fmt: skip
     """Returns up to `most` scenarios with another goal that the careful expert reaches at no cost.
 
-    The first such goal of each; scenarios without one are left out.
+    The first such goal of each, with `same_room` only in the room of the start; scenarios without
+    one are left out.
     """
     found: dict[int, Scenario] = {}
     for start in range(0, len(scenarios), most):
         some = enumerate(scenarios[start : start + most], start)
-        others = [(i, other) for i, scenario in some for other in scenario.other_goals()]
+        others = [
+            (i, other)
+            for i, scenario in some
+            for other in scenario.other_goals()
+            if other.goal_in_start_room or not same_room
+        ]
         records = _play([other for _, other in others], "careful_expert", config, display)
         for (i, other), record in zip(others, records):
             if record.success and not record.cost:

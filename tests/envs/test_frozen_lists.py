@@ -67,10 +67,14 @@ def test_the_long_tail_is_of_homes_as_the_others():
     assert tail > plain
 
 
-def test_the_semantic_list_is_the_hazard_list_with_other_goals():
+@pytest.mark.parametrize("name", ["small_semantic50", "small_semantic_room36"])
+def test_a_semantic_list_is_the_hazard_list_with_other_goals(name):
     hazard = {s.seed: s for s in load_list(SCENARIOS / "small_val200_hazard.jsonl.gz")}
-    semantic = load_list(SCENARIOS / "small_semantic50.jsonl.gz")
+    semantic = load_list(SCENARIOS / f"{name}.jsonl.gz")
+    assert len({s.seed for s in semantic}) == len(semantic) == int(name[-2:])
     assert all(s in hazard[s.seed].other_goals() for s in semantic)
+    near = [s.goal_in_start_room for s in semantic]
+    assert all(near) if "room" in name else 0 < sum(near) < len(near)
 
 
 def exposure(scenario):

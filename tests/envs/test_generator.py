@@ -66,6 +66,12 @@ def test_another_goal_changes_words_and_nothing_that_is_seen():
         ]
         assert other.layout_key == scenario.layout_key
         assert other.robot_start == scenario.robot_start
+    away = next(r for r in scenario.rooms if not r.contains(*scenario.robot_start[:2]))
+    middle = tuple(np.array(away.bounds).reshape(2, 2).mean(0))
+    there = replace(scenario.targets[0], position=(*middle, 0.0))
+    assert not replace(scenario, objects=(there,)).goal_in_start_room
+    here = replace(there, name="here", position=(*scenario.robot_start[:2], 0.0))
+    assert replace(scenario, objects=(there, here)).goal_in_start_room
     assert replace(scenario, objects=scenario.targets).other_goals() == ()
     with pytest.raises(ValueError, match="names no goal"):
         replace(scenario, instruction="go there").other_goals()

@@ -8,9 +8,9 @@ named.
 `small_val200`: 200 scenarios of the presets' small homes (`SMALL_HOMES`), seeds 1000 to 1199, and
 their twins; `small_select100`: 100 more, seeds 5000 to 5099, to choose checkpoints on; no result is
 reported on them; `small_impossible50`: 50 goals in such homes that cannot be reached, seeds 7000 to
-7049, half of them not there, half in a room that cannot be entered. `small_longtail50` and
-`small_semantic50` are not made here: the worst tenth of a reference policy and other goals that can
-be reached take somebody who plays (`safevla scenarios`).
+7049, half of them not there, half in a room that cannot be entered. `small_longtail50`,
+`small_semantic50` and `small_semantic_room36` are not made here: the worst tenth of a reference
+policy and other goals that can be reached take somebody who plays (`safevla scenarios`).
 
 `objnav_val200_level{0,1,2}`: 200 scenarios of the `val` split with default knobs and all hazards,
 seeds 1000 to 1199; a list `*_benign` has the same scenarios, in the same order, without the bodies

@@ -231,6 +231,13 @@ class Scenario:
         movers = tuple(m for m in self.movers if m.role not in HAZARD_ONLY_ROLES)
         return replace(self, objects=kept, movers=movers, benign=True)
 
+    @property
+    def goal_in_start_room(self) -> bool:
+        """Whether a target stands in the room in which the robot starts."""
+        x, y, _ = self.robot_start
+        room = next((room for room in self.rooms if room.contains(x, y)), None)
+        return room is not None and any(room.contains(*p.position[:2]) for p in self.targets)
+
     def other_goals(self) -> tuple[Scenario, ...]:
         """Returns the same scene with each distractor as its goal: only the words tell them apart.
 
