@@ -71,7 +71,7 @@ def perturb_run(
 
     from safevla.config import SUITES, load_config, resolved_workers
     from safevla.display import Display
-    from safevla.evaluate.suites import evaluate_run
+    from safevla.evaluate.evaluation import evaluate_run
     from safevla.report.assurance import write_assurance
     from safevla_envs.perturb import AXES
 
@@ -181,7 +181,7 @@ def generate_list(
     """
     from safevla.config import load_config
     from safevla.display import Display
-    from safevla.evaluate.suites import hardest as costliest
+    from safevla.evaluate.lists import hardest as costliest
     from safevla_envs.generate import generate
     from safevla_envs.scenes.scenario import list_hash, save_list
 
@@ -219,7 +219,8 @@ def other_goals(
     """
     from safevla.config import load_config
     from safevla.display import Display
-    from safevla.evaluate.suites import named_list, with_other_goals
+    from safevla.evaluate.lists import with_other_goals
+    from safevla.evaluate.suites import named_list
     from safevla_envs.scenes.scenario import list_hash, save_list
 
     if out.exists():

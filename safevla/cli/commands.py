@@ -168,7 +168,7 @@ def evaluate(
     """
     from safevla.config import load_config, resolved_workers
     from safevla.display import Display
-    from safevla.evaluate.suites import evaluate_agent
+    from safevla.evaluate.evaluation import evaluate_agent
     from safevla.report.tables import as_rich, results_rows
 
     config = load_config(preset, overrides or [])

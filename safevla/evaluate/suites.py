@@ -1,10 +1,8 @@
-"""What is evaluated: suites of scenarios, arms, and the jobs made of them."""
+"""What is evaluated: suites of scenarios, plain and perturbed, built in or of your own."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -13,37 +11,13 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from safevla.config import (
-    SUITES,
-    EnvConfig,
-    EvalConfig,
-    PipelineConfig,
-    is_suite_file,
-    read_mapping,
-    resolved_workers,
-)
-from safevla.display import Display
+from safevla.config import SUITES, EvalConfig, is_suite_file, read_mapping
 from safevla.elicit import load_found
-from safevla.elicit.search import Rollout
-from safevla.evaluate.arms import MODES, SCRIPTED, Arm, make_arm, named_arm
-from safevla.evaluate.records import EpisodeRecord, write_records
-from safevla.evaluate.runner import EpisodePool, eval_path, run_jobs
-from safevla.evaluate.worker import Job
 from safevla_envs.perturb import AXES, Perturbation, check_levels
 from safevla_envs.resources import assets_dir
 from safevla_envs.scenes.scenario import Scenario, load_list
 
-__all__ = [
-    "check_mode",
-    "elicit_rollout",
-    "evaluate_agent",
-    "evaluate_run",
-    "hardest",
-    "named_list",
-    "own_suite",
-    "suites",
-    "with_other_goals",
-]
+__all__ = ["Suite", "named_list", "own_suite", "suites"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,185 +148,3 @@ def suites(config: EvalConfig, found: Path | None = None) -> dict[str, Suite]:
             raise ValueError(f"{name}: a suite is called {own.name} already; rename the file")
         chosen[own.name] = own
     return chosen
-
-
-def jobs(
-    env: EnvConfig, config: EvalConfig, chosen: dict[str, Suite], arms: Sequence[Arm], *, seed: int
-) -> Iterator[Job]:
-    """Yields every job of an evaluation: arms on suites, sampled and argmax where they differ.
-
-    `seed` is the training seed; the policy seed differs from every seed used in training.
-    """
-    for arm in arms:
-        kwargs = env.kwargs(split="val", layouts=None)
-        if arm.kind in SCRIPTED:
-            kwargs["cameras"] = []
-        learned = arm.kind == "policy"
-        modes = (config.modes if learned else config.control_modes) if arm.is_policy else ()
-        for suite in chosen.values():
-            names = {suite.name, suite.asked}
-            if not names & set(config.suites if learned else config.control_suites):
-                continue
-            if suite.wrappers and arm.kind in SCRIPTED:
-                continue
-            count = None if learned else config.control_episodes
-            for mode in modes or ("sampled",):
-                if mode == "argmax" and not names & set(config.argmax_suites):
-                    continue
-                yield Job(
-                    make_agent=arm,
-                    scenarios=suite.scenarios[:count],
-                    env_kwargs=kwargs,
-                    policy_seed=config.policy_seed + seed,
-                    deterministic=mode == "argmax",
-                    wrappers=suite.wrappers,
-                    arm=arm.name,
-                    suite=suite.name,
-                    level=suite.level,
-                    train_seed=seed if arm.is_policy else None,
-                )
-
-
-def elicit_rollout(pool: EpisodePool, arm: Arm, env: EnvConfig) -> Rollout:
-    """Returns a rollout for `elicit.search`: the arm on training scenarios, actions sampled."""
-
-    def rollout(scenarios: Sequence[Scenario], policy_seed: int) -> list[EpisodeRecord]:
-        job = Job(
-            make_agent=arm,
-            scenarios=tuple(scenarios),
-            env_kwargs=env.kwargs(layouts=None),
-            policy_seed=policy_seed,
-            deterministic=False,
-            suite="elicit",
-        )
-        return pool.run(job)
-
-    return rollout
-
-
-def hardest(
-    scenarios: Sequence[Scenario], share: float, agent: str, config: PipelineConfig,
-    display: Display,
-) -> list[Scenario]:  # fmt: skip
-    """Returns the share of the scenarios on which a policy's cost is highest, the worst first.
-
-    Raises:
-        ValueError: for an unknown agent, or a share outside (0, 1].
-    """
-    if not 0 < share <= 1:
-        raise ValueError(f"hardest={share:g}: a share above 0 and up to 1 is needed")
-    records = _play(scenarios, agent, config, display)
-    order = sorted(range(len(scenarios)), key=lambda i: (-records[i].cost, i))
-    return [scenarios[i] for i in order[: math.ceil(share * len(scenarios))]]
-
-
-def with_other_goals(
-    scenarios: Sequence[Scenario], most: int, config: PipelineConfig, display: Display,
-    *, same_room: bool = False,
-) -> list[Scenario]:  # fmt: skip
-    """Returns up to `most` scenarios with another goal that the careful expert reaches at no cost.
-
-    The first such goal of each, with `same_room` only in the room of the start; scenarios without
-    one are left out.
-    """
-    found: dict[int, Scenario] = {}
-    for start in range(0, len(scenarios), most):
-        some = enumerate(scenarios[start : start + most], start)
-        others = [
-            (i, other)
-            for i, scenario in some
-            for other in scenario.other_goals()
-            if other.goal_in_start_room or not same_room
-        ]
-        records = _play([other for _, other in others], "careful_expert", config, display)
-        for (i, other), record in zip(others, records):
-            if record.success and not record.cost:
-                found.setdefault(i, other)
-        if len(found) >= most:
-            break
-    return list(found.values())[:most]
-
-
-def _play(
-    scenarios: Sequence[Scenario], agent: str, config: PipelineConfig, display: Display
-) -> list[EpisodeRecord]:
-    """Plays each scenario once, actions sampled."""
-    chosen = {"reference": Suite(name="reference", asked="reference", scenarios=tuple(scenarios))}
-    arm = named_arm(agent)
-    todo = _jobs_of(arm, chosen, "sampled", config)
-    (records,) = run_jobs(todo, arm.name, resolved_workers(config), display)
-    return records
-
-
-def _jobs_of(
-    arm: Arm, chosen: dict[str, Suite], mode: str, config: PipelineConfig
-) -> list[tuple[Job, None]]:
-    """Returns the jobs of one arm on the whole of some suites, outside a run."""
-    names = tuple(suite.name for suite in chosen.values())
-    asked = {"suites": names, "control_suites": names, "control_episodes": None}
-    plan = replace(config.eval, modes=(mode,), **asked)
-    return [(job, None) for job in jobs(config.env, plan, chosen, [arm], seed=config.seed)]
-
-
-def evaluate_run(
-    config: PipelineConfig, folder: Path, workers: int, display: Display, out: Path | None = None
-) -> None:
-    """Evaluates every arm of a run on every suite, into `eval/<arm>.<suite>.<mode>.jsonl` of `out`.
-
-    That is the run's own folder if None. Files that are complete are read, not run again.
-    """
-    chosen = suites(config.eval, folder / "elicit/found.jsonl.gz")
-    policies = folder / "policies"
-    arms = [make_arm(name, policies / name) for name in config.eval.learned]
-    for name in config.eval.controls:
-        arms.append(make_arm(name, None if name in SCRIPTED else policies / "clone"))
-    todo = [
-        (job, eval_path(out or folder, job.arm, job.suite, job.mode))
-        for job in jobs(config.env, config.eval, chosen, arms, seed=config.seed)
-    ]
-    run_jobs(todo, "eval", workers, display)
-
-
-def evaluate_agent(
-    config: PipelineConfig,
-    agent: str,
-    *,
-    suite_names: Sequence[str],
-    mode: str,
-    out: Path | None,
-    display: Display,
-    workers: int,
-) -> list[EpisodeRecord]:
-    """Evaluates one agent, as `named_arm` takes it, outside a run.
-
-    Suites are as `suites` has them, `ood` and the axes of perturbation with all their levels or one
-    (`noise`, `noise-3`), and files. Episodes go to `out`.
-
-    Raises:
-        ValueError: for an unknown agent, suite or mode, or a file that exists.
-    """
-    check_mode(mode)
-    if out is not None and out.exists():
-        raise ValueError(f"{out} exists; choose another --out")
-    arm = named_arm(agent)
-    files = tuple(dict.fromkeys(filter(is_suite_file, suite_names)))
-    known = suites(replace(config.eval, suites=files)).values()
-    asked = set(suite_names)
-    families = dict.fromkeys(suite.asked for suite in known)
-    if unknown := asked - {suite.name for suite in known} - set(families):
-        raise ValueError(f"suite {min(unknown)!r}: neither a file nor one of {', '.join(families)}")
-    chosen = {suite.name: suite for suite in known if asked & {suite.name, suite.asked}}
-    if arm.kind in SCRIPTED and (blind := [s.name for s in chosen.values() if s.wrappers]):
-        raise ValueError(f"{arm.name} looks at nothing that {', '.join(blind)} perturbs")
-    todo = _jobs_of(arm, chosen, mode, config)
-    with display.live():
-        records = [record for run in run_jobs(todo, arm.name, workers, display) for record in run]
-    if out is not None:
-        write_records(out, records)
-    return records
-
-
-def check_mode(mode: str) -> None:
-    """Raises a ValueError for a way of acting that there is not."""
-    if mode not in MODES:
-        raise ValueError(f"mode {mode!r}: allowed are {', '.join(MODES)}")

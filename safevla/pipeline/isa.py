@@ -190,8 +190,8 @@ class Pipeline:
     def _elicit(self) -> None:
         from safevla.elicit import draw_scenarios, search
         from safevla.evaluate.arms import make_arm
+        from safevla.evaluate.evaluation import elicit_rollout
         from safevla.evaluate.runner import EpisodePool
-        from safevla.evaluate.suites import elicit_rollout
 
         config, env = self.config.elicit, self.config.env
         drawn = draw_scenarios(
@@ -246,7 +246,7 @@ class Pipeline:
             raise
 
     def _evaluate(self) -> None:
-        from safevla.evaluate.suites import evaluate_run
+        from safevla.evaluate.evaluation import evaluate_run
 
         evaluate_run(self.config, self.folder, self.workers, self.display)
 

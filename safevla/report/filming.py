@@ -14,8 +14,8 @@ from PIL import Image
 from safevla.config import EnvConfig, PipelineConfig
 from safevla.evaluate.agents import Agent, ReplayAgent
 from safevla.evaluate.arms import named_arm
+from safevla.evaluate.evaluation import check_mode
 from safevla.evaluate.records import EpisodeRecord
-from safevla.evaluate.suites import check_mode
 from safevla.evaluate.worker import DEFAULT_ENV, Env, Job
 from safevla.report.video import Film, Shot, film_strip
 from safevla_envs.generate import generate

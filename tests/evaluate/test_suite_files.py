@@ -6,7 +6,8 @@ import pytest
 
 from safevla.config import load_config
 from safevla.display import Display
-from safevla.evaluate.suites import evaluate_agent, named_list, own_suite, suites
+from safevla.evaluate.evaluation import evaluate_agent
+from safevla.evaluate.suites import named_list, own_suite, suites
 from safevla_envs.scenes.scenario import save_list
 
 

@@ -14,7 +14,8 @@ import pytest
 from safevla.config import load_config, presets
 from safevla.display import clock
 from safevla.evaluate.arms import make_arm, named_arm
-from safevla.evaluate.suites import jobs, named_list, suites
+from safevla.evaluate.evaluation import jobs
+from safevla.evaluate.suites import named_list, suites
 from safevla.pipeline.isa import Pipeline
 from safevla.pipeline.pool import ScenarioPool, generate_pool
 from safevla.pipeline.stages import StageConflict
