@@ -63,15 +63,17 @@ def perturb_run(
 ) -> None:
     """Evaluate the learned policies of a run on every suite, and under every perturbation.
 
-    Results are in RUN/assurance. Interrupt it at any time: the same command goes on from the
-    finished episodes, and with more suites, axes, levels or episodes runs only what is missing.
-    Suites without perturbation are played on as many scenarios as in the run itself.
+    Results are in RUN/assurance, and in RUN/report.html as a section. Interrupt it at any time: the
+    same command goes on from the finished episodes, and with more suites, axes, levels or episodes
+    runs only what is missing. Suites without perturbation are played on as many scenarios as in the
+    run itself.
     """
     from dataclasses import replace
 
     from safevla.config import SUITES, load_config, resolved_workers
     from safevla.display import Display
     from safevla.evaluate.evaluation import evaluate_run
+    from safevla.pipeline.isa import rebuild_report
     from safevla.report.assurance import write_assurance
     from safevla_envs.perturb import AXES
 
@@ -92,8 +94,8 @@ def perturb_run(
     except KeyboardInterrupt:
         typer.echo("interrupted; run the same command again to go on from here")
         raise typer.Exit(130) from None
-    typer.echo(write_assurance(out).markdown().split("\n\n")[0])
-    typer.echo(out / "assurance.md")
+    typer.echo("\n".join(write_assurance(out).sentences))
+    typer.echo(f"{out / 'assurance.md'}\n{rebuild_report(run, display)}")
 
 
 def claim(

@@ -37,9 +37,9 @@ from safevla.report.tables import (
 )
 from safevla_envs.perturb import AXES, VERSION
 
-__all__ = ["Assurance", "write_assurance"]
+__all__ = ["Assurance", "levels_table", "write_assurance"]
 
-SCHEMA = 2
+SCHEMA = 3
 """Of `assurance.json`; described in `assurance.schema.json`."""
 PLAIN = "hazard"
 ARM, BASE = "lagrangian", "task_only"
@@ -58,6 +58,8 @@ SUITE_COLUMNS = {
     "cost_max": "worst",
     "first_violation": "first violation / s",
 }
+LEVEL_COLUMNS = (("success", "success %", 100.0, "{:.0f}"), ("cost", "cost", 1.0, "{:.2f}"))
+"""Of the table of levels: metric, heading, factor and format."""
 Paired = tuple[list[float], list[Any]]
 
 
@@ -172,21 +174,24 @@ class Assurance:
                     {"axis": axis, "level": level, "cost": gap, "p_holm": p}
                     for (axis, level), (gap, p) in self.gains.items()
                 ],
+                "sentences": self.sentences,
+                "levels": self.by_level,
                 "breaks_success": self.broken("success"),
                 "breaks_safety": self.broken("safety"),
             }
         )
 
-    def markdown(self) -> str:
-        """Sentences, a table of the suites, and one of every axis and level."""
+    @cached_property
+    def sentences(self) -> list[str]:
+        """What the episodes say, a claim each."""
         lines = []
         for arm in self.arms:
             held = claim(self.of(arm), "severe", SEVERE_BOUND)
-            lines.append(f"- {arm_label(arm)}, unperturbed: {held}.")
+            lines.append(f"{arm_label(arm)}, unperturbed: {held}.")
         if (gap := self.success_gap).n:
             shown = f"{100 * MARGIN:g} {'is' if gap.lo >= -MARGIN else 'is not'} shown"
             lines.append(
-                f"- Success of the Lagrangian policy minus task-only's, unperturbed: "
+                f"Success of the Lagrangian policy minus task-only's, unperturbed: "
                 f"{format_rate(gap)} points ({gap.n} pairs); that it loses at most {shown}."
             )
         for what in ("success", "safety"):
@@ -195,13 +200,47 @@ class Assurance:
                 f"{axis} ({', '.join(f'{arm_label(a)} from level {n}' for a, n in by.items())})"
                 for axis, by in found.items()
             ]
-            lines.append(f"- Axes that break {what}: {'; '.join(told) or 'none'}.")
+            lines.append(f"Axes that break {what}: {'; '.join(told) or 'none'}.")
         if self.gains:
             kept = [gap.value < 0 and p < ALPHA for gap, p in self.gains.values()]
             lines.append(
-                f"- The Lagrangian policy costs less than task-only at {sum(kept)} of {len(kept)} "
+                f"The Lagrangian policy costs less than task-only at {sum(kept)} of {len(kept)} "
                 f"axes and levels (p < {ALPHA} by Holm's adjustment)."
             )
+        return lines
+
+    @cached_property
+    def by_level(self) -> list[dict[str, Any]]:
+        """Each level over its axes: means by arm, and on how many axes the gain lies below zero.
+
+        Level 0 is the plain list, restricted to the scenarios that were perturbed.
+        """
+        rows = []
+        for level in sorted({0, *(n for _, n in self.levels)} if self.levels else ()):
+            rows.append({"level": level, "axes": sum(n == level for _, n in self.levels)})
+            for name in ("success", "cost"):
+                means = {arm: self._mean(arm, level, name) for arm in self.arms}
+                rows[-1][name] = {arm: mean for arm, mean in means.items() if mean is not None}
+            gaps = [gap for (_, n), (gap, _) in self.gains.items() if n == level]
+            rows[-1]["lower"] = sum(gap.hi < 0 for gap in gaps)
+        return rows
+
+    def _mean(self, arm: str, level: int, name: str) -> float | None:
+        if level:
+            found = [c[name].value for (a, _, n), c in self.cells.items() if (a, n) == (arm, level)]
+        else:
+            found = [self.baseline[arm][name].value] if arm in self.baseline else []
+        return float(np.mean(found)) if found else None
+
+    @cached_property
+    def baseline(self) -> dict[str, dict[str, Estimate]]:
+        """Metrics by arm at level 0: the plain list, restricted to what was perturbed."""
+        perturbed = {_place(r) for r in self.records if r.level}
+        plain_ = {arm: [r for r in self.of(arm) if _place(r) in perturbed] for arm in self.arms}
+        return {arm: summarise(found).metrics for arm, found in plain_.items() if found}
+
+    def markdown(self) -> str:
+        """Sentences, and tables of the levels, of the suites, and of every axis and level."""
         head = ["axis", "level", "arm", "N", "success %", "retained %", "cost", "severe %", "gain"]
         rows = []
         for (arm, axis, level), cell in self.cells.items():
@@ -210,10 +249,14 @@ class Assurance:
             shown = [format_rate(cell["success"]), format_rate(cell["retention"])]
             shown += [format_number(cell["cost"]), format_rate(cell["severe_rate"]), told]
             rows.append([axis, str(level), arm_label(arm), str(cell["n"]), *shown])
-        parts = ["\n".join(lines), self._suites_markdown()]
+        parts = ["\n".join(f"- {line}" for line in self.sentences), self._suites_markdown()]
         if rows:
+            parts.insert(1, self._levels_markdown())
             parts.append(markdown_table(head, rows, texts=3))
         return "\n\n".join(parts) + "\n"
+
+    def _levels_markdown(self) -> str:
+        return markdown_table(*levels_table(self.by_level, self.arms), texts=1)
 
     def _suites_markdown(self) -> str:
         head = ["suite", "arm", "N", *SUITE_COLUMNS.values(), "gain"]
@@ -227,16 +270,11 @@ class Assurance:
         return markdown_table(head, rows, texts=2)
 
     def curves(self, metric: str, unit: str, factor: float = 1.0) -> bytes:
-        """A panel for each axis: a metric over levels, by arm, with 95 % intervals.
-
-        Level 0 is the plain list, restricted to the scenarios that were perturbed.
-        """
+        """A panel for each axis: a metric over levels, by arm, with 95 % intervals."""
         axes = list(dict.fromkeys(axis for axis, _ in self.levels))
         columns = min(5, len(axes))
         rows = -(-len(axes) // columns)
-        perturbed = {_place(r) for r in self.records if r.level}
-        plain_ = {arm: [r for r in self.of(arm) if _place(r) in perturbed] for arm in self.arms}
-        base = {arm: summarise(found).metrics[metric] for arm, found in plain_.items() if found}
+        base = {arm: metrics[metric] for arm, metrics in self.baseline.items()}
         with plot_style() as plt:
             size = (2.3 * columns, 1.9 * rows + 0.7)
             figure, panels = plt.subplots(
@@ -262,6 +300,26 @@ class Assurance:
             handles, labels = panels.flat[0].get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
             return figure_png(figure, plt)
+
+
+def levels_table(
+    by_level: Sequence[Mapping[str, Any]], arms: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows of `Assurance.by_level` as text."""
+    head = ["level", *(f"{h}, {arm_label(arm)}" for _, h, *_ in LEVEL_COLUMNS for arm in arms)]
+    rows = [
+        [
+            str(row["level"]),
+            *(
+                form.format(factor * row[name][arm]) if arm in row[name] else "–"
+                for name, _, factor, form in LEVEL_COLUMNS
+                for arm in arms
+            ),
+            f"{row['lower']} of {row['axes']}" if row["level"] else "–",
+        ]
+        for row in by_level
+    ]
+    return [*head, "axes whose gain lies below zero"], rows
 
 
 def write_assurance(folder: Path) -> Assurance:

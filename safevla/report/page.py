@@ -15,7 +15,9 @@ from typing import Any
 
 from safevla.evaluate.arms import PPO_ARMS
 from safevla.evaluate.diagnosis import MODES_OF_FAILURE, Finding, diagnose
-from safevla.files import write_json, write_text
+from safevla.files import read_json, write_json, write_text
+from safevla.report.assurance import SCHEMA as ASSURANCE_SCHEMA
+from safevla.report.assurance import levels_table
 from safevla.report.maps import is_tall
 from safevla.report.pictures import Filmed, film_worst, plot_all, scene_map
 from safevla.report.rundir import RunFolder, results, severe_claims
@@ -56,6 +58,7 @@ SECTIONS = (
     ("results", "Results"),
     ("constraints", "Constraints"),
     ("ood", "Unfamiliar images"),
+    ("assurance", "Perturbation"),
     ("training", "Training"),
     ("episodes", "Worst episodes"),
     ("method", "Method"),
@@ -171,6 +174,7 @@ def _context(
     width, height = int(settings.get("width", 480)), int(settings.get("height", 360))
     present = {"ood": shown_plots["ood"], "training": shown_plots["training"], "episodes": pairs}
     present["constraints"] = run.rows
+    assured = present["assurance"] = _assurance(run.folder / "assurance")
     return {
         "run": run,
         "verdicts": run.verdicts,
@@ -189,6 +193,7 @@ def _context(
         "gaps": [gap for gap in run.differences if gap.suite in SUITE_NAME],
         "constraints": constraint_facts(run),
         "plots": shown_plots,
+        "assured": assured,
         "pairs": [_pair(run, pair, embed_videos) for pair in pairs],
         "video_ratio": " / ".join(map(str, frame_size(width, height))),
         "steps": describe_stages(run),
@@ -209,6 +214,22 @@ def _groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     for row in rows:
         groups.setdefault(row.suite, []).append(row)
     return list(groups.items())
+
+
+def _assurance(folder: Path) -> dict[str, Any] | None:
+    """What `safevla assure run` left of a run: sentences, the table of levels, pictures."""
+    told = read_json(folder / "assurance.json")
+    if told is None:
+        return None
+    if told.get("schema") != ASSURANCE_SCHEMA:
+        found = f"schema {told.get('schema')}, this version reads {ASSURANCE_SCHEMA}"
+        raise ValueError(f"{folder}/assurance.json: {found}; run `safevla assure run` again")
+    pictures = {name: folder / f"{name}.png" for name in ("success", "cost", "suites")}
+    return {
+        "sentences": told["sentences"],
+        "table": levels_table(told["levels"], list(told["unperturbed"])),
+        "plots": {n: _inline(p.read_bytes()) for n, p in pictures.items() if p.is_file()},
+    }
 
 
 def _diagnoses(run: RunFolder) -> dict[str, list[tuple[Finding, float]]]:

@@ -280,3 +280,4 @@ def assured(folder):
         ("task_only", 2, 2),
     ]
     assert not {p.name for p in (folder / "eval").glob("*noise*")}
+    assert 'id="assurance"' in (folder / "report.html").read_text(encoding="utf-8")

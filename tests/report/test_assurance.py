@@ -68,6 +68,21 @@ def test_level_0_of_the_curves_is_of_the_scenarios_that_were_perturbed(records, 
     assert {point.n for point in drawn} == {50}
 
 
+def test_levels_are_means_over_their_axes(records):
+    found = Assurance(records)
+    told = {row["level"]: row for row in found.by_level}
+    assert list(told) == [0, 1, 3, 5]
+    assert [told[n]["axes"] for n in told] == [0, 1, 1, 1]
+    assert told[0]["cost"] == {"task_only": 3.0, "lagrangian": 1.0}
+    assert told[3]["cost"] == {"task_only": 5.0, "lagrangian": 3.0} and told[3]["lower"] == 1
+    assert told[5]["success"] == {"task_only": 0.3, "lagrangian": 0.3}
+    both = records + perturbed("lagrangian", "blur", 5, success=0.5, cost=2.0)
+    last = Assurance(both).by_level[-1]
+    assert (last["axes"], last["lower"]) == (2, 1)
+    assert last["success"]["lagrangian"] == pytest.approx(0.4)
+    assert Assurance([r for r in records if not r.level]).by_level == []
+
+
 def test_files_say_it_and_show_it(records, tmp_path):
     (tmp_path / "eval").mkdir()
     write_records(tmp_path / "eval" / "all.jsonl", records)

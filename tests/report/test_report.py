@@ -15,6 +15,7 @@ from safevla.evaluate.arms import make_arm
 from safevla.evaluate.records import write_records
 from safevla.evaluate.runner import EpisodePool, eval_path
 from safevla.evaluate.worker import Job
+from safevla.report.assurance import write_assurance
 from safevla.report.page import build_report, markdown_report, results_table
 from safevla.report.rundir import RunFolder
 from safevla_envs.costs import COST_SEMANTICS
@@ -164,6 +165,29 @@ def test_results_hold_everything_a_row_needs(run):
             if estimate["n"] and estimate["value"] is not None:
                 assert estimate["lo"] <= estimate["value"]
     assert content["differences"][0]["metrics"]["cost"]["n"] == 3
+
+
+def test_a_page_shows_what_assurance_found(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "tiny")
+    for arm, cost in (("task_only", 2.0), ("lagrangian", 1.0)):
+        put(folder / "assurance", episodes(arm, n=3, cost=cost))
+        put(folder / "assurance", episodes(arm, n=3, suite="noise-2", level=2, cost=cost + 1))
+    found = write_assurance(folder / "assurance")
+    text = (build_report(folder)).read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == [] and 'id="assurance"' in text and "#assurance" in page.links
+    told = " ".join(" ".join(page.text).split())
+    assert all(sentence in told for sentence in found.sentences)
+    assert "level success %, task-only PPO" in told and "0 100 100 2.00 1.00 –" in told
+    assert "2 100 100 3.00 2.00 1 of 1" in told
+    whole = (run / "report.html").read_text(encoding="utf-8")
+    assert 'id="assurance"' not in whole
+    pictures = [s for s in page.sources if s.startswith("data:image/png")]
+    assert len(pictures) == len([s for s in Page(whole).sources if s.startswith("data:")]) + 3
+    old = folder / "assurance" / "assurance.json"
+    old.write_text(json.dumps(json.loads(old.read_text()) | {"schema": 2}))
+    with pytest.raises(ValueError, match=r"schema 2, this version reads 3; run .*again"):
+        build_report(folder)
 
 
 def test_results_are_what_their_schema_says(run):
