@@ -152,8 +152,9 @@ def evaluate(
     suite: Annotated[
         list[str] | None,
         typer.Option(
-            help="hazard, benign, ood, an axis of perturbation such as noise or noise-3, or a "
-            "scenario file; repeat for several."
+            help="hazard, benign, semantic, impossible, long_tail, ood, an axis of perturbation "
+            "such as noise or noise-3, or a file, of scenarios or of a suite in YAML; repeat for "
+            "several."
         ),
     ] = None,
     mode: Annotated[str, typer.Option(help="sampled or argmax.")] = "sampled",
