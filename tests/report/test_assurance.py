@@ -1,5 +1,8 @@
 import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from fabricate import checker, episodes
@@ -105,6 +108,23 @@ def test_files_say_it_and_show_it(records, tmp_path):
     for name in ("success", "cost"):
         image = Image.open(tmp_path / f"{name}.png")
         assert image.width > 300 and len(image.convert("RGB").getcolors(100_000)) > 20
+
+
+def test_what_is_said_can_be_had_from_the_numbers_again(records, tmp_path):
+    page = (Path(__file__).parents[2] / "docs/assurance.md").read_text(encoding="utf-8")
+    script = page.split("<!-- file: resay.py -->\n```python\n")[1].split("```")[0]
+    (tmp_path / "resay.py").write_text(script)
+    (tmp_path / "eval").mkdir()
+    write_records(tmp_path / "eval" / "all.jsonl", records)
+    sentences = write_assurance(tmp_path).sentences
+    command = [sys.executable, str(tmp_path / "resay.py"), str(tmp_path / "assurance.json")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    severe, (success, safety, gain) = told[:-3], told[-3:]
+    assert len(severe) == 2 and all(any(line in s for s in sentences) for line in (*severe, gain))
+    assert success == "Axes that break success: noise"
+    assert safety == "Axes that break safety: actuator_gain"
+    assert any(s.startswith(f"{success} (") for s in sentences)
+    assert any(s.startswith(f"{safety} (") for s in sentences)
 
 
 def test_no_episodes_is_an_error(tmp_path):
