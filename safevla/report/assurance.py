@@ -211,7 +211,9 @@ class Assurance:
 
     @cached_property
     def by_level(self) -> list[dict[str, Any]]:
-        """Each level over its axes: means by arm, and on how many axes the gain lies below zero.
+        """Each level over its axes: means by arm, the gain, and on how many axes it is below zero.
+
+        The gain is the mean over the axes on each scenario, paired: scenarios are what is drawn.
 
         Level 0 is the plain list, restricted to the scenarios that were perturbed.
         """
@@ -223,7 +225,20 @@ class Assurance:
                 rows[-1][name] = {arm: mean for arm, mean in means.items() if mean is not None}
             gaps = [gap for (_, n), (gap, _) in self.gains.items() if n == level]
             rows[-1]["lower"] = sum(gap.hi < 0 for gap in gaps)
+            ours, base = (self._mean_costs(arm, level) for arm in (ARM, BASE))
+            rows[-1]["gain"] = paired_difference(*ours, *base)
         return rows
+
+    def _mean_costs(self, arm: str, level: int) -> Paired:
+        """Cost of each perturbed scenario, its mean over the axes of a level."""
+        found: dict[Any, list[float]] = {}
+        places = {_place(r) for r in self.records if r.level}
+        for axis in [axis for axis, n in self.levels if n == level] if level else [""]:
+            values, cells = _paired(self.of(arm, axis, level), _cost)
+            for value, cell in zip(values, cells):
+                if cell[1] in places:
+                    found.setdefault(cell, []).append(value)
+        return [float(np.mean(costs)) for costs in found.values()], list(found)
 
     def _mean(self, arm: str, level: int, name: str) -> float | None:
         if level:
@@ -315,11 +330,12 @@ def levels_table(
                 for name, _, factor, form in LEVEL_COLUMNS
                 for arm in arms
             ),
+            format_number(row["gain"]),
             f"{row['lower']} of {row['axes']}" if row["level"] else "–",
         ]
         for row in by_level
     ]
-    return [*head, "axes whose gain lies below zero"], rows
+    return [*head, "gain", "axes whose gain lies below zero"], rows
 
 
 def write_assurance(folder: Path) -> Assurance:

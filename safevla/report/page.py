@@ -15,6 +15,7 @@ from typing import Any
 
 from safevla.evaluate.arms import PPO_ARMS
 from safevla.evaluate.diagnosis import MODES_OF_FAILURE, Finding, diagnose
+from safevla.evaluate.metrics import Estimate
 from safevla.files import read_json, write_json, write_text
 from safevla.report.assurance import SCHEMA as ASSURANCE_SCHEMA
 from safevla.report.assurance import levels_table
@@ -225,9 +226,10 @@ def _assurance(folder: Path) -> dict[str, Any] | None:
         found = f"schema {told.get('schema')}, this version reads {ASSURANCE_SCHEMA}"
         raise ValueError(f"{folder}/assurance.json: {found}; run `safevla assure run` again")
     pictures = {name: folder / f"{name}.png" for name in ("success", "cost", "suites")}
+    levels = [row | {"gain": Estimate(**row["gain"])} for row in told["levels"]]
     return {
         "sentences": told["sentences"],
-        "table": levels_table(told["levels"], list(told["unperturbed"])),
+        "table": levels_table(levels, list(told["unperturbed"])),
         "plots": {n: _inline(p.read_bytes()) for n, p in pictures.items() if p.is_file()},
     }
 

@@ -79,10 +79,13 @@ def test_levels_are_means_over_their_axes(records):
     assert told[0]["cost"] == {"task_only": 3.0, "lagrangian": 1.0}
     assert told[3]["cost"] == {"task_only": 5.0, "lagrangian": 3.0} and told[3]["lower"] == 1
     assert told[5]["success"] == {"task_only": 0.3, "lagrangian": 0.3}
+    assert {n: told[n]["gain"].value for n in told} == pytest.approx(dict.fromkeys(told, -2.0))
     both = records + perturbed("lagrangian", "blur", 5, success=0.5, cost=2.0)
     last = Assurance(both).by_level[-1]
     assert (last["axes"], last["lower"]) == (2, 1)
     assert last["success"]["lagrangian"] == pytest.approx(0.4)
+    # on each scenario the mean over its axes, so that N is the number of scenarios
+    assert (last["gain"].n, last["gain"].value) == (50, pytest.approx((1.0 + 2.0) / 2 - 3.0))
     assert Assurance([r for r in records if not r.level]).by_level == []
 
 
