@@ -214,6 +214,7 @@ class CarefulExpert:
     def _plan(self) -> None:
         """Plans from where the robot stands, in the home as it is now."""
         self.space = self._space()
+        self.ways: dict[tuple[Pose, int], list[tuple[int, Pose]] | None] = {}
         x, y, _ = self.env.sim.base_pose
         self.at = (float(x), float(y), 0)
         self.sweep = self._sweep(self.space)
@@ -235,11 +236,16 @@ class CarefulExpert:
         start = self.space.cell(*self.at[:2])
         if len(self.blind) > TRIES or not np.isfinite(self.remaining[start]):
             return []
-        found = None
-        for margin in MARGINS:
-            found = found or self._found(self.moves, margin=margin)
+        # who waits asks for the same way before every action
+        asked = (self.at, len(self.blind))
+        if asked not in self.ways:
+            found = None
+            for margin in MARGINS:
+                found = found or self._found(self.moves, margin=margin)
+            self.ways[asked] = found
+        found = self.ways[asked]
         if not found or self.sweep is None:
-            return found or []
+            return list(found or [])
         # where people walk: the same way at better times, else another, else as it comes
         clock = self.crowd.clock(self.sweep < CLEAR_OF, self.rest)
         timed = schedule(self.space, self.at, found, self.moves, clock)
@@ -249,7 +255,7 @@ class CarefulExpert:
             if timed is None:
                 self.again, self.pause = self.env.sim.time + self.pause, 2 * self.pause
         self.timed = timed is not None
-        return timed or found
+        return list(timed or found)
 
     def _found(self, moves: Sequence[Move], **rules: Any) -> list[tuple[int, Pose]] | None:
         assert self.at is not None
