@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from safevla.experts import make_expert
+from safevla.experts.careful import CarefulExpert
 from safevla.experts.lattice import Move, Search, moves_of, price, schedule
 from safevla.experts.navigation import TaskExpert
 from safevla.experts.people import Crowd
@@ -419,6 +420,24 @@ def test_the_careful_expert_lets_a_person_pass(env, speed):
     actions, success, cost, events = run(env, hall(target, movers=[person]), "careful")
     assert success and cost == 0.0 and not events, events
     assert len(actions) < 150
+
+
+def test_who_waits_searches_for_the_same_way_once(env, monkeypatch):
+    searched, find = [], CarefulExpert._found
+
+    def noted(self, moves, **rules):
+        if "clock" not in rules:
+            searched.append((self.at, len(self.blind), rules["margin"]))
+        return find(self, moves, **rules)
+
+    monkeypatch.setattr(CarefulExpert, "_found", noted)
+    # somebody who never leaves the doorway
+    person = Mover(name="person_0", category="person", path=((4.0, 1.8), (4.0, 2.2)), speed=0.3)
+    target = thing("basketball", 7.0, 2.0, "target")
+    scenario = hall(target, start=(2.4, 2.0, 0.0), movers=[person], second_room=True)
+    actions, *_ = run(env, scenario, "careful", limit=12)
+    assert actions.count("drop_off") > 5, "it did not wait"
+    assert searched and len(searched) == len(set(searched))
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
