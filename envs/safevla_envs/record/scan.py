@@ -40,10 +40,11 @@ class Scan:
 
         Exact; noise is the sensor's, see `NOISE`.
         """
-        starts = from_axes(self._starts, pose[2]) + pose[:2]
-        ways = from_axes(self._ways, pose[2])
+        rays = np.zeros((2, BEAMS, 3))
+        rays[0, :, :2] = from_axes(self._starts, pose[2]) + pose[:2]
+        rays[0, :, 2] = self._height
+        rays[1, :, :2] = from_axes(self._ways, pose[2])
         geom, found = np.zeros(1, np.int32), np.empty(BEAMS)
-        for i, (start, way) in enumerate(zip(starts, ways)):
-            at, along = np.array([*start, self._height]), np.array([*way, 0.0])
-            found[i] = mujoco.mj_ray(self._model, data, at, along, _SEEN_GROUPS, 1, -1, geom)
+        for i, (start, way) in enumerate(zip(*rays)):
+            found[i] = mujoco.mj_ray(self._model, data, start, way, _SEEN_GROUPS, 1, -1, geom)
         return np.where((found < 0) | (found > REACH), REACH, found)
