@@ -111,8 +111,9 @@ def test_every_position_of_a_sequence_equals_its_own_window(layers):
         )
         rows = segments[:, t] >= 0
         for name in ("log_prob", "logits", "value", "cost_values", "hidden", "aux"):
+            # other shapes go through other kernels, which round differently by processor
             torch.testing.assert_close(
-                whole[name][rows, t], alone[name][rows], atol=1e-5, rtol=0, msg=f"{name} at {t}"
+                whole[name][rows, t], alone[name][rows], atol=3e-5, rtol=0, msg=f"{name} at {t}"
             )
 
 
