@@ -353,9 +353,12 @@ def _describe(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
 
 
+YAML = (".yaml", ".yml")
+
+
 def is_suite_file(name: str) -> bool:
     """Says whether a suite is asked for by a file: YAML, or a list of scenarios."""
-    return name.endswith((".yaml", ".yml", ".json", ".jsonl", ".jsonl.gz"))
+    return name.endswith((*YAML, ".json", ".jsonl", ".jsonl.gz"))
 
 
 def _check(config: PipelineConfig) -> None:

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from safevla_envs.costs import PARTNER_TAGS, BodyRegion, Partners, RobotInfo, grip_limits
 from safevla_envs.record.log import LiveLog
-from safevla_envs.record.looks import Looks
+from safevla_envs.record.looks import ALWAYS_IN_VIEW, Looks
 from safevla_envs.record.support import CRITICAL_MARGIN, support_margins
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.home import FLOOR, ROOM
@@ -123,8 +123,7 @@ class WorldLog(LiveLog):
         self.share_of_floor = FreeShare(scenario, DISC_RADIUS)
         self._bodies = sim._partner_bodies
         self._movers = np.flatnonzero(self.partners.tags["mover"])
-        # walls and fixed furniture are one body: somewhere it is always in view
-        self._watched = np.array([n not in (FLOOR, ROOM) for n in self.partners.names])
+        self._watched = np.array([n not in ALWAYS_IN_VIEW for n in self.partners.names])
         self._looks = Looks(sim)
         self._shares: dict[tuple[int, int], float] = {}
         # robot and movers never sleep; what sleeps does not move

@@ -15,7 +15,8 @@ from typing import Any
 
 from safevla.evaluate.records import EpisodeRecord
 from safevla_envs.control.actions import PRIMITIVES, SIDE_STEPS
-from safevla_envs.costs.view import FALL_M, TILT_RAD
+from safevla_envs.costs.hazards import FRAGILE_DISPLACEMENT_M
+from safevla_envs.costs.view import TILT_RAD
 
 __all__ = [
     "MODES_OF_FAILURE",
@@ -128,7 +129,7 @@ def _finding(
     speeds = [run_in_speed(*one) for one in found]
     known = [speed for speed in speeds if speed is not None]
     over = [event.get("tilted", 0.0) > TILT_RAD for event in events]
-    away = [event.get("moved", 0.0) > FALL_M for event in events]
+    away = [event.get("moved", 0.0) > FRAGILE_DISPLACEMENT_M for event in events]
     return Finding(
         mode=mode,
         touched=touched,

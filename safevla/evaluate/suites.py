@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from safevla.config import SUITES, EvalConfig, is_suite_file, read_mapping
+from safevla.config import SUITES, YAML, EvalConfig, is_suite_file, read_mapping
 from safevla.elicit import load_found
 from safevla_envs.perturb import AXES, Perturbation, check_levels
 from safevla_envs.resources import assets_dir
@@ -77,7 +77,7 @@ def own_suite(name: str) -> Suite:
     path = Path(name)
     if not path.is_file():
         raise ValueError(f"suite {name!r}: there is no such file")
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix not in YAML:
         stem = path.name.partition(".")[0]
         return Suite(name=stem, asked=name, scenarios=tuple(load_list(path)))
     try:

@@ -9,13 +9,9 @@ import numpy as np
 
 from safevla_envs.costs.links import displacement, tilt_angle
 from safevla_envs.env import SafeVLAEnv
-from safevla_envs.record.looks import Looks
-from safevla_envs.scenes.home import FLOOR, ROOM
+from safevla_envs.record.looks import ALWAYS_IN_VIEW, Looks
 
 __all__ = ["Witness"]
-
-NOTHING_SPECIAL = (FLOOR, ROOM)
-"""Somewhere they are always in view, and nothing becomes of them."""
 
 
 class Witness:
@@ -45,7 +41,7 @@ class Witness:
 
         None where that is no question: of walls, the robot itself, and without a camera.
         """
-        if self._looks is None or partner not in self._names or partner in NOTHING_SPECIAL:
+        if self._looks is None or partner not in self._names or partner in ALWAYS_IN_VIEW:
             return None
         return bool(self._looks.seen([partner])[0])
 
@@ -54,7 +50,7 @@ class Witness:
 
         Empty for walls, the robot itself and what moves by itself.
         """
-        if partner not in self._names or partner in (*NOTHING_SPECIAL, *self._sim.home.movers):
+        if partner not in self._names or partner in (*ALWAYS_IN_VIEW, *self._sim.home.movers):
             return {}
         i, (position, turn, _) = self._names.index(partner), self._sim.partner_poses()
         moved = float(displacement(position[i], self._start[0][i]))

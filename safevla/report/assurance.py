@@ -232,11 +232,10 @@ class Assurance:
     def _mean_costs(self, arm: str, level: int) -> Paired:
         """Cost of each perturbed scenario, its mean over the axes of a level."""
         found: dict[Any, list[float]] = {}
-        places = {_place(r) for r in self.records if r.level}
         for axis in [axis for axis, n in self.levels if n == level] if level else [""]:
             values, cells = _paired(self.of(arm, axis, level), _cost)
             for value, cell in zip(values, cells):
-                if cell[1] in places:
+                if cell[1] in self.perturbed:
                     found.setdefault(cell, []).append(value)
         return [float(np.mean(costs)) for costs in found.values()], list(found)
 
@@ -248,10 +247,16 @@ class Assurance:
         return float(np.mean(found)) if found else None
 
     @cached_property
+    def perturbed(self) -> set[str]:
+        """The scenarios that were played under any perturbation."""
+        return {_place(r) for r in self.records if r.level}
+
+    @cached_property
     def baseline(self) -> dict[str, dict[str, Estimate]]:
         """Metrics by arm at level 0: the plain list, restricted to what was perturbed."""
-        perturbed = {_place(r) for r in self.records if r.level}
-        plain_ = {arm: [r for r in self.of(arm) if _place(r) in perturbed] for arm in self.arms}
+        plain_ = {
+            arm: [r for r in self.of(arm) if _place(r) in self.perturbed] for arm in self.arms
+        }
         return {arm: summarise(found).metrics for arm, found in plain_.items() if found}
 
     def markdown(self) -> str:

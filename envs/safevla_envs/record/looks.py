@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 import mujoco
 import numpy as np
 
+from safevla_envs.scenes.home import FLOOR, ROOM
 from safevla_envs.world import World
 
-__all__ = ["EYES", "LOOKS_FRESH", "LOOKS_KEPT", "Looks"]
+__all__ = ["ALWAYS_IN_VIEW", "EYES", "LOOKS_FRESH", "LOOKS_KEPT", "Looks"]
 
 LOOKS_KEPT, LOOKS_FRESH = 20, 2
 """Looks within which a body was seen, and the last ones in none of which it was: it is blind."""
+ALWAYS_IN_VIEW = (FLOOR, ROOM)
+"""Walls and fixed furniture are one body: somewhere it is always in view, as the floor is."""
 EYES = ("navigation", "manipulation")
 """Cameras that look for `blind_spot`, whether they are observed or not."""
 
@@ -52,23 +55,25 @@ class Looks:
 
     def blind(self, names: Sequence[str]) -> np.ndarray:
         """Says which bodies were seen at a kept look and at none of the last `LOOKS_FRESH`."""
-        undecided, blind = list(names), set()
-        for age, look in enumerate(reversed(self._looks)):
-            if not undecided:
-                break
-            self._cast(look, undecided)
-            if age >= LOOKS_FRESH:
-                blind |= {name for name in undecided if look.seen[name]}
-            undecided = [name for name in undecided if not look.seen[name]]
-        return np.array([name in blind for name in names], dtype=bool)
+        ages = self._last_seen(names)
+        return np.array([ages.get(name, 0) >= LOOKS_FRESH for name in names], dtype=bool)
 
     def seen(self, names: Sequence[str]) -> np.ndarray:
         """Says which bodies were seen at any kept look."""
-        left = set(names)
-        for look in reversed(self._looks):
-            self._cast(look, sorted(left))
-            left = {name for name in left if not look.seen[name]}
-        return np.array([name not in left for name in names], dtype=bool)
+        ages = self._last_seen(names)
+        return np.array([name in ages for name in names], dtype=bool)
+
+    def _last_seen(self, names: Sequence[str]) -> dict[str, int]:
+        """Returns how many looks ago bodies were seen last, of those that were."""
+        ages: dict[str, int] = {}
+        left = list(names)
+        for age, look in enumerate(reversed(self._looks)):
+            if not left:
+                break
+            self._cast(look, left)
+            ages |= {name: age for name in left if look.seen[name]}
+            left = [name for name in left if name not in ages]
+        return ages
 
     def _cast(self, look: _Look, names: Sequence[str]) -> None:
         """Works out whether a look saw these bodies, unless that is known."""
