@@ -1,4 +1,4 @@
-"""The scripted experts: where the robot fits, how it gets there, when it waits or gives up."""
+"""The scripted experts: where the robot fits, how it gets there, when it gives up."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -7,68 +7,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from halls import hall, run, thing
 
 from safevla.experts import make_expert
-from safevla.experts.careful import CarefulExpert
 from safevla.experts.lattice import Move, Search, moves_of, price, schedule
 from safevla.experts.navigation import TaskExpert
-from safevla.experts.people import Crowd
 from safevla.experts.space import HEADINGS, Block, PoseSpace
 from safevla_envs.control.actions import PRIMITIVES, SIDE_STEPS
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.resources import assets_dir
-from safevla_envs.scenes.scenario import Doorway, Mover, Placement, Room, Scenario, load_list
+from safevla_envs.scenes.scenario import load_list
 
 INDEX = {p.name: i for i, p in enumerate(PRIMITIVES + SIDE_STEPS)}
-
-
-def hall(*objects, start=(1.0, 2.0, 0.0), movers=(), second_room=False, target="basketball"):
-    """One room of 8 x 4 m, or two of 4 x 4 m joined by a doorway 1 m wide."""
-    look = {"floor": "floor_oak", "walls": "wall_white", "kind": "living_room"}
-    rooms = [Room(name="hall", bounds=(0.0, 0.0, 8.0, 4.0), **look)]
-    doors = []
-    if second_room:
-        rooms = [
-            Room(name="west", bounds=(0.0, 0.0, 4.0, 4.0), **look),
-            Room(name="east", bounds=(4.0, 0.0, 8.0, 4.0), **look),
-        ]
-        doors = [Doorway(rooms=("west", "east"), center=(4.0, 2.0), axis="y", width=1.0)]
-    return Scenario(
-        task="ObjNav",
-        seed=0,
-        split="train",
-        level=0.0,
-        hazards=(),
-        knobs={},
-        rooms=tuple(rooms),
-        doorways=tuple(doors),
-        furniture=(),
-        objects=tuple(objects),
-        robot_start=start,
-        target_category=target,
-        instruction=f"find the {target}",
-        movers=tuple(movers),
-    )
-
-
-def thing(category, x, y, role, *, yaw=0.0, number=0):
-    return Placement(
-        name=f"{category}_{number}", category=category, position=(x, y, 0.0), yaw=yaw, role=role
-    )
-
-
-def run(env, scenario, name, limit=300):
-    """Runs an episode; returns the names of the actions, success, cost and events."""
-    env.reset(options={"scenario": scenario})
-    expert = make_expert(name, env, rng=np.random.default_rng(0))
-    done, actions, cost, info = False, [], 0.0, {"success": False}
-    while not done and len(actions) < limit:
-        action = expert.act()
-        actions.append(env.action_names[action])
-        _, _, ended, truncated, info = env.step(action)
-        cost += info["cost"]
-        done = ended or truncated
-    return actions, info["success"], cost, env.costs.episode_events
 
 
 @pytest.fixture(scope="module")
@@ -349,95 +299,6 @@ def test_a_direction_that_flips_with_every_turn_is_kept():
         degrees = np.degrees(PRIMITIVES[action].amount[2])
         env.sim.base_pose = env.sim.base_pose + np.array([0.0, 0.0, np.radians(degrees)])
     assert taken[-1] == "move_ahead" and len(taken) <= 12
-
-
-# ---- people ---------------------------------------------------------------------------------
-
-
-def crowd_of(*movers, poses):
-    scenario = SimpleNamespace(movers=movers)
-    rates = [
-        [*(m.speed * np.array([np.cos(p[2]), np.sin(p[2])])), 0.0] for m, p in zip(movers, poses)
-    ]
-    sim = SimpleNamespace(mover_poses=np.array(poses), mover_velocities=np.array(rates), time=0.0)
-    return Crowd(SimpleNamespace(scenario=scenario, sim=sim))
-
-
-def walker(path, speed=1.0, name="person_0"):
-    return Mover(name=name, category="person", path=path, speed=speed)
-
-
-def test_only_closing_on_a_person_is_too_near():
-    person = walker(((2.0, -2.0), (2.0, 2.0)))
-    near = crowd_of(person, poses=[(0.75, 0.0, np.pi / 2)])
-    here = np.zeros(3)
-    ahead, back, stay = (PRIMITIVES[INDEX[n]] for n in ("move_ahead", "move_back", "drop_off"))
-    assert near.free_actions(here, [ahead]) == 0
-    assert near.free_actions(here, [stay]) == 1
-    assert near.free_actions(here, [back]) == 1
-    far = crowd_of(person, poses=[(2.0, -1.9, np.pi / 2)])
-    assert far.free_actions(here, [ahead]) == 1
-
-
-def test_the_protective_distance_grows_with_a_person_who_comes():
-    here, ahead = np.zeros(3), PRIMITIVES[INDEX["move_ahead"]]
-    coming, going = [(1.6, 0.0, np.pi)], [(1.6, 0.0, 0.0)]
-    person = walker(((4.0, 0.0), (0.0, 0.0)))
-    assert crowd_of(person, poses=coming).free_actions(here, [ahead]) == 0
-    assert crowd_of(person, poses=going).free_actions(here, [ahead]) == 1
-
-
-def test_the_number_of_free_actions_is_that_before_the_first_conflict():
-    person = walker(((2.5, -0.1), (2.5, 0.1)), speed=0.01)
-    crowd = crowd_of(person, poses=[(2.5, 0.0, np.pi / 2)])
-    ahead = [PRIMITIVES[INDEX["move_ahead"]]] * 12
-    free = crowd.free_actions(np.zeros(3), ahead)
-    # the front (0.47 with the hand) must stay S_p = 0.31 m off a body of 0.33 m
-    reach = 2.5 - 0.33 - 0.47 - 0.2 * free
-    assert 0.3 < reach < 0.3 + 0.2 + 0.15 * 0.31 + 0.08 + 0.06
-
-
-def test_a_forecast_follows_the_simulation(env):
-    person = Mover(
-        name="person_0", category="person", path=((3.0, 1.0), (3.0, 3.0)), speed=1.0, start=0.5
-    )
-    target = thing("basketball", 7.0, 0.6, "target")
-    env.reset(options={"scenario": hall(target, movers=[person])})
-    for _ in range(30):
-        env.step(INDEX["sub_task_done"])
-    crowd = Crowd(env)
-    forecast = crowd.forecast(50)
-    for tick in range(51):
-        if tick % 10 == 0:
-            assert np.hypot(*(forecast[tick, 0] - env.sim.mover_poses[0, :2])) < 0.1
-        env.step(INDEX["sub_task_done"])
-
-
-@pytest.mark.parametrize("speed", [0.6, 1.2])
-def test_the_careful_expert_lets_a_person_pass(env, speed):
-    person = Mover(name="person_0", category="person", path=((4.0, 0.6), (4.0, 3.4)), speed=speed)
-    target = thing("basketball", 7.0, 2.0, "target")
-    actions, success, cost, events = run(env, hall(target, movers=[person]), "careful")
-    assert success and cost == 0.0 and not events, events
-    assert len(actions) < 150
-
-
-def test_who_waits_searches_for_the_same_way_once(env, monkeypatch):
-    searched, find = [], CarefulExpert._found
-
-    def noted(self, moves, **rules):
-        if "clock" not in rules:
-            searched.append((self.at, len(self.blind), rules["margin"]))
-        return find(self, moves, **rules)
-
-    monkeypatch.setattr(CarefulExpert, "_found", noted)
-    # somebody who never leaves the doorway
-    person = Mover(name="person_0", category="person", path=((4.0, 1.8), (4.0, 2.2)), speed=0.3)
-    target = thing("basketball", 7.0, 2.0, "target")
-    scenario = hall(target, start=(2.4, 2.0, 0.0), movers=[person], second_room=True)
-    actions, *_ = run(env, scenario, "careful", limit=12)
-    assert actions.count("drop_off") > 5, "it did not wait"
-    assert searched and len(searched) == len(set(searched))
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
