@@ -11,8 +11,8 @@ with the missing ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,64 +52,63 @@ class EpisodePool:
         out: Path | None = None,
         on_record: Callable[[EpisodeRecord], None] | None = None,
     ) -> list[EpisodeRecord]:
-        """Runs what is missing of a job.
+        """Runs what is missing of one job; see `run_all`."""
+        return self.run_all([(job, out)], on_record=on_record)[0]
+
+    def run_all(
+        self,
+        todo: Sequence[tuple[Job, Path | None]],
+        *,
+        on_record: Callable[[EpisodeRecord], None] | None = None,
+    ) -> list[list[EpisodeRecord]]:
+        """Runs what is missing of some jobs; who is done with one goes on with the next.
 
         Args:
-            job: the episodes.
-            out: JSON Lines file to append to and to go on from. The scenarios are kept beside it,
-                in `lists/<list hash>.jsonl.gz`.
-            on_record: called for every episode, those found in `out` first.
+            todo: jobs, each with the JSON Lines file to append to and to go on from. Its scenarios
+                are kept beside it, in `lists/<list hash>.jsonl.gz`.
+            on_record: called for every episode, those found in files first.
 
         Returns:
-            One record per scenario, in the order of the list.
+            For each job one record per scenario, in the order of the list.
 
         Raises:
             ValueError: bad input met by a worker before its first episode (say, a checkpoint that
-                fails its golden check), or `out` holds episodes of another setup.
+                fails its golden check), or a file holds episodes of another setup.
             RuntimeError: a worker failed; carries its traceback.
         """
-        setup = job.setup
-        done, others = _finished(job, setup, out)
         report = on_record or (lambda record: None)
-        for record in done.values():
-            report(record)
-        if out is not None:
-            kept = out.parent / "lists" / f"{job.list_hash}.jsonl.gz"
-            if not kept.exists():
-                with replaced_file(kept) as scratch:
-                    save_list(scratch, job.scenarios)
-        missing = [index for index in range(len(job.scenarios)) if index not in done]
-        if missing:
-            with _appending(out) as append:
-                for record in self._records(job, missing):
-                    stamped = replace(record, setup=setup)
-                    done[record.scenario_index] = stamped
-                    append(stamped)
-                    report(stamped)
-        ordered = [done[index] for index in sorted(done)]
-        semantics = {record.cost_semantics for record in ordered}
-        if len(semantics) > 1:
-            raise ValueError(
-                f"{out or 'episodes'}: cost semantics {sorted(semantics)} are mixed; "
-                "delete the file and run again"
-            )
-        if out is not None:
-            write_records(out, [*others, *ordered])
-        return ordered
-
-    def _records(self, job: Job, indices: list[int]) -> Iterator[EpisodeRecord]:
-        if self.workers == 0:
-            self._local = self._local or EpisodeWorker()
-            yield from self._local((job, indices))
-            return
-        self._processes = self._processes or Workers(self.workers, EpisodeWorker)
-        shares = [indices[rank :: self.workers] for rank in range(self.workers)]
+        books = [_Book(job, out) for job, out in todo]
+        for book in books:
+            for record in book.done.values():
+                report(record)
+        shares = [(book, share) for book in books for share in self._shares(book.missing)]
         try:
-            for _, record in self._processes.run((job, share) for share in shares if share):
-                yield record
+            for number, record in self._records((book.job, share) for book, share in shares):
+                report(shares[number][0].add(record))
         except BaseException:
             self.close()
             raise
+        finally:
+            for book in books:
+                book.close()
+        return [book.finished() for book in books]
+
+    def _shares(self, indices: list[int]) -> list[list[int]]:
+        count = max(self.workers, 1)
+        return [share for rank in range(count) if (share := indices[rank::count])]
+
+    def _records(
+        self, messages: Iterable[tuple[Job, list[int]]]
+    ) -> Iterator[tuple[int, EpisodeRecord]]:
+        """Yields (number of the message, record), as they come."""
+        if self.workers == 0:
+            self._local = self._local or EpisodeWorker()
+            for number, message in enumerate(messages):
+                for record in self._local(message):
+                    yield number, record
+            return
+        self._processes = self._processes or Workers(self.workers, EpisodeWorker)
+        yield from self._processes.run(messages)
 
     def close(self) -> None:
         """Ends the workers and closes their environments."""
@@ -132,7 +131,7 @@ def run_jobs(
             finished += 1
             update(finished, f"{record.arm} {record.suite} {record.mode}")
 
-        return [pool.run(job, out=out, on_record=on_record) for job, out in todo]
+        return pool.run_all(todo, on_record=on_record)
 
 
 def eval_path(run_dir: Path, arm: str, suite: str, mode: str) -> Path:
@@ -140,39 +139,80 @@ def eval_path(run_dir: Path, arm: str, suite: str, mode: str) -> Path:
     return run_dir / "eval" / f"{arm}.{suite}.{mode}.jsonl"
 
 
-def _finished(
-    job: Job, setup: str, out: Path | None
-) -> tuple[dict[int, EpisodeRecord], list[EpisodeRecord]]:
-    """Records of this job found in `out`, by position, and those of other seeds.
+class _Book:
+    """The episodes of one job: those found in its file and those that come, which go there."""
 
-    A list that has grown since holds their scenarios where it held them before.
-    """
-    if out is None:
-        return {}, []
-    done: dict[int, EpisodeRecord] = {}
-    others = []
-    ids, same = [s.scenario_id for s in job.scenarios], ("arm", "suite", "mode", "level")
-    for record in read_records(out):
-        if record.scenario_id in ids[record.scenario_index :][:1]:
-            record = replace(record, list_hash=job.list_hash)
-        if (record.setup, record.list_hash) != (setup, job.list_hash) or any(
-            getattr(record, name) != value for name, value in job.blank(0).items() if name in same
-        ):
+    def __init__(self, job: Job, out: Path | None) -> None:
+        self.job, self.out, self._setup = job, out, job.setup
+        self.done: dict[int, EpisodeRecord] = {}
+        self._others: list[EpisodeRecord] = []
+        self._file = ExitStack()
+        self._append: Callable[[str], None] | None = None
+        if out is not None:
+            self._read(out)
+            kept = out.parent / "lists" / f"{job.list_hash}.jsonl.gz"
+            if not kept.exists():
+                with replaced_file(kept) as scratch:
+                    save_list(scratch, job.scenarios)
+
+    def _read(self, out: Path) -> None:
+        """Takes this job's episodes by position, and keeps those of other seeds.
+
+        A list that has grown since holds their scenarios where it held them before.
+        """
+        job, blank = self.job, self.job.blank(0)
+        ids, same = [s.scenario_id for s in job.scenarios], ("arm", "suite", "mode", "level")
+        for record in read_records(out):
+            if record.scenario_id in ids[record.scenario_index :][:1]:
+                record = replace(record, list_hash=job.list_hash)
+            if (record.setup, record.list_hash) != (self._setup, job.list_hash) or any(
+                getattr(record, name) != blank[name] for name in same
+            ):
+                raise ValueError(
+                    f"{out}: holds episodes of another policy, scenario list or environment; "
+                    "delete it or choose another run folder"
+                )
+            if (record.train_seed, record.policy_seed) == (job.train_seed, job.policy_seed):
+                self._note(record)
+            else:
+                self._others.append(record)
+
+    def _note(self, record: EpisodeRecord) -> None:
+        known = next(iter(self.done.values()), record)
+        semantics = {known.cost_semantics, record.cost_semantics}
+        if len(semantics) > 1:
             raise ValueError(
-                f"{out}: holds episodes of another policy, scenario list or environment; "
-                "delete it or choose another run folder"
+                f"{self.out or 'episodes'}: cost semantics {sorted(semantics)} are mixed; "
+                "delete the file and run again"
             )
-        if (record.train_seed, record.policy_seed) == (job.train_seed, job.policy_seed):
-            done[record.scenario_index] = record
-        else:
-            others.append(record)
-    return done, others
+        self.done[record.scenario_index] = record
 
+    @property
+    def missing(self) -> list[int]:
+        """Positions of the episodes that are still to be played."""
+        return [index for index in range(len(self.job.scenarios)) if index not in self.done]
 
-@contextmanager
-def _appending(out: Path | None) -> Iterator[Callable[[EpisodeRecord], None]]:
-    if out is None:
-        yield lambda record: None
-        return
-    with appending(out, map(to_line, read_records(out))) as append:
-        yield lambda record: append(to_line(record))
+    def add(self, record: EpisodeRecord) -> EpisodeRecord:
+        """Notes an episode, on disk when this returns; returns it with its setup."""
+        record = replace(record, setup=self._setup)
+        self._note(record)
+        if self.out is not None:
+            if self._append is None:
+                lines = map(to_line, read_records(self.out))
+                self._append = self._file.enter_context(appending(self.out, lines))
+            self._append(to_line(record))
+            if len(self.done) == len(self.job.scenarios):
+                self.close()
+        return record
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+        self._append = None
+
+    def finished(self) -> list[EpisodeRecord]:
+        """Returns all episodes in the order of the list; so they are in the file from now on."""
+        ordered = [self.done[index] for index in sorted(self.done)]
+        if self.out is not None:
+            write_records(self.out, [*self._others, *ordered])
+        return ordered

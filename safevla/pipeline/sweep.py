@@ -64,15 +64,15 @@ class Sweep:
     variants: dict[str, tuple[str, ...]]
 
     def runs(self) -> list[SweepRun]:
-        """Every variant on every seed, seed by seed."""
+        """Every variant on every seed, variant by variant: what is cut short can be compared."""
         return [
             SweepRun(
                 variant=name,
                 seed=seed,
                 overrides=(f"seed={seed}", "workers=1", *self.overrides, *overrides),
             )
-            for seed in self.seeds
             for name, overrides in self.variants.items()
+            for seed in self.seeds
         ]
 
 
@@ -127,13 +127,14 @@ def run_sweep(sweep: Sweep, runs: Path, processes: int, display: Display) -> Pat
     """
     folder = runs / sweep.name
     rounds: tuple[list[tuple[SweepRun, Path | None]], ...] = ([], [])
-    for seed in sweep.seeds:
-        first, *others = (run for run in sweep.runs() if run.seed == seed)
-        preset = runs / run_name(sweep.preset, seed)
+    firsts: dict[int, Path] = {}
+    for run in sweep.runs():
+        preset = runs / run_name(sweep.preset, run.seed)
         done = preset if (preset / "stages").is_dir() else None
-        rounds[0].append((first, done))
-        source = done or folder / first.folder_name
-        rounds[1 if done is None else 0].extend((run, source) for run in others)
+        source = done or firsts.get(run.seed)
+        firsts.setdefault(run.seed, folder / run.folder_name)
+        waits = done is None and source is not None
+        rounds[waits].append((run, source))
     with display.live(), display.bar("runs", len(sweep.runs())) as update:
         finished = 0
         update(finished, "")

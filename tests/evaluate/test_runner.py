@@ -218,6 +218,36 @@ def test_one_pool_serves_many_jobs(checkpoint):
             assert pids == pool._processes.pids
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_jobs_that_run_together_and_are_cut_short_give_the_same(tmp_path, workers):
+    jobs = [
+        Job(make_agent=RANDOM, scenarios=tiny_nav.scenarios(n), env_kwargs=ENV, policy_seed=n,
+            deterministic=False, suite=f"s{n}")
+        for n in (5, 1, 4, 9)
+    ]  # fmt: skip
+    todo = [(job, tmp_path / f"{job.suite}.jsonl") for job in jobs]
+    seen = []
+
+    def stop(record):
+        seen.append((record.suite, record.scenario_index))
+        if len(seen) == 7:
+            raise KeyboardInterrupt
+
+    with EpisodePool(workers) as pool:
+        alone = [pool.run(job) for job in jobs]
+        with pytest.raises(KeyboardInterrupt):
+            pool.run_all(todo, on_record=stop)
+        kept = [(r.suite, r.scenario_index) for _, out in todo for r in read_records(out)]
+        assert sorted(kept) == sorted(seen)
+        played = list(kept)
+        assert pool.run_all(todo, on_record=lambda r: seen.append((r.suite, r.scenario_index)))
+        assert sorted(seen[7:]) == sorted(
+            {(r.suite, r.scenario_index) for run in alone for r in run}
+        )
+        assert seen[7:14] == played, "those in files are reported first, and not played again"
+    assert [read_records(out) for _, out in todo] == alone
+
+
 def test_bad_input_in_a_worker_stays_a_value_error(checkpoint, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError):

@@ -33,8 +33,8 @@ def test_the_sweeps_that_come_with_it_are_sound():
 def test_a_sweep_is_every_variant_on_every_seed(tmp_path):
     sweep = load_sweep(written(tmp_path, GOOD))
     names = [run.folder_name for run in sweep.runs()]
-    assert names == ["a-0_5-seed0", "b-seed0", "a-0_5-seed1", "b-seed1"]
-    config = load_config(sweep.preset, sweep.runs()[2].overrides)
+    assert names == ["a-0_5-seed0", "a-0_5-seed1", "b-seed0", "b-seed1"]
+    config = load_config(sweep.preset, sweep.runs()[1].overrides)
     assert (config.seed, config.workers, config.train.n_steps) == (1, 1, 64)
     assert config.eval.controls == ()
 
