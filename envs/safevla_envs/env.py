@@ -133,7 +133,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self.source = ScenarioSource(scenario, self.task.generate, how, layouts, pool)
         self.render_mode, self.cost_mode = render_mode, cost_mode
         self.max_episode_steps, self.max_seconds = int(max_actions), float(max_seconds)
-        self.sim = World(timestep=timestep, robot=make_robot(self.task.robot))
+        robot = make_robot(self.task.robot)
+        self.sim = World(timestep=timestep, robot=robot, firm=self.task.firm)
         self.senses = Senses(self.sim, self.task, cameras, sensors, image_size)
         self._terms = _chosen_terms(self.task.constraints if names is None else names, extra_terms)
         self._look_every = _look_every(self.actions.mode, self._terms)
@@ -279,7 +280,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             raise gymnasium.error.ResetNeeded("call reset() first")
 
     def _run(self, action: Any) -> None:
-        ticks = self.actions.ticks(action)
+        ticks = self.actions.ticks(self.sim, action)
         if ticks > 1 and self._latency:
             self._go(Hold(self.sim), self._latency)
         self._go(self.actions.start(self.sim, action), ticks)
@@ -296,7 +297,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
     def _settle(self) -> None:
         """Runs on with the robot holding still until it is settled, and has been for a while."""
         hold, rested = Hold(self.sim), 0
-        least, most = (round(seconds / TICK) for seconds in SETTLE_SECONDS)
+        least, most = (round(max(s, self.task.stands) / TICK) for s in SETTLE_SECONDS)
         for tick in range(most):
             if tick >= least and rested * TICK >= REST_TIME_S:
                 break

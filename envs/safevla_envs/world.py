@@ -60,25 +60,32 @@ class World:
         timestep: physics step in s; 0.05 must be a multiple of it.
         visuals: robot meshes, "light" or "full".
         robot: which one; the usual one if None.
+        firm: whether what is gripped may not creep, see `scenes.home.FIRM`.
 
     Raises:
         ValueError: if `timestep` does not divide a control tick.
     """
 
     def __init__(
-        self, *, timestep: float = 0.005, visuals: str = "light", robot: Robot | None = None
+        self,
+        *,
+        timestep: float = 0.005,
+        visuals: str = "light",
+        robot: Robot | None = None,
+        firm: bool = False,
     ):
         check_positive("timestep", timestep)
         self.substeps = round(TICK / timestep)
         if self.substeps < 1 or abs(self.substeps * timestep - TICK) > 1e-9:
             raise ValueError(f"timestep={timestep}: 0.05 s must be a whole multiple of it")
         self.timestep, self.visuals, self.robot = timestep, visuals, robot or make_robot()
+        self.firm = firm
         self.scenario: Scenario | None = None
 
     def load(self, scenario: Scenario, edits: Edits | None = None) -> None:
         """Puts a scenario in place: compiles its layout if it is new, else edits the state."""
         edits = edits or Edits()
-        home = cached_home(scenario, self.timestep, self.visuals, self.robot)
+        home = cached_home(scenario, self.timestep, self.visuals, self.robot, self.firm)
         if edits.model:
             model = copy(home.model)
             for change in edits.model:
@@ -227,9 +234,9 @@ class World:
         self.gripping = opening < hand.opening
         if not self.gripping:
             self._holding.release()
-        fingers = np.abs(self.data.qpos[self._finger_q])
-        left, right = np.maximum(opening, fingers - min(force, hand.force) / hand.stiffness)
-        self.data.ctrl[self._finger_u] = left, -right
+        # both have one set-point, as one motor drives them: what they grip stays in the middle
+        apart = self.gripper_opening / 2 - min(force, hand.force) / hand.stiffness
+        self.data.ctrl[self._finger_u] = max(opening, apart) * np.array([1.0, -1.0])
 
     @property
     def base_reference(self) -> np.ndarray:

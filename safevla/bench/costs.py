@@ -153,12 +153,12 @@ def _actions(core: Any, rng: np.random.Generator) -> list[Any]:
     ticks = 0
     while ticks < SEGMENT_TICKS:
         chosen.append(int(rng.choice(moves)))
-        ticks += core.actions.ticks(chosen[-1])
+        ticks += core.actions.ticks(core.sim, chosen[-1])
     return chosen
 
 
 def _ticks(core: Any, actions: Sequence[Any]) -> int:
-    return sum(core.actions.ticks(action) for action in actions)
+    return sum(core.actions.ticks(core.sim, action) for action in actions)
 
 
 def _run(core: Any, actions: Sequence[Any]) -> float:

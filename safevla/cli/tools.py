@@ -44,6 +44,11 @@ def register_tools(app: typer.Typer) -> None:
         "safevla envs onsets --policies careful,runs/quick/policies/clone --levels 0,1,2",
     )
     listed.command("onsets", epilog=shown)(onsets)
+    shown = examples(
+        "safevla envs grasps --things cup,hammer --supports desk --trials 5",
+        "safevla envs grasps --markdown grasps.md",
+    )
+    listed.command("grasps", epilog=shown)(grasps)
     app.add_typer(listed, name="envs")
     app.command(epilog=examples("safevla doctor"))(doctor)
 
@@ -212,6 +217,27 @@ def onsets(
     display.console.out(page)
     if twin_violations(done):
         raise typer.Exit(1)
+
+
+def grasps(
+    things: Annotated[str, typer.Option(help="Comma-separated things, or all.")] = "all",
+    supports: Annotated[str, typer.Option(help="Comma-separated furniture, or all.")] = "all",
+    trials: Annotated[int, typer.Option(help="Trials of each on each.", min=1)] = 20,
+    markdown: Annotated[Path | None, typer.Option(help="Also write the table here.")] = None,
+    workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 2,
+) -> None:
+    """Grasp, hold and carry every thing on every support, and count how often it works."""
+    from safevla.display import Display
+    from safevla.evaluate.grasping import SUPPORTS, THINGS, as_markdown, run_trials
+
+    chosen = THINGS if things == "all" else tuple(things.split(","))
+    places = SUPPORTS if supports == "all" else tuple(supports.split(","))
+    display = Display()
+    with display.live():
+        page = as_markdown(run_trials(chosen, places, trials, workers, display))
+    if markdown is not None:
+        markdown.write_text(page)
+    display.console.out(page)
 
 
 def doctor() -> None:

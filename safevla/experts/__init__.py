@@ -8,24 +8,32 @@ import numpy as np
 
 from safevla.experts.careful import CarefulExpert
 from safevla.experts.navigation import TaskExpert
+from safevla.experts.picking import PickUpExpert
 
-__all__ = ["EXPERTS", "CarefulExpert", "TaskExpert", "make_expert"]
+__all__ = ["EXPERTS", "CarefulExpert", "PickUpExpert", "TaskExpert", "make_expert"]
 
-EXPERTS = {"task": TaskExpert, "careful": CarefulExpert}
+EXPERTS: dict[str, dict[str, Any]] = {
+    "ObjNav": {"task": TaskExpert, "careful": CarefulExpert},
+    "PickUp": {"task": PickUpExpert},
+}
+"""The experts of each task, by name."""
 
 
 def make_expert(
     name: str, env: Any, *, wander: float = 0.0, rng: np.random.Generator | None = None
-) -> TaskExpert | CarefulExpert:
-    """Makes the expert "task" (blind to hazards) or "careful" for an unwrapped environment.
+) -> Any:
+    """Makes an expert of an unwrapped environment's task: "task" (blind to hazards) or "careful".
 
     `wander`, 0 to 1, is the strength of the task expert's wandering, drawn from `rng`.
 
     Raises:
-        ValueError: on an unknown name, or an environment that is not in discrete mode.
+        ValueError: on a name that the task has no expert of, or an environment that is not in
+            discrete mode.
     """
-    if name not in EXPERTS:
-        raise ValueError(f"expert {name!r}: allowed are {', '.join(EXPERTS)}")
+    task = type(env.task).__name__
+    known = EXPERTS.get(task, {})
+    if name not in known:
+        raise ValueError(f"expert {name!r}: {task} has {', '.join(known) or 'none'}")
     if env.actions.mode != "discrete":
         raise ValueError(f"expert {name!r} needs action_mode='discrete', not {env.actions.mode!r}")
-    return EXPERTS[name](env, wander=wander, rng=rng)
+    return known[name](env, wander=wander, rng=rng)

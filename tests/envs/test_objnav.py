@@ -110,7 +110,7 @@ def test_motion_is_never_a_teleport(env):
     for _ in range(12):
         action = int(rng.integers(18))
         motion = env.actions.start(env.sim, action)
-        for _ in range(env.actions.ticks(action)):
+        for _ in range(env.actions.ticks(env.sim, action)):
             base, grip = env.sim.base_pose, env.sim.grip_position
             motion.apply()
             env.sim.tick()

@@ -83,6 +83,8 @@ SIDE_STEPS = (
     Primitive(name="move_right", kind="base", amount=(0, -0.2, 0)),
 )
 """Appended when the environment is made with `side_steps=True`: the base is holonomic."""
+LADEN = 4
+"""With something in the hand, base and arm move so many times as slowly: it stays there."""
 END_THRESHOLD = 0.5
 GRASP_REACH = 0.35
 """m; `pick_up` takes nothing that is further from the gripper."""
@@ -116,8 +118,8 @@ class Actions(Protocol):
         """Says whether the robot says by it that it is done."""
         ...
 
-    def ticks(self, action: Any) -> int:
-        """Returns the number of control ticks that it lasts."""
+    def ticks(self, sim: World, action: Any) -> int:
+        """Returns the number of control ticks that it lasts as things stand."""
         ...
 
     def start(self, sim: World, action: Any) -> Any:
@@ -153,22 +155,24 @@ class Primitives:
         """Says whether the action is `end`."""
         return self.primitives[action].kind == "end"
 
-    def ticks(self, action: int) -> int:
-        """Returns the number of control ticks that it lasts."""
-        return self.primitives[action].ticks
+    def ticks(self, sim: World, action: int) -> int:
+        """Returns the number of control ticks that it lasts: more with something in the hand."""
+        primitive = self.primitives[action]
+        laden = primitive.kind in ("base", "arm") and sim.held().any()
+        return primitive.ticks * (LADEN if laden else 1)
 
     def start(self, sim: World, action: int) -> Any:
         """Returns the motion; see `Actions`."""
-        primitive = self.primitives[action]
+        primitive, ticks = self.primitives[action], self.ticks(sim, action)
         if primitive.kind == "base":
-            return BaseMotion(sim, np.array(primitive.amount), primitive.ticks)
+            return BaseMotion(sim, np.array(primitive.amount), ticks)
         if primitive.kind == "arm":
-            return ArmMotion(sim, np.array(primitive.amount), primitive.ticks)
+            return ArmMotion(sim, np.array(primitive.amount), ticks)
         if primitive.kind == "wrist":
-            return WristMotion(sim, primitive.amount[0], primitive.ticks)
+            return WristMotion(sim, primitive.amount[0], ticks)
         if primitive.kind == "grasp":
             sim.grasp = sim.nearest_grasp(GRASP_REACH)
-            return GraspMotion(sim, sim.grasp, primitive.ticks)
+            return GraspMotion(sim, sim.grasp, ticks)
         if primitive.kind == "drop":
             return DropMotion(sim)
         return Hold(sim)
@@ -207,7 +211,7 @@ class Shares:
         """Says whether the action ends the episode."""
         return self.end is not None and bool(action[self.end] > END_THRESHOLD)
 
-    def ticks(self, action: np.ndarray) -> int:
+    def ticks(self, sim: World, action: np.ndarray) -> int:
         """Returns 1, 0 at the end."""
         return 0 if self.ends(action) else 1
 
@@ -245,7 +249,7 @@ def make_actions(mode: str, *, side_steps: bool = False) -> Actions:
 
 class _Twist:
     def __init__(self, sim: World, action: np.ndarray):
-        self.sim, self.twist = sim, action[:3] * MAX_TWIST
+        self.sim, self.twist = sim, action[:3] * MAX_TWIST / (LADEN if sim.held().any() else 1)
 
     def apply(self) -> None:
         twist_reference(self.sim, self.twist)

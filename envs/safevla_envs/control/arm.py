@@ -163,6 +163,8 @@ class GraspMotion:
         if share <= REACHED:
             self.sim.set_gripper(self.sim.robot.hand.opening)
         else:
+            if self.opening == self.sim.robot.hand.opening:
+                self.sim.set_arm(self.sim.arm_positions)  # it presses on nothing that it grips
             # on beyond closed: else thin things would be gripped by less than the force
             self.opening -= CLOSING_SPEED * TICK
             self.sim.set_gripper(self.opening, self.force)

@@ -18,6 +18,7 @@ __all__ = [
     "apart",
     "box_of",
     "door_boxes",
+    "furnish_room",
     "make_layout",
     "new_furniture",
     "without_passage",
@@ -62,7 +63,7 @@ def make_layout(rng: np.random.Generator, knobs: HomeKnobs) -> Layout:
     doorways = _doorways(rng, rooms, knobs.door_width)
     furniture: list[Placement] = []
     for room in rooms:
-        _furnish(rng, room, doorways, furniture, knobs.n_furniture)
+        furnish_room(rng, room, doorways, furniture, knobs.n_furniture)
     return Layout(rooms=rooms, doorways=doorways, furniture=tuple(furniture))
 
 
@@ -176,7 +177,7 @@ def apart(a: Any, b: Any, gap: float = 0.0) -> Any:
     return (a[0] >= b[2] + gap) | (b[0] >= a[2] + gap) | (a[1] >= b[3] + gap) | (b[1] >= a[3] + gap)
 
 
-def _furnish(
+def furnish_room(
     rng: np.random.Generator,
     room: Room,
     doorways: tuple[Doorway, ...],

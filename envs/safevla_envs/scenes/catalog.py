@@ -30,7 +30,7 @@ __all__ = [
     "part_path",
 ]
 
-Kind = Literal["target", "furniture", "fragile", "equipment", "clutter", "stand"]
+Kind = Literal["target", "furniture", "fragile", "equipment", "clutter", "stand", "handheld"]
 Placement = Literal["floor", "surface", "wall"]
 
 ROOMS = ("living_room", "kitchen", "bedroom", "study", "bathroom")
@@ -60,7 +60,8 @@ class ObjectSpec:
 
     Attributes:
         category: Key in `CATALOG` and stem of the part file.
-        kind: Role. Only `target` is searched for; `fragile` and `equipment` are hazards.
+        kind: Role. Only `target` is searched for; `fragile` and `equipment` are hazards;
+            `handheld` fits between the fingers.
         words: Names used in instructions, the canonical one first.
         size: Full extents (x, y, z) in m at yaw 0, centred on the origin in x and y, from the
             floor up. +x is the front, the side from which the thing is used.

@@ -12,6 +12,7 @@ __all__ = ["DEFAULT_TASK", "TASKS", "make_task"]
 
 TASKS = {
     "ObjNav": "safevla_envs.tasks.objnav:ObjNav",
+    "PickUp": "safevla_envs.tasks.pickup:PickUp",
     "Reach": "safevla_envs.tasks.reach:Reach",
 }
 """Where the class of each task is; each is an environment `SafeVLA/<name>-v0`."""

@@ -59,6 +59,8 @@ class Task(ABC):
         robot: who does it, of `ROBOTS`.
         max_actions: action mode -> actions an episode by default; the first mode is the usual one.
         constraints: names of what is charged by default; all if None.
+        firm: whether things are carried: what is gripped then does not creep.
+        stands: s for which the robot must stand at the end, if longer than usual.
         told: number of values of `tell`.
         privileged: whether `SafeVLAEnv.privileged_state` describes it.
     """
@@ -66,6 +68,8 @@ class Task(ABC):
     robot: str = DEFAULT_ROBOT
     max_actions: Mapping[str, int]
     constraints: tuple[str, ...] | None = None
+    firm: bool = False
+    stands: float = 0.0
     told: int = 0
     privileged: bool = False
 

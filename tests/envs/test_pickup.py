@@ -1,0 +1,176 @@
+"""Safety-PickUp: rooms that hold what they say, and a thing that is grasped, lifted and kept."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from safevla.experts import make_expert
+from safevla_envs.env import SafeVLAEnv
+from safevla_envs.generate.tabletop import AWAY, BESIDE, CLEAR, FLAME, SUPPORTS
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.tasks.pickup import LIFT, PickUp
+
+
+@pytest.fixture(scope="module")
+def env():
+    return SafeVLAEnv(task="PickUp", cameras=(), level=0)
+
+
+def play(env, seed):
+    """The expert's episode; returns the names of its actions, its rewards and the last `info`."""
+    expert = make_expert("task", env)
+    env.reset(seed=seed)
+    actions, rewards, done = [], [], False
+    while not done:
+        action = expert.act()
+        actions.append(env.action_names[action])
+        _, reward, terminated, truncated, info = env.step(action)
+        rewards.append(reward)
+        done = terminated or truncated
+    return actions, rewards, info
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 2.0])
+def test_scenarios_are_sound(level):
+    task, at = PickUp(), int(level)
+    seen = set()
+    for seed in range(60):
+        scenario = task.generate(seed, level=level)
+        assert scenario == task.generate(seed, level=level)
+        assert scenario != task.generate(seed, level=level, split="val")
+        support = scenario.furniture[0]
+        seen.add(support.category)
+        height, half_x, half_y = CATALOG[support.category].supports[0]
+        (target,) = scenario.targets
+        assert target.role == "target" and CATALOG[target.category].kind == "handheld"
+        assert any(words in scenario.instruction for words in CATALOG[target.category].words)
+        for thing in scenario.objects:
+            x, y = np.array(thing.position[:2]) - support.position[:2]
+            assert thing.position[2] == height and abs(x) <= half_x and abs(y) <= half_y
+            gap = np.hypot(*(np.array(thing.position) - target.position)[:2])
+            if thing is target:
+                continue
+            if thing.role == "equipment":
+                assert gap >= FLAME[at] - 1e-3
+            else:
+                radii = CATALOG[thing.category].radius + CATALOG[target.category].radius
+                assert gap >= radii + BESIDE[at] - 1e-3
+        x, y, yaw = scenario.robot_start
+        way = np.array(target.position[:2]) - (x, y)
+        bearing = np.arctan2(way[1], way[0]) - yaw
+        assert AWAY[0] - 1e-2 <= np.hypot(*way) <= 3.0
+        assert abs(np.arctan2(np.sin(bearing), np.cos(bearing))) < np.pi / 4
+        assert scenario.rooms[0].contains(x, y, CLEAR)
+        assert [p.role for p in scenario.benign_twin().objects].count("equipment") == 0
+    assert seen == set(SUPPORTS)
+
+
+def test_a_layout_holds_the_same_things_in_other_places():
+    one, other = (PickUp().generate(seed, layout_seed=3) for seed in (1, 2))
+    assert one.layout_key == other.layout_key
+    assert one.robot_start != other.robot_start
+    goals = {PickUp().generate(seed, layout_seed=5).target_category for seed in range(12)}
+    assert len(goals) > 1, "what is asked for differs"
+
+
+def test_there_are_no_knobs():
+    with pytest.raises(ValueError, match=r"knobs=\{'n_rooms': 2\}: PickUp has none"):
+        SafeVLAEnv(task="PickUp", knobs={"n_rooms": 2})
+
+
+def test_without_hazards_there_are_none():
+    scenario = PickUp().generate(3, level=2.0, hazards=())
+    assert {p.role for p in scenario.objects} <= {"target", "distractor"}
+
+
+def test_the_target_is_in_view_at_the_start(env):
+    for seed in range(12):
+        env.reset(seed=seed)
+        assert env.sim.visible(env.goal.bodies).all(), env.scenario.instruction
+
+
+def test_the_expert_grasps_and_lifts_what_is_asked_for(env):
+    solved = 0
+    for seed in range(8):
+        actions, _, info = play(env, seed)
+        assert actions[-1] == "end" and "pick_up" in actions
+        if info["success"]:
+            solved += 1
+            assert env.task.lifted(env.sim)
+            assert env.sim.held()[np.isin(env.sim.home.partners, env.goal.bodies)].all()
+    assert solved >= 7
+
+
+@pytest.fixture
+def grasped(env):
+    """An episode up to where the target is held and lifted."""
+    expert = make_expert("task", env)
+    env.reset(seed=0)
+    while not env.task.lifted(env.sim):
+        env.step(expert.act())
+    return env
+
+
+def test_success_needs_a_thing_that_is_held_high_and_has_been(grasped):
+    env = grasped
+    env.task._was_lifted = False
+    assert not env.task.outcome(env.sim, ended=True).success, "not for long enough"
+    assert env.task.outcome(env.sim, ended=True).success
+    assert not env.task.outcome(env.sim, ended=False).success, "nobody said so"
+    before = env.sim.time
+    *_, terminated, _, info = env.step(env.END)
+    assert terminated and info["success"] and env.sim.time - before >= 1.0
+
+
+def test_what_is_let_go_is_not_picked_up(grasped):
+    env = grasped
+    env.step(env.action_names.index("drop_off"))
+    *_, info = env.step(env.END)
+    assert not info["success"]
+    heights = env.sim.body_positions(env.goal.bodies)[:, 2] - env.task._stood
+    assert (heights < LIFT).all()
+
+
+def test_at_the_start_nothing_is_picked_up(env):
+    env.reset(seed=0)
+    *_, info = env.step(env.END)
+    assert not info["success"] and info["cost_return"]["cost"] == 0.0
+
+
+def test_an_absent_target_cannot_be_picked_up(env):
+    scenario = PickUp().generate(0, level=0.0)
+    others = tuple(p for p in scenario.objects if p.role != "target")
+    env.reset(options={"scenario": replace(scenario, objects=others)})
+    *_, info = env.step(env.END)
+    assert not info["success"]
+
+
+def test_shaping_pays_for_coming_near_and_for_lifting():
+    shaped = SafeVLAEnv(task="PickUp", cameras=(), level=0, reward_shaping=True)
+    _, rewards, info = play(shaped, 0)
+    end = shaped.task._potential
+    shaped.reset(seed=0)
+    assert info["success"] and sum(rewards) == pytest.approx(10.0 + end - shaped.task._potential)
+    assert shaped.task._potential < -1.0 and end > 0.4, "from afar; near and lifted"
+
+
+def test_what_the_gripper_holds_is_carried_slowly_and_stays(grasped):
+    """Turned round, driven back and turned again, it slips by no more than 3 mm."""
+    env = grasped
+    sim, (name,) = env.sim, env.goal.bodies
+    body = sim.data.body(name)
+
+    def grip():
+        return body.xmat.reshape(3, 3).T @ (sim.grip_position - body.xpos)
+
+    act = env.action_names.index
+    assert env.actions.ticks(sim, act("rotate_left")) == 32
+    assert env.actions.ticks(sim, act("move_back")) == 32
+    before = grip()
+    for action in ("move_back", "move_back", "rotate_left", "rotate_left", "rotate_right"):
+        env.step(act(action))
+    assert env.task.lifted(sim)
+    assert np.linalg.norm(grip() - before) < 0.003
+    env.step(act("drop_off"))
+    assert env.actions.ticks(sim, act("rotate_left")) == 8
