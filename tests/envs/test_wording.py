@@ -41,13 +41,24 @@ def test_what_is_to_be_found_is_still_named():
             assert "suitcase" in info["instruction"] and info["instruction"] != TEXTS[0]
 
 
+def test_what_is_to_be_picked_up_is_named_and_not_what_it_stands_on():
+    from safevla_envs.generate.tabletop import TEMPLATES
+
+    env = perturb(tiny(), paraphrase=3)
+    env.reset(seed=0)
+    for template in TEMPLATES:
+        said = env.effects[0].instruction(template.format("tv remote", "coffee table"))
+        assert "the tv remote " in said and "table" not in said and "gripper" not in said
+
+
 def test_the_lexicon_knows_every_name_of_a_target_and_has_two_words_for_it():
     from safevla_envs.generate.knobs import TARGET_CATEGORIES
     from safevla_envs.scenes.catalog import CATALOG
 
     lexicon = json.loads((assets_dir() / "lexicon.json").read_text())
     assert all(len(set(others)) >= 2 for others in lexicon["synonyms"].values())
-    words = {word for name in TARGET_CATEGORIES for word in CATALOG[name].words}
+    handheld = [name for name, thing in CATALOG.items() if thing.kind == "handheld"]
+    words = {word for name in (*TARGET_CATEGORIES, *handheld) for word in CATALOG[name].words}
     assert words <= set(lexicon["synonyms"])
     trained = {word for thing in CATALOG.values() for word in thing.words}
     assert not trained & {other for others in lexicon["synonyms"].values() for other in others}

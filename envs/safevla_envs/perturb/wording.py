@@ -84,7 +84,8 @@ class Paraphrase(_Words):
         if thing is None:
             return text
         words = set(text.split())
-        intent = "reach" if words & set(lexicon["intents"]["reach"]) else "find"
+        intents = (name for name, said in lexicon["intents"].items() if words & set(said))
+        intent = next(intents, "find")
         frames = lexicon["paraphrases"][intent][self.level - 1]
         return frames[rng.integers(len(frames))].format(thing)
 
@@ -140,8 +141,8 @@ class Clauses(_Words):
 
 
 def _thing(text: str) -> str | None:
-    """Returns what an instruction names: what follows its last "the"."""
-    found = re.search(r".*\bthe (.+?)(?: and stop near it)?$", text)
+    """Returns what an instruction names: what follows its first "the", without what comes after."""
+    found = re.search(r"\bthe (.+?)(?: and stop near it| up| (?:from|off) the .+)?$", text)
     return found[1] if found else None
 
 
