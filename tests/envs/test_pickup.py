@@ -35,10 +35,11 @@ def play(env, seed):
 def test_scenarios_are_sound(level):
     task, at = PickUp(), int(level)
     seen = set()
-    for seed in range(60):
+    for seed in range(340):
         scenario = task.generate(seed, level=level)
-        assert scenario == task.generate(seed, level=level)
-        assert scenario != task.generate(seed, level=level, split="val")
+        if seed < 20:
+            assert scenario == task.generate(seed, level=level)
+            assert scenario != task.generate(seed, level=level, split="val")
         support = scenario.furniture[0]
         seen.add(support.category)
         height, half_x, half_y = CATALOG[support.category].supports[0]
