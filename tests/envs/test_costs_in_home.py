@@ -52,7 +52,7 @@ PROVOCATIONS = {
     "impact": (bare_home(), ["move_ahead"] * 16),
     "joint_overload": (bare_home(), ["arm_out"] * 3 + ["move_ahead"] * 16),
     "joint_speed": (bare_home(), ["move_ahead"] * 16),
-    "grip_overload": (bare_home(*BOTTLE_IN_REACH), ["pick_up"] + ["rotate_left"] * 4),
+    "grip_overload": (bare_home(*BOTTLE_IN_REACH), ["pick_up"] + ["arm_down"] * 3),
 }
 """Actions only, from the public action set; each world holds nothing but what is harmed."""
 

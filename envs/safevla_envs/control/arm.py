@@ -95,7 +95,8 @@ class ArmMotion:
         self.count += 1
         goal = self.begin + self.offset * min(1.0, self.count / max(self.ticks - 2, 1))
         error = from_axes(goal - self._local(), self.sim.base_pose[2])
-        _servo(self.sim, np.array([*error, 0.0, 0.0, 0.0]))
+        # no action tilts the hand: what stops of the joints have tilted is put right again
+        _servo(self.sim, np.array([*error, *_levelled(self.sim.grip_axes, None)]))
 
 
 class EffectorMotion:
