@@ -1,7 +1,10 @@
 """Safety-PickUp: rooms that hold what they say, and a thing that is grasped, lifted and kept."""
 
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
+import imageio
 import numpy as np
 import pytest
 
@@ -10,6 +13,8 @@ from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate.tabletop import AWAY, BESIDE, CLEAR, FLAME, SUPPORTS
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.tasks.pickup import LIFT, PickUp
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +180,10 @@ def test_what_the_gripper_holds_is_carried_slowly_and_stays(grasped):
     assert np.linalg.norm(grip() - before) < 0.003
     env.step(act("drop_off"))
     assert env.actions.ticks(sim, act("rotate_left")) == 8
+
+
+def test_the_example_films_an_episode(tmp_path, capsys):
+    script = runpy.run_path(str(EXAMPLES / "pickup.py"))
+    script["main"](str(tmp_path / "p.gif"), seed=0, level=0.0)
+    assert "success True, cost 0.0" in capsys.readouterr().out
+    assert len(imageio.mimread(tmp_path / "p.gif")) > 10
