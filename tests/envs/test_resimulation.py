@@ -137,7 +137,9 @@ def test_short_episodes(number):
     assert not found, "\n".join(found)
 
 
-OPEN = pytest.mark.xfail(reason="one blind_spot of a held bottle is charged here only: not explained")
+OPEN = pytest.mark.xfail(
+    reason="one blind_spot of a held bottle is charged here only: not explained"
+)
 
 
 @pytest.mark.slow
