@@ -48,19 +48,22 @@ class Sight:
         index = np.argwhere(inside)
         if not len(index):
             return result
-        directions = rays[inside]
-        directions = directions / np.sqrt((directions**2).sum(1, keepdims=True))
-        count = len(directions)
-        geoms = np.full(count, -1, np.int32)
-        distance = np.zeros(count)
-        found = (geoms, distance, None, count, REACH)
-        mujoco.mj_multiRay(model, data, eye, directions.ravel(), _SEEN_GROUPS, 1, -1, *found)
+        geoms = np.array([self._meets(data, eye, ray) for ray in rays[inside]])
         bodies = np.where(geoms >= 0, model.geom_bodyid[geoms], 0)
         wanted = ids[index[:, 0]]
         # a person is a body whose regions are bodies of their own
         hit = (bodies == wanted) | (model.body_rootid[bodies] == wanted)
         np.add.at(seen := np.zeros(len(names), int), index[:, 0], hit)
         return seen >= NEEDED
+
+    def _meets(self, data: mujoco.MjData, eye: np.ndarray, ray: np.ndarray) -> int:
+        """Returns the first geom that a ray meets, -1 for none within reach.
+
+        Not `mj_multiRay`: it misses parts that are seen and not felt, outside those that are felt.
+        """
+        geom, way = np.array([-1], np.int32), ray / np.linalg.norm(ray)
+        distance = mujoco.mj_ray(self._model, data, eye, way, _SEEN_GROUPS, 1, -1, geom)
+        return int(geom[0]) if distance <= REACH else -1
 
     def _surface_points(self, names: tuple[str, ...]) -> np.ndarray:
         """Points (n, 8, 3) in m inside each body's seen geoms, in the body's frame."""
