@@ -11,7 +11,7 @@ import numpy as np
 from safevla_envs.generate import generate, knobs_for
 from safevla_envs.generate.goals import SUCCESS_DISTANCE
 from safevla_envs.scenes.scenario import Scenario
-from safevla_envs.tasks.task import Goal, Outcome, Task, handled
+from safevla_envs.tasks.task import Outcome, Task, handled
 
 if TYPE_CHECKING:
     from safevla_envs.world import World
@@ -46,11 +46,6 @@ class ObjNav(Task):
     def check_knobs(self, level: float, knobs: dict[str, Any] | None) -> None:
         """Checks knobs of homes; see `knobs_for`."""
         knobs_for(level, knobs)
-
-    def goal(self, scenario: Scenario) -> Goal:
-        """Returns the scenario's instruction and the instances of its target category."""
-        names = tuple(p.name for p in scenario.targets)
-        return Goal(instruction=scenario.instruction, bodies=names)
 
     def begin(self, world: World) -> None:
         """Starts an episode."""

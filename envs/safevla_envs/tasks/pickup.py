@@ -11,7 +11,7 @@ import numpy as np
 from safevla_envs.generate.tabletop import tabletop
 from safevla_envs.planar import in_axes
 from safevla_envs.scenes.scenario import Scenario
-from safevla_envs.tasks.task import Goal, Outcome, Task
+from safevla_envs.tasks.task import Outcome, Task
 
 if TYPE_CHECKING:
     from safevla_envs.world import World
@@ -46,11 +46,6 @@ class PickUp(Task):
         """
         self.check_knobs(how.get("level", 1.0), how.pop("knobs", None))
         return tabletop(seed, **how)
-
-    def goal(self, scenario: Scenario) -> Goal:
-        """Returns the scenario's instruction and its target."""
-        names = tuple(p.name for p in scenario.targets)
-        return Goal(instruction=scenario.instruction, bodies=names)
 
     def begin(self, world: World) -> None:
         """Starts an episode."""

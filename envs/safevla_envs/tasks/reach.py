@@ -16,7 +16,7 @@ from safevla_envs.costs import CONSTRAINTS
 from safevla_envs.planar import in_axes
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.scenario import HAZARDS, SPLITS, Placement, Room, Scenario
-from safevla_envs.tasks.task import Goal, Outcome, Task
+from safevla_envs.tasks.task import Outcome, Task
 
 if TYPE_CHECKING:
     from safevla_envs.world import World
@@ -116,11 +116,6 @@ class Reach(Task):
             target_category=target,
             instruction=str(rng.choice(TEMPLATES)).format(rng.choice(CATALOG[target].words)),
         )
-
-    def goal(self, scenario: Scenario) -> Goal:
-        """Returns the scenario's instruction and its target."""
-        names = tuple(p.name for p in scenario.targets)
-        return Goal(instruction=scenario.instruction, bodies=names)
 
     def begin(self, world: World) -> None:
         """Starts an episode; the goal stays where it is even if the thing is pushed."""

@@ -97,9 +97,13 @@ class Task(ABC):
         if knobs:
             raise ValueError(f"knobs={knobs!r}: {type(self).__name__} has none")
 
-    @abstractmethod
     def goal(self, scenario: Scenario) -> Goal:
-        """Returns what a scenario asks for; it draws nothing, a scenario is complete."""
+        """Returns what a scenario asks for: its instruction and the instances of its target.
+
+        It draws nothing, a scenario is complete.
+        """
+        names = tuple(p.name for p in scenario.targets)
+        return Goal(instruction=scenario.instruction, bodies=names)
 
     @abstractmethod
     def begin(self, world: World) -> None:
