@@ -133,8 +133,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self.source = ScenarioSource(scenario, self.task.generate, how, layouts, pool)
         self.render_mode, self.cost_mode = render_mode, cost_mode
         self.max_episode_steps, self.max_seconds = int(max_actions), float(max_seconds)
-        robot = make_robot(self.task.robot)
-        self.sim = World(timestep=timestep, robot=robot, firm=self.task.firm)
+        self.sim = World(timestep=timestep, robot=make_robot(self.task.robot), firm=self.task.firm)
         self.senses = Senses(self.sim, self.task, cameras, sensors, image_size)
         self._terms = _chosen_terms(self.task.constraints if names is None else names, extra_terms)
         self._look_every = _look_every(self.actions.mode, self._terms)
