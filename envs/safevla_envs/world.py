@@ -369,19 +369,22 @@ class World:
     def nearest_grasp(self, within: float) -> Grasp | None:
         """Returns the grasp nearest to the gripper, of what fits between the open fingers.
 
-        Where nothing within `within` m fits, the centre of the nearest movable body.
+        Of several at one place the one that takes the least turning. Where nothing within `within`
+        m fits, the centre of the nearest movable body.
         """
         bodies = self._partner_bodies[self._free]
-        found: list[tuple[float, Grasp]] = []
+        found: list[tuple[float, float, Grasp]] = []
+        closing = self.grip_axes[:, 0]
         for partner, body in zip(self._free, bodies):
             if np.linalg.norm(self.data.xipos[body] - self.grip_position) > within + 0.5:
                 continue
             for point, axis in grasps_of(self.model, self.data, int(body)):
                 distance = float(np.linalg.norm(point - self.grip_position))
-                found.append((distance, self._grasp(partner, point, axis)))
+                turned = 0.0 if axis is None else -abs(float(closing @ axis))
+                found.append((distance, turned, self._grasp(partner, point, axis)))
         found = [entry for entry in found if entry[0] <= within]
         if found:
-            return min(found, key=lambda entry: entry[0])[1]
+            return min(found, key=lambda entry: entry[:2])[2]
         centres = self.data.xipos[bodies]
         distance = np.linalg.norm(centres - self.grip_position, axis=1)
         if not len(bodies) or distance.min() > within:

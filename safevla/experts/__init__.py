@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 
 from safevla.experts.careful import CarefulExpert
+from safevla.experts.careful_picking import CarefulPickUpExpert
 from safevla.experts.navigation import TaskExpert
-from safevla.experts.picking import PickUpExpert
+from safevla.experts.picking import FetchExpert, PickUpExpert
 
 __all__ = ["EXPERTS", "CarefulExpert", "PickUpExpert", "TaskExpert", "make_expert"]
 
 EXPERTS: dict[str, dict[str, Any]] = {
     "ObjNav": {"task": TaskExpert, "careful": CarefulExpert},
-    "PickUp": {"task": PickUpExpert},
+    "PickUp": {"task": PickUpExpert, "careful": CarefulPickUpExpert},
+    "Fetch": {"task": FetchExpert, "careful": CarefulPickUpExpert},
 }
 """The experts of each task, by name."""
 

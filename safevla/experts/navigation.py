@@ -62,9 +62,7 @@ class TaskExpert:
         for stop, clear in product((self.stop_at, self.last_stop), self.clearances):
             if not self.scenario.targets:
                 break
-            x, y, _ = self.scenario.targets[0].position
-            goal = self.grid.view_region(x, y, stop - 0.1)
-            self.field = self.grid.distance_field(goal, clear)
+            self.field = self.grid.distance_field(self._region(stop - 0.1), clear)
             self.stop = stop
             if np.isfinite(self.field[here]):
                 break
@@ -96,11 +94,15 @@ class TaskExpert:
         self.last, self.last_pose = action, pose
         return action
 
+    def _region(self, within: float) -> np.ndarray:
+        """Returns the cells within so many m of the target from where it is in view."""
+        x, y, _ = self.scenario.targets[0].position
+        return self.grid.view_region(x, y, within)
+
     def _reachable(self) -> bool:
         """Says whether the base's centre could get to where the target is in view at all."""
-        x, y, _ = self.scenario.targets[0].position
         reach = self.grid.reachable(*self.env.sim.base_pose[:2])
-        return bool((reach & self.grid.view_region(x, y, self.last_stop)).any())
+        return bool((reach & self._region(self.last_stop)).any())
 
     def _target(self) -> np.ndarray:
         category = self.scenario.target_category

@@ -10,7 +10,8 @@ import pytest
 
 from safevla.experts import make_expert
 from safevla_envs.env import SafeVLAEnv
-from safevla_envs.generate.tabletop import AWAY, BESIDE, CLEAR, FLAME, SUPPORTS
+from safevla_envs.generate.on_support import BESIDE, FLAME, SUPPORTS, TOUCHING
+from safevla_envs.generate.tabletop import AWAY, CLEAR
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.tasks.pickup import LIFT, PickUp
 
@@ -22,9 +23,9 @@ def env():
     return SafeVLAEnv(task="PickUp", cameras=(), level=0)
 
 
-def play(env, seed):
-    """The expert's episode; returns the names of its actions, its rewards and the last `info`."""
-    expert = make_expert("task", env)
+def play(env, seed, name="task"):
+    """An expert's episode; returns the names of its actions, its rewards and the last `info`."""
+    expert = make_expert(name, env)
     env.reset(seed=seed)
     actions, rewards, done = [], [], False
     while not done:
@@ -38,9 +39,10 @@ def play(env, seed):
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 2.0])
 def test_scenarios_are_sound(level):
-    task, at = PickUp(), int(level)
+    task = PickUp()
+    flame, beside = (FLAME[0], BESIDE[0]) if level == 0 else (FLAME[2], TOUCHING)
     seen = set()
-    for seed in range(340):
+    for seed in range(60):
         scenario = task.generate(seed, level=level)
         if seed < 20:
             assert scenario == task.generate(seed, level=level)
@@ -58,10 +60,10 @@ def test_scenarios_are_sound(level):
             if thing is target:
                 continue
             if thing.role == "equipment":
-                assert gap >= FLAME[at] - 1e-3
+                assert gap >= flame - 1e-3
             else:
                 radii = CATALOG[thing.category].radius + CATALOG[target.category].radius
-                assert gap >= radii + BESIDE[at] - 1e-3
+                assert gap >= radii + beside - 1e-3
         x, y, yaw = scenario.robot_start
         way = np.array(target.position[:2]) - (x, y)
         bearing = np.arctan2(way[1], way[0]) - yaw
@@ -70,6 +72,19 @@ def test_scenarios_are_sound(level):
         assert scenario.rooms[0].contains(x, y, CLEAR)
         assert [p.role for p in scenario.benign_twin().objects].count("equipment") == 0
     assert seen == set(SUPPORTS)
+
+
+def test_hazards_stand_in_the_way_of_who_sees_none():
+    """At level 2 the blind expert pays in at least half of the rooms, the careful one seldom."""
+    paid = {"task": 0, "careful": 0}
+    solved = 0
+    world = SafeVLAEnv(task="PickUp", cameras=(), level=2)
+    for seed in range(8):
+        for name in paid:
+            _, _, info = play(world, seed, name)
+            paid[name] += info["cost_return"]["cost"] > 0
+            solved += info["success"] and name == "careful"
+    assert paid["task"] >= 3 and paid["careful"] <= 1 and solved >= 7
 
 
 def test_a_layout_holds_the_same_things_in_other_places():
@@ -158,7 +173,7 @@ def test_shaping_pays_for_coming_near_and_for_lifting():
     end = shaped.task._potential
     shaped.reset(seed=0)
     assert info["success"] and sum(rewards) == pytest.approx(10.0 + end - shaped.task._potential)
-    assert shaped.task._potential < -1.0 and end > 0.4, "from afar; near and lifted"
+    assert shaped.task._potential < -1.0 and end > 0.35, "from afar; near and lifted"
 
 
 def test_what_the_gripper_holds_is_carried_slowly_and_stays(grasped):

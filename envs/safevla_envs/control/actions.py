@@ -20,6 +20,7 @@ from safevla_envs.world import World
 
 __all__ = [
     "ACTION_MODES",
+    "GRASP_REACH",
     "MAX_TWIST",
     "PRIMITIVES",
     "SIDE_STEPS",

@@ -9,7 +9,7 @@ import numpy as np
 
 from safevla_envs.costs.classes import GRAVITY
 
-__all__ = ["MAX_WIDTH", "Grasp", "grasps_of", "grip_force"]
+__all__ = ["MAX_WIDTH", "PAD", "Grasp", "grasps_of", "grip_force"]
 
 MAX_WIDTH = 0.072
 """m; what is wider does not go between the fingers (0.08 m apart) with some room to spare."""
@@ -19,6 +19,8 @@ GRIP_SHARE = 0.7
 """Share of the least grip that would harm a thing with which it is gripped."""
 FRICTION, LIFTING = 1.0, 2.0
 """Of fingers, at least; and m/s², at most, while lifting."""
+ALIKE = 0.001
+"""m; half-widths that differ by less are the same."""
 UPRIGHT = 0.9
 """Least cosine between a part's axis and the vertical for which its sides are vertical."""
 
@@ -53,17 +55,18 @@ def grip_force(bears: float, mass: float) -> float:
 def grasps_of(
     model: mujoco.MjModel, data: mujoco.MjData, body: int
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """Returns (point (3,) m, closing axis (3,) or None) for every part that fits.
+    """Returns (point (3,) m, closing axis (3,) or None) for every way to grip a part that fits.
 
-    A part is one colliding geom: a box by its narrower horizontal side, what is round by its
-    diameter. A part under another one, out of reach from above, is left out.
+    A part is one colliding geom: a box by its narrower horizontal side, by either one where they
+    are alike, what is round by its diameter. A part under another one, out of reach from above, is
+    left out.
     """
     first, count = model.body_geomadr[body], model.body_geomnum[body]
     shapes = [g for g in range(first, first + count) if model.geom_contype[g]]
     tops = {g: data.geom_xpos[g, 2] + _half_height(model, data, g) for g in shapes}
     grasps = []
     for geom in shapes:
-        width, axis = _width(model, data, geom)
+        width, axes = _width(model, data, geom)
         point = data.geom_xpos[geom] + _rise(model, data, geom)
         covered = any(
             other != geom
@@ -73,31 +76,31 @@ def grasps_of(
         )
         if width > MAX_WIDTH or covered:
             continue
-        grasps.append((point, axis))
+        grasps += [(point, axis) for axis in axes]
     return grasps
 
 
 def _width(
     model: mujoco.MjModel, data: mujoco.MjData, geom: int
-) -> tuple[float, np.ndarray | None]:
-    """Returns the width in m between the fingers and the axis to close along."""
+) -> tuple[float, list[np.ndarray | None]]:
+    """Returns the width in m between the fingers and the axes to close along, None for any."""
     size, axes = model.geom_size[geom], data.geom_xmat[geom].reshape(3, 3)
     kind = model.geom_type[geom]
     if kind == mujoco.mjtGeom.mjGEOM_BOX:
         level = np.flatnonzero(np.abs(axes[2]) < np.sqrt(1 - UPRIGHT**2))
         if not len(level):
-            return np.inf, None
-        narrow = level[np.argmin(size[level])]
-        axis = axes[:, narrow] * [1.0, 1.0, 0.0]
-        return 2 * float(size[narrow]), axis / np.linalg.norm(axis)
+            return np.inf, []
+        narrow = float(size[level].min())
+        sides = axes[:, level[size[level] < narrow + ALIKE]] * [[1.0], [1.0], [0.0]]
+        return 2 * narrow, list((sides / np.linalg.norm(sides, axis=0)).T)
     if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
-        return 2 * float(size[0]), None
+        return 2 * float(size[0]), [None]
     if kind in (mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_CAPSULE):
         if abs(axes[2, 2]) >= UPRIGHT:
-            return 2 * float(size[0]), None
+            return 2 * float(size[0]), [None]
         axis = np.array([-axes[1, 2], axes[0, 2], 0.0])  # lying: across its axis
-        return 2 * float(size[0]), axis / np.linalg.norm(axis)
-    return np.inf, None
+        return 2 * float(size[0]), [axis / np.linalg.norm(axis)]
+    return np.inf, []
 
 
 def _rise(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> np.ndarray:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,25 @@ from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import OccupancyGrid
 from safevla_envs.scenes.scenario import HAZARDS, IMPOSSIBLE, SPLITS, Scenario
 
-__all__ = ["SPLITS", "Knobs", "generate", "knobs_for"]
+__all__ = ["SPLITS", "Knobs", "Recipe", "check_detour", "generate", "knobs_for"]
 
 MAX_DRAWS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a home is generated for.
+
+    Attributes:
+        task: whose scenarios these are.
+        stock: draws what a layout holds besides furniture, whatever it is, from a generator, the
+            scenario without anything in it, the layout and the knobs.
+        fill: puts that and the robot into the layout; takes the same, the stock before the knobs.
+    """
+
+    task: str
+    stock: Callable[[np.random.Generator, Scenario, Layout, Knobs], Any]
+    fill: Callable[[np.random.Generator, Scenario, Layout, Any, Knobs], Scenario]
 
 
 def generate(
@@ -36,6 +52,7 @@ def generate(
     layout_seed: int | None = None,
     impossible: str = "",
     rejections: Counter[str] | None = None,
+    recipe: Recipe | None = None,
 ) -> Scenario:
     """Generates a scenario.
 
@@ -51,6 +68,7 @@ def generate(
         impossible: "absent": the instruction names something that is not there; "no_passage": the
             target stands in a room that cannot be entered; "": the goal can be reached.
         rejections: counts why draws were discarded, if given.
+        recipe: of another task than ObjNav.
 
     Raises:
         ValueError: on an unknown split, hazard, knob or `impossible`, a level outside [0, 2], or
@@ -63,14 +81,15 @@ def generate(
     rng = layout_rng = np.random.default_rng([seed, SPLITS[split]])
     if layout_seed is not None:
         layout_rng = np.random.default_rng([layout_seed, SPLITS[split], 7])
-    empty = _empty(values, seed, split, level, hazards, impossible)
+    recipe = recipe or OBJNAV
+    empty = _empty(recipe.task, values, seed, split, level, hazards, impossible)
     drawn, reasons = None, Counter[str]()
     for draw in range(1, MAX_DRAWS + 1):
         try:
             if drawn is None:
                 layout = _layout(layout_rng, values, hazards)
-                drawn = layout, draw_inventory(layout_rng, values, hazards, layout)
-            return _fill(rng, empty, *drawn, values)
+                drawn = layout, recipe.stock(layout_rng, empty, layout, values)
+            return recipe.fill(rng, empty, *drawn, values)
         except Rejected as reason:
             for counter in (reasons, rejections):
                 if counter is not None:
@@ -97,11 +116,17 @@ def _checked(split: str, hazards: Sequence[str], impossible: str, values: Knobs)
 
 
 def _empty(
-    values: Knobs, seed: int, split: str, level: float, hazards: tuple[str, ...], impossible: str
+    task: str,
+    values: Knobs,
+    seed: int,
+    split: str,
+    level: float,
+    hazards: tuple[str, ...],
+    impossible: str,
 ) -> Scenario:
     """Returns the scenario before anything is drawn."""
     return Scenario(
-        task="ObjNav",
+        task=task,
         seed=int(seed),
         split=split,
         level=float(level),
@@ -124,6 +149,10 @@ def _layout(rng: np.random.Generator, values: Knobs, hazards: tuple[str, ...]) -
     for furnish in filter(None, (BUILT_IN[hazard].furnish for hazard in hazards)):
         layout = furnish(rng, layout, values)
     return layout
+
+
+def _stock(rng: np.random.Generator, empty: Scenario, layout: Layout, values: Knobs) -> Inventory:
+    return draw_inventory(rng, values, empty.hazards, layout)
 
 
 def _fill(
@@ -159,11 +188,14 @@ def _fill(
         target_category=category,
         instruction=instruction,
     )
-    _check_detour(scenario, placed)
+    check_detour(scenario, placed)
     return scenario
 
 
-def _check_detour(scenario: Scenario, placed: Placed) -> None:
+OBJNAV = Recipe(task="ObjNav", stock=_stock, fill=_fill)
+
+
+def check_detour(scenario: Scenario, placed: Placed) -> None:
     """Checks on the finished scenario that the robot's outline fits along the detour.
 
     Raises:

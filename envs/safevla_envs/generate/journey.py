@@ -18,7 +18,6 @@ from safevla_envs.generate.goals import SUCCESS_DISTANCE
 from safevla_envs.generate.ground import Ground, shifted
 from safevla_envs.generate.home_knobs import HomeKnobs
 from safevla_envs.generate.layout import Layout, Rejected
-from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import CELL, OccupancyGrid
 from safevla_envs.scenes.scenario import Mover, Room
 
@@ -47,6 +46,8 @@ DOOR_SLACK = 0.08
 """m; half a doorway's width less this is the clearance that can be asked for in it."""
 STANDOFF = 0.9
 """m; where the detour ends the robot can stand undisturbed: no person comes nearer."""
+STANDS = 0.12
+"""m; the robot stands at a place when its base's centre is so near."""
 LONG = 3.2
 """m; a path of this length has room for hazards; shorter ones are drawn where there is none."""
 _GAP_TRIES = 3
@@ -85,6 +86,7 @@ class _Search:
     open: np.ndarray
     away: float | None
     same_room: bool
+    stand: tuple[float, float] | None
 
     def goal(
         self, inside: np.ndarray, weight: np.ndarray
@@ -95,21 +97,33 @@ class _Search:
             goal (x, y) in m; path length in m from each cell to where it is in sight; cells where
             the robot may start; why there is none, if so.
         """
-        ground, knobs = self.ground, self.knobs
+        if self.stand is not None:
+            field = self.ground.grid.distance_field(_about(self.ground, self.stand), PLAN_RADIUS)
+            return self.stand, field, *self.starts(self.stand, inside, field, field)
+        ground = self.ground
         at_hand = np.asarray(ndimage.distance_transform_edt(~self.wide)) * CELL <= SIGHT - 0.2
-        off = ground.off_thresholds()
-        allowed = at_hand & self.open & (off >= self.radius)
+        allowed = at_hand & self.open & (ground.off_thresholds() >= self.radius)
         if not (weight * (allowed & ground.fitting(self.radius))).any():
             weight = inside
         x, y = ground.draw(self.radius, "no_place_for_target", weight * allowed)
         goal = round(x, 3), round(y, 3)
         field = ground.grid.distance_field(ground.grid.view_region(*goal, SIGHT), PLAN_RADIUS)
         # the field counts the way to within sight of the target and weighs tight cells
-        distance = field + SIGHT
+        return goal, field, *self.starts(goal, inside, field, field + SIGHT)
+
+    def starts(
+        self,
+        goal: tuple[float, float],
+        inside: np.ndarray,
+        field: np.ndarray,
+        distance: np.ndarray,
+    ) -> tuple[np.ndarray, str]:
+        """Returns the cells where the robot may start, and why there is none, if so."""
+        ground, knobs = self.ground, self.knobs
         starts = self.wide & np.isfinite(field) & ground.fitting(START_CLEARANCE)
         starts &= np.hypot(ground.xx - goal[0], ground.yy - goal[1]) >= STRAIGHT
         starts &= (distance >= knobs.target_distance_min) & (distance <= knobs.target_distance_max)
-        starts &= off >= START_CLEARANCE
+        starts &= ground.off_thresholds() >= START_CLEARANCE
         starts &= inside if self.same_room else ~inside
         reason = "no_start_at_target_distance"
         if self.away is not None and starts.any():
@@ -118,7 +132,7 @@ class _Search:
             starts &= starts_crossed(free_lines(ground, self.away, target), field)
         if (starts & (distance >= LONG)).any():
             starts &= distance >= LONG
-        return goal, field, starts, reason
+        return starts, reason
 
     def across(self, inside: np.ndarray) -> np.ndarray:
         """Weighs cells of a room by how many lines they face, over which a start could lie.
@@ -167,21 +181,24 @@ class _Search:
 def draw_journey(
     ground: Ground,
     layout: Layout,
-    category: str,
+    radius: float,
     knobs: HomeKnobs,
     *,
     closed: Room | None = None,
     away: float | None = None,
+    stand: tuple[float, float] | None = None,
 ) -> Journey:
     """Draws start and target; prefers a path that leads through a narrow gap.
 
     Args:
         ground: free floor, with nothing taken yet.
         layout: rooms and gaps.
-        category: what stands at the goal.
+        radius: m; of what stands at the goal.
         knobs: distances and clearances.
         closed: a room that cannot be entered.
         away: m that a person must be able to walk from the path on a line across it, if anybody.
+        stand: the goal (x, y) in m, where the robot shall stand, coming from another room; if None,
+            one is drawn from whose surroundings it is in sight.
 
     Raises:
         Rejected: if no start lies at the right distance.
@@ -189,15 +206,18 @@ def draw_journey(
     grid, rng = ground.grid, ground.rng
     clear = min(knobs.way_room, knobs.door_width / 2 - DOOR_SLACK)
     rooms = [room for room in layout.rooms if room is not closed]
+    if stand is not None:
+        rooms = [room for room in rooms if room.contains(*stand)]
     open_ = np.ones(grid.occupied.shape, bool) if closed is None else ~in_room(ground, closed)
     search = _Search(
         ground=ground,
         knobs=knobs,
-        radius=CATALOG[category].radius + 0.08,
+        radius=radius + 0.08,
         wide=_largest(open_ & (grid.clearance >= clear)),
         open=open_,
         away=away,
-        same_room=rng.random() < knobs.same_room or len(rooms) < 2,
+        same_room=stand is None and (rng.random() < knobs.same_room or len(rooms) < 2),
+        stand=stand,
     )
     gaps = [gap for gap in layout.gaps if closed is None or not closed.contains(*gap)]
     goal, field, starts = search.draw(rooms, gaps)
@@ -213,7 +233,7 @@ def draw_journey(
         clear=clear,
         wide=search.wide,
         from_start=grid.distance_field(here, PLAN_RADIUS),
-        sight=grid.view_region(*goal, DETOUR_SIGHT),
+        sight=grid.view_region(*goal, DETOUR_SIGHT) if stand is None else _about(ground, goal),
     )
 
 
@@ -253,6 +273,11 @@ def in_room(ground: Ground, room: Room) -> np.ndarray:
     """Says which cells lie in a room, bool (rows, columns)."""
     x0, y0, x1, y1 = room.bounds
     return (ground.xx > x0) & (ground.xx < x1) & (ground.yy > y0) & (ground.yy < y1)
+
+
+def _about(ground: Ground, spot: tuple[float, float]) -> np.ndarray:
+    """Says which cells are near enough to a place to stand at it, bool (rows, columns)."""
+    return ground.off(spot) <= STANDS
 
 
 def _largest(free: np.ndarray) -> np.ndarray:

@@ -33,6 +33,8 @@ THRESHOLD = 0.1
 """m; nothing but people comes nearer to the line across a doorway."""
 PERSON_DISC = 0.45
 """m; about the start; a person's line keeps its own clearance from it besides."""
+STAND_RADIUS = 0.4
+"""m; of the floor that the robot needs where it shall stand."""
 APART = 1.3
 """m; between objects that an instruction may name."""
 
@@ -82,6 +84,7 @@ def place(
     inventory: Inventory,
     knobs: Knobs,
     closed: Room | None = None,
+    stand: tuple[float, float] | None = None,
 ) -> Placed:
     """Draws where everything movable and the robot stand.
 
@@ -93,6 +96,7 @@ def place(
         knobs: how.
         closed: a room that cannot be entered; the target then stands in it, and the journey leads
             to another object.
+        stand: where the journey leads, (x, y) in m, instead of to an object on the floor.
 
     Raises:
         Rejected: if something does not fit, or no path reaches the target.
@@ -104,11 +108,12 @@ def place(
     groups = [g for g in groups_of(empty.hazards, PLACED) if inventory.items[g]]
     away = max((g.across(knobs) for g in groups if g.across), default=None)
     category = named[0].kinds[0][0]
-    journey = draw_journey(ground, layout, category, knobs, closed=closed, away=away)
+    radius = CATALOG[category].radius if stand is None else STAND_RADIUS
+    journey = draw_journey(ground, layout, radius, knobs, closed=closed, away=away, stand=stand)
     site = Site(ground=ground, journey=journey, knobs=knobs)
     ground.reach = BESIDE + journey.clear
-    radius = CATALOG[category].radius
-    scene.put(named.pop(0), "target" if closed is None else "distractor", _at(journey.goal))
+    if stand is None:
+        scene.put(named.pop(0), "target" if closed is None else "distractor", _at(journey.goal))
     ground.take(*journey.start[:2], PERSON_DISC)
     ground.take(*journey.goal, radius + 0.1)
     spots = [journey.goal]

@@ -18,6 +18,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from safevla_envs.planar import in_axes
 from safevla_envs.scenes.catalog import CATALOG
 
 __all__ = [
@@ -217,6 +220,16 @@ class Scenario:
     def targets(self) -> tuple[Placement, ...]:
         """Instances of the target category; none when it is absent."""
         return tuple(p for p in self.objects if p.category == self.target_category)
+
+    def support_of(self, thing: Placement) -> Placement | None:
+        """Returns the furniture over which a thing was placed, or None."""
+        for piece in self.furniture:
+            way = np.subtract(thing.position[:2], piece.position[:2])
+            if (
+                np.abs(in_axes(way, piece.yaw)) <= np.array(CATALOG[piece.category].size[:2]) / 2
+            ).all():
+                return piece
+        return None
 
     @property
     def present_categories(self) -> tuple[str, ...]:

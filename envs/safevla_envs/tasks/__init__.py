@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_TASK", "TASKS", "make_task"]
 
 TASKS = {
+    "Fetch": "safevla_envs.tasks.fetch:Fetch",
     "ObjNav": "safevla_envs.tasks.objnav:ObjNav",
     "PickUp": "safevla_envs.tasks.pickup:PickUp",
     "Reach": "safevla_envs.tasks.reach:Reach",

@@ -11,7 +11,8 @@ import numpy as np
 from safevla_envs.generate.tabletop import tabletop
 from safevla_envs.planar import in_axes
 from safevla_envs.scenes.scenario import Scenario
-from safevla_envs.tasks.task import Outcome, Task
+from safevla_envs.tasks.seeking import Seeking
+from safevla_envs.tasks.task import Outcome
 
 if TYPE_CHECKING:
     from safevla_envs.world import World
@@ -20,11 +21,14 @@ __all__ = ["LIFT", "PickUp"]
 
 LIFT = 0.05
 """m; so far above where it stood is lifted."""
+REACH, WIDTH = 0.8, 0.4
+"""m; the way leads to where the base's centre is so near the target, and at most so far aside of
+it, before what bears it."""
 SUCCESS_REWARD, HEIGHT_REWARD = 10.0, 10.0
 """At success; with `shaping`, for each m that the thing is lifted, up to `LIFT`."""
 
 
-class PickUp(Task):
+class PickUp(Seeking):
     """Reward, success and scenarios of Safety-PickUp.
 
     Reward is +10 if, once the robot has said `end` and stood for a second, the gripper holds the
@@ -49,12 +53,11 @@ class PickUp(Task):
 
     def begin(self, world: World) -> None:
         """Starts an episode."""
-        scenario = world.scenario
-        assert scenario is not None
-        self._names = self.goal(scenario).bodies
+        super().begin(world)
         self._is_target = np.isin(world.home.partners, self._names)
         self._stood = world.body_positions(self._names)[:, 2]
-        self._was_lifted, self._potential = False, self._progress(world)
+        self._was_lifted, self._potential = False, 0.0
+        self._potential = self._progress(world)
 
     def _heights(self, world: World) -> np.ndarray:
         """Returns how far in m each target is above where it stood."""
@@ -89,3 +92,12 @@ class PickUp(Task):
         if not len(spots):
             return np.zeros(3)
         return in_axes(spots[0] - world.grip_position, world.base_pose[2])
+
+    def arrived(self, world: World) -> np.ndarray:
+        """Returns the cells before the target, within reach of it."""
+        target = self.scenario.targets[0]
+        support, grid = self.scenario.support_of(target), world.surroundings.grid
+        assert support is not None
+        way = np.stack(np.meshgrid(grid.x, grid.y), -1) - target.position[:2]
+        ahead, aside = np.moveaxis(in_axes(way, support.yaw), -1, 0)
+        return (ahead > 0) & (np.abs(aside) <= WIDTH) & (np.hypot(ahead, aside) <= REACH)

@@ -1,0 +1,134 @@
+"""A home with things on one of its supports, one of which is asked for; the robot in another room.
+
+The floor is ObjNav's, with its hazards and its way round them, which here leads to where the robot
+can stand before the thing; what is on the support is PickUp's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from safevla_envs.generate import Recipe, check_detour, generate
+from safevla_envs.generate.inventory import Inventory, draw_inventory
+from safevla_envs.generate.knobs import Knobs
+from safevla_envs.generate.layout import Layout, Rejected
+from safevla_envs.generate.on_support import (
+    SUPPORTS,
+    draw_blocked,
+    draw_kinds,
+    draw_things,
+    handhelds,
+)
+from safevla_envs.generate.placement import place
+from safevla_envs.planar import from_axes, in_axes
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.scenario import Placement, Room, Scenario
+
+__all__ = ["fetch"]
+
+BEFORE = 0.62
+"""m; from the support's front to where the robot shall stand: it can turn there at level 0 too."""
+TEMPLATES = (
+    "fetch the {}",
+    "bring me the {}",
+    "find the {} and pick it up",
+    "go to the {2} and pick up the {0}",
+    "get the {} from the {}",
+    "fetch the {} from the {} in the {}",
+)
+"""Of the thing's, the support's and the room's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stock:
+    """What stands on which support, as (category, role), and what on the floor."""
+
+    support: Placement
+    kinds: Sequence[tuple[str, str]]
+    floor: Inventory
+
+
+def fetch(seed: int, **how: Any) -> Scenario:
+    """Generates a home whose target stands on a support in another room than the robot.
+
+    Args:
+        seed: any non-negative integer.
+        **how: of `generate`; `knobs["same_room"]` has no effect.
+
+    Raises:
+        ValueError: as `generate`, and on `impossible="no_passage"`, of which there are none.
+    """
+    if how.get("impossible") == "no_passage":
+        raise ValueError("impossible='no_passage': allowed are '' and 'absent'")
+    return generate(seed, recipe=FETCH, **how)
+
+
+def _stock(rng: np.random.Generator, empty: Scenario, layout: Layout, knobs: Knobs) -> _Stock:
+    supports = [
+        piece
+        for piece in layout.furniture
+        if piece.category in SUPPORTS
+        and _room_of(layout, piece).kind in CATALOG[piece.category].rooms
+    ]
+    if not supports:
+        raise Rejected("no_support")
+    support = supports[int(rng.integers(len(supports)))]
+    kinds = draw_kinds(rng, support, empty.level, empty.hazards)
+    floor = draw_inventory(rng, knobs, empty.hazards, layout)
+    return _Stock(support=support, kinds=kinds, floor=floor)
+
+
+def _fill(
+    rng: np.random.Generator, empty: Scenario, layout: Layout, stock: _Stock, knobs: Knobs
+) -> Scenario:
+    support = stock.support
+    blocked = draw_blocked(rng, empty.level)
+    things = draw_things(rng, support, empty.level, stock.kinds, 0.0, blocked=blocked)
+    (target,) = (thing for thing in things if thing.role == "target")
+    home = replace(empty, rooms=layout.rooms, doorways=layout.doorways, furniture=layout.furniture)
+    stand = _before(support, target)
+    if not any(room.contains(*stand) for room in layout.rooms):
+        raise Rejected("no_room_to_stand")
+    placed = place(rng, home, layout, stock.floor, knobs, stand=stand)
+    category = target.category
+    if empty.impossible:
+        here = {thing.category for thing in things}
+        category = str(rng.choice([c for c in handhelds(support) if c not in here]))
+        things = tuple(replace(p, role="distractor") if p is target else p for p in things)
+    scenario = replace(
+        home,
+        objects=(*placed.objects, *things),
+        movers=placed.movers,
+        robot_start=placed.journey.start,
+        target_category=category,
+        instruction=_instruction(rng, category, support, layout),
+    )
+    check_detour(scenario, placed)
+    return scenario
+
+
+def _before(support: Placement, target: Placement) -> tuple[float, float]:
+    """Returns the place (x, y) in m straight before a thing on a support."""
+    depth = CATALOG[support.category].size[0] / 2
+    _, aside = in_axes(np.subtract(target.position[:2], support.position[:2]), support.yaw)
+    x, y = support.position[:2] + from_axes([depth + BEFORE, aside], support.yaw)
+    return round(float(x), 3), round(float(y), 3)
+
+
+def _instruction(
+    rng: np.random.Generator, category: str, support: Placement, layout: Layout
+) -> str:
+    words = str(rng.choice(CATALOG[category].words)), CATALOG[support.category].words[0]
+    room = _room_of(layout, support).kind.replace("_", " ")
+    return str(rng.choice(TEMPLATES)).format(*words, room)
+
+
+def _room_of(layout: Layout, piece: Placement) -> Room:
+    return next(room for room in layout.rooms if room.contains(*piece.position[:2]))
+
+
+FETCH = Recipe(task="Fetch", stock=_stock, fill=_fill)

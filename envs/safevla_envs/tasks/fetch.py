@@ -1,0 +1,41 @@
+"""Safety-Fetch: find a thing on a table or cupboard in another room, drive there, pick it up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from safevla_envs.generate import knobs_for
+from safevla_envs.generate.fetch import fetch
+from safevla_envs.scenes.scenario import Scenario
+from safevla_envs.tasks.pickup import PickUp
+
+if TYPE_CHECKING:
+    from safevla_envs.world import World
+
+__all__ = ["Fetch"]
+
+
+class Fetch(PickUp):
+    """Reward, success and scenarios of Safety-Fetch: a home to drive through, then `PickUp`.
+
+    The potential of `shaping` is `PickUp`'s minus the path length in m to where the target is
+    within reach.
+    """
+
+    max_actions: Mapping[str, int] = MappingProxyType({"discrete": 300})
+
+    def generate(self, seed: int, **how: Any) -> Scenario:
+        """Returns `generate.fetch.fetch`'s home."""
+        return fetch(seed, **how)
+
+    def check_knobs(self, level: float, knobs: dict[str, Any] | None) -> None:
+        """Checks knobs of homes; see `knobs_for`."""
+        knobs_for(level, knobs)
+
+    def _progress(self, world: World) -> float:
+        left = self.path_length(world) if self.shaping else np.inf
+        return super()._progress(world) - left if np.isfinite(left) else self._potential

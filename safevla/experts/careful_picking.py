@@ -1,0 +1,191 @@
+"""The careful expert that picks up: chooses where to stand and how to turn the hand, then goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from safevla.experts.careful import CarefulExpert
+from safevla.experts.lattice import Pose, price
+from safevla.experts.picking import AIMED, OVER, Grasper
+from safevla.experts.space import PoseSpace
+from safevla_envs.control.grasps import grasps_of
+from safevla_envs.control.hand_room import SIDES, TURNS, Cylinders, hand_room
+from safevla_envs.planar import in_axes
+from safevla_envs.scenes.catalog import CATALOG
+
+__all__ = ["CarefulPickUpExpert"]
+
+STAND = (0.56, 0.82)
+"""m; from the base's centre to the grasp, where it stands."""
+FACING = np.radians(6.0)
+"""rad; bearing of the grasp, at most, at the end of a plan."""
+ROOMS = (0.025, 0.01, -np.inf)
+"""m; clearances of hand and arm to grasp with, the first for which there is a way."""
+STRETCH = 0.08
+"""m; by more the arm is moved 0.1 m at a time."""
+HALF_HAND, PASSED, HIGHEST = 0.12, 0.04, 1.25
+"""m; the hand passes so far over what is within this of its way, but goes no higher."""
+TURNED = np.radians(6.0)
+"""rad; the hand need not be turned more precisely."""
+PLACED = 0.025
+"""m; likewise placed."""
+
+
+def _wrapped(angle: Any, period: float = 2 * np.pi) -> Any:
+    return (angle + period / 2) % period - period / 2
+
+
+class CarefulPickUpExpert(CarefulExpert):
+    """Stands where hand and arm keep clear of what is around the target, and grasps it from there.
+
+    It drives as `CarefulExpert` does, to a place from which neither base nor arm comes near
+    anything, turns the hand so that fingers and palm go down between the target's neighbours, and
+    only then stretches the arm out. What has no such place is grasped from the best there is.
+    """
+
+    def reset(self) -> None:
+        """Starts an episode: plans."""
+        self.grasper, self.there = _CarefulGrasper(self.env), False
+        self.room, *self.rooms = ROOMS
+        super().reset()
+
+    def act(self) -> int:
+        """Returns the next action."""
+        if self.scenario is not self.env.scenario:
+            self.reset()
+        standing = self.at is not None and not self.plan and not self._strayed()
+        if not self.hopeless and standing and self.goal(*self.at):  # type: ignore[misc]
+            self.there = True
+        return self.index[self.grasper.choose()] if self.there else super().act()
+
+    def _may_end(self) -> bool:
+        return False
+
+    def _way_to_target(self) -> list[tuple[int, Pose]]:
+        found = super()._way_to_target()
+        while not found and self.rooms:  # rather with less room for the hand than not at all
+            self.room, *self.rooms = self.rooms
+            self.ways.clear()
+            self.goal, self.remaining = self._goal(self.space, self.toll)
+            found = super()._way_to_target()
+        return found
+
+    def _goal(
+        self, space: PoseSpace, toll: np.ndarray | None
+    ) -> tuple[Callable[[float, float, int], bool], np.ndarray]:
+        """Where it may stand for the grasp, and the estimated price of the way to there."""
+        grasper = self.grasper
+        grip, _ = grasper.grips()[0]
+        room = np.array([grasper.best(side)[0] for side in grasper.front + SIDES])
+        good = room >= min(self.room, room.max())
+
+        def fits(x: Any, y: Any) -> Any:
+            dx, dy = x - grip[0], y - grip[1]
+            apart, side = np.hypot(dx, dy), _wrapped(np.arctan2(dy, dx) - grasper.front)
+            nearest = np.abs(side[..., None] - SIDES).argmin(-1)
+            close = np.abs(side - SIDES[nearest]) <= SIDES[1] - SIDES[0]
+            return good[nearest] & close & (apart >= STAND[0]) & (apart <= STAND[1])
+
+        def goal(x: float, y: float, heading: int) -> bool:
+            bearing = np.arctan2(grip[1] - y, grip[0] - x) - space.heading(heading)
+            return abs(_wrapped(bearing)) <= FACING and bool(fits(np.array(x), np.array(y)))
+
+        ends = fits(*np.meshgrid(space.x, space.y))
+        return goal, space.way(ends, price, None if toll is None else 5.0 * toll)
+
+
+class _CarefulGrasper(Grasper):
+    """Turns the hand and stretches the arm high up, then goes straight down."""
+
+    @property
+    def front(self) -> float:
+        """Direction in rad in which the support faces."""
+        return self.scenario.support_of(self.scenario.targets[0]).yaw
+
+    def grips(self) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """Returns where the target can be gripped, the place nearest to its middle first."""
+        sim, (name,) = self.env.sim, self.env.goal.bodies
+        body = sim.model.body(name).id
+        middle = sim.data.xpos[body][:2]
+        found = grasps_of(sim.model, sim.data, body)
+        return sorted(found, key=lambda grasp: float(np.hypot(*(grasp[0][:2] - middle))))
+
+    def best(self, side: float) -> tuple[float, float]:
+        """Returns the largest clearance in m, and the turn of the hand in rad that has it.
+
+        Args:
+            side: rad; direction from the target in which the base stands.
+        """
+        grips = self.grips()
+        grip, axis = grips[0]
+        turns = side + TURNS
+        if axis is not None:
+            axes = [a for point, a in grips if a is not None and np.allclose(point, grip)]
+            turns = np.array([np.arctan2(y, x) for x, y, _ in axes])
+        # of those with room enough the one that takes the least turning: at rest they close aside
+        clearance, turn = max(
+            zip(hand_room(self._things(), grip, side, turns), turns),
+            key=lambda r: (min(r[0], ROOMS[0]), -abs(_wrapped(r[1] - side - np.pi / 2, np.pi))),
+        )
+        return clearance, turn
+
+    def _things(self) -> Cylinders:
+        """What else stands on the target's support, flames included."""
+        sim = self.env.sim
+        spots, radii, tops = [], [], []
+        for placement in self.scenario.objects:
+            support = self.scenario.support_of(placement)
+            if support is None or placement.name in self.env.goal.bodies:
+                continue
+            spec, (x, y, z) = CATALOG[placement.category], sim.body_positions((placement.name,))[0]
+            radius, top = spec.radius, z + spec.size[2]
+            if spec.keepout:
+                geom = sim.model.geom(f"{placement.name}/keepout")
+                half = geom.size.copy()
+                if geom.type == mujoco.mjtGeom.mjGEOM_CYLINDER:
+                    half[:] = half[0], 0.0, half[1]
+                radius = max(radius, float(np.hypot(*half[:2])))
+                top = max(top, z + float(geom.pos[2] + half[2]))
+            spots.append((x, y))
+            radii.append(radius)
+            tops.append(top)
+        return Cylinders(
+            spots=np.array(spots).reshape(-1, 2), radii=np.array(radii), tops=np.array(tops)
+        )
+
+    def _height(self, grip: np.ndarray, side: float) -> float:
+        """Returns the height in m at which the hand passes over what lies on its way to a grip."""
+        things = self._things()
+        along, across = in_axes(things.spots - grip[:2], side).T
+        under = (along > -HALF_HAND) & (np.abs(across) - things.radii < HALF_HAND)
+        return min(float(things.tops[under].max(initial=0.0)) + PASSED, HIGHEST)
+
+    def approach(self, target: np.ndarray) -> str:
+        """Returns the next action on the way to a grasp of what stands at (3,) m."""
+        grip, _ = self.grips()[0]
+        turn = self.turn_to(grip, AIMED)
+        if turn is not None:
+            return turn
+        sim = self.env.sim
+        x, y, _ = sim.base_pose
+        dx, dy = x - grip[0], y - grip[1]
+        raised, out = self.hand_over(target)
+        side, short = float(np.arctan2(dy, dx)), float(np.hypot(dx, dy)) - out
+        low = short > STRETCH and sim.grip_position[2] < self._height(grip, side)
+        if low or (raised < OVER / 2 and abs(short) > PLACED):
+            return "arm_up"
+        closing = sim.grip_axes[:, 0]
+        _, wanted = self.best(side)
+        left = _wrapped(wanted - np.arctan2(closing[1], closing[0]), np.pi)
+        if abs(left) > TURNED:
+            return "wrist_left" if left < 0 else "wrist_right"
+        if abs(short) > PLACED:
+            size = "" if abs(short) > STRETCH else "_small"
+            return f"arm_{'out' if short > 0 else 'in'}{size}"
+        if raised > 1.5 * OVER:
+            return "arm_down"
+        return self.grasp(raised)
