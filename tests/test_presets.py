@@ -15,8 +15,8 @@ def test_presets_load(preset):
     assert config.env.kwargs()["id"].startswith("safevla_envs:SafeVLA/")
 
 
-def test_there_are_the_three_presets():
-    assert presets() == ("base", "gpu", "quick")
+def test_there_are_the_presets():
+    assert presets() == ("base", "fetch", "gpu", "pickup", "quick")
 
 
 @pytest.mark.parametrize("preset", presets())
@@ -27,7 +27,8 @@ def test_training_and_evaluation_draw_from_one_distribution(preset):
     assert config.eval.benign_list == name.replace("_hazard", "_benign")
     assert (config.env.level, config.env.hazards) == (recipe.level, recipe.hazards)
     knobs = {k: tuple(v) if isinstance(v, list) else v for k, v in config.env.knobs.items()}
-    assert knobs == recipe.knobs
+    assert knobs == (recipe.knobs or {})
+    assert config.env.id.endswith(f"{recipe.task}-v0")
 
 
 def test_overrides_reach_every_depth():
@@ -85,7 +86,7 @@ def test_mistakes_are_one_clear_line(override, message):
 
 
 def test_unknown_preset_and_bad_files_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"preset 'fast': allowed are base, gpu, quick"):
+    with pytest.raises(ValueError, match=r"preset 'fast': allowed are base, fetch, gpu, pickup, quick"):
         load_config("fast")
     path = tmp_path / "mine.yaml"
     path.write_text("env: {image_sise: 64}")

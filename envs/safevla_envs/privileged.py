@@ -36,6 +36,7 @@ PRIVILEGED_SLICES = {
 }
 """Where each part stands; `aux` (what the picture shows of hazards, obstacles, target) is first."""
 PRIVILEGED_DIM = _ENDS[-1]
+"""Length without what the task tells; see `Task.tell`."""
 _NOWHERE = (9.0, 0.0)
 """m; where an absent target is said to be: ahead, beyond reach."""
 _CAMERA = 0.30
@@ -43,9 +44,10 @@ _CAMERA = 0.30
 
 
 def privileged_state(env: Any) -> np.ndarray:
-    """Returns the vector of a `SafeVLAEnv`, float32 (PRIVILEGED_DIM,), every entry of order 1.
+    """Returns the vector of a `SafeVLAEnv`, float32, every entry of order 1.
 
-    `costs` are the last step's charges of all constraints, 0 where one is not active.
+    It has `PRIVILEGED_DIM` entries, and then those of the task's `tell`. `costs` are the last
+    step's charges of all constraints, 0 where one is not active.
     """
     sim, scenario = env.sim, env.scenario
     x, y, yaw = sim.base_pose
@@ -97,5 +99,6 @@ def privileged_state(env: Any) -> np.ndarray:
         clearance,
         [*velocity, env.elapsed_share, sim.gripper_opening * 10],
         [min(charged.get(name, 0.0), 2.0) for name in CONSTRAINT_NAMES],
+        env.task.tell(sim),
     ]
     return np.concatenate([np.asarray(p, np.float64).ravel() for p in parts]).astype(np.float32)

@@ -184,15 +184,15 @@ def generate_list(
     from safevla.config import load_config
     from safevla.display import Display
     from safevla.evaluate.lists import hardest as costliest
-    from safevla_envs.generate import generate
     from safevla_envs.scenes.scenario import list_hash, save_list
+    from safevla_envs.tasks import task_of
 
     if out.exists():
         raise ValueError(f"{out} exists; choose another --out")
     config, display = load_config(preset, overrides or []), Display()
     env = config.env
     how = {"level": env.level, "hazards": env.hazards, "knobs": env.knobs or None}
-    scenarios = []
+    generate, scenarios = task_of(env.id).generate, []
     with display.live(), display.bar("scenarios", count) as update:
         for seed in range(first, first + count):
             scenario = generate(seed, split="val", **how)

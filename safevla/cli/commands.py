@@ -42,7 +42,10 @@ Overrides = Annotated[
 ]
 Preset = Annotated[
     str,
-    typer.Option(help="quick, base, gpu, or a YAML file with the same keys.", show_default=True),
+    typer.Option(
+        help="quick, base, gpu, pickup, fetch, or a YAML file with the same keys.",
+        show_default=True,
+    ),
 ]
 Name = Annotated[str | None, typer.Option(help="Name of the run; the preset's name by default.")]
 Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from safevla.cli.speed import bench_costs, bench_env
+from safevla_envs.tasks import DEFAULT_TASK
 
 __all__ = ["examples", "register_tools"]
 
@@ -174,6 +175,7 @@ def onsets(
     side_steps: Annotated[
         bool, typer.Option("--side-steps", help="Give experts and baselines the two side-steps.")
     ] = False,
+    task: Annotated[str, typer.Option(help="ObjNav, PickUp or Fetch.")] = DEFAULT_TASK,
 ) -> None:
     """Count onsets per 100 episodes of each constraint, by policy, list and level.
 
@@ -182,7 +184,7 @@ def onsets(
     """
     from safevla.display import Display
     from safevla.evaluate.arms import named_arm
-    from safevla.evaluate.onsets import run_table
+    from safevla.evaluate.onsets import SUITES, run_table, scenario_list
     from safevla.files import write_json
     from safevla.report.onset_table import as_json, as_markdown, twin_violations
 
@@ -191,12 +193,12 @@ def onsets(
         wanted = [float(level) for level in levels.split(",")]
     except ValueError:
         raise ValueError(f"--levels {levels!r}: numbers are needed, e.g. 0,1,2") from None
+    lists = [scenario_list(x, suite, episodes, seed, task) for x in wanted for suite in SUITES]
     display = Display()
     try:
         done = run_table(
             [named_arm(name) for name in names],
-            wanted,
-            episodes,
+            lists,
             seed=seed,
             folder=out.with_suffix(".episodes"),
             workers=workers,
@@ -210,6 +212,7 @@ def onsets(
     write_json(out, table)
     shown = ",".join(Path(name).name if Path(name).is_absolute() else name for name in names)
     command = f"safevla envs onsets --policies {shown} --levels {levels} --episodes {episodes}"
+    command += "" if task == DEFAULT_TASK else f" --task {task}"
     command += f" --seed {seed}" + (" --side-steps" if side_steps else "")
     page = as_markdown(done, seed=seed, command=command)
     if markdown is not None:

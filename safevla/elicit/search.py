@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,15 @@ import numpy as np
 
 from safevla.elicit.found import Found, save_found
 from safevla.files import appending, whole_lines
-from safevla_envs.generate import Knobs, generate
+from safevla_envs.generate import Knobs
 from safevla_envs.scenes.scenario import Scenario
+from safevla_envs.tasks import DEFAULT_TASK, make_task
+from safevla_envs.tasks.task import Task
 
 if TYPE_CHECKING:
     from safevla.evaluate.records import EpisodeRecord
 
-__all__ = ["Rollout", "draw_scenarios", "sample_knobs", "search", "searchable_knobs"]
+__all__ = ["Rollout", "check_names", "draw_scenarios", "sample_knobs", "search"]
 
 _ORDERED = (("room_side_min", "room_side_max"), ("target_distance_min", "target_distance_max"))
 BATCH = 16
@@ -29,13 +31,23 @@ Rollout = Callable[[Sequence[Scenario], int], "Sequence[EpisodeRecord]"]
 """(scenarios, policy seed) -> one record per scenario in the same order, actions sampled."""
 
 
-def searchable_knobs() -> dict[str, tuple[float, float]]:
-    """Returns the knobs that have a range, with it."""
-    return {f.name: f.metadata["range"] for f in fields(Knobs) if "range" in f.metadata}
+def check_names(names: Sequence[str], ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Checks names of knobs to search.
+
+    Raises:
+        ValueError: for a name that is no knob with a range.
+    """
+    for name in names:
+        if name not in ranges:
+            allowed = ", ".join(ranges) or "none: the task has no knobs"
+            raise ValueError(f"elicit.knobs: {name!r} is unknown; allowed are {allowed}")
 
 
 def sample_knobs(
-    rng: np.random.Generator, names: Sequence[str], fixed: dict[str, Any]
+    rng: np.random.Generator,
+    names: Sequence[str],
+    fixed: dict[str, Any],
+    ranges: Mapping[str, tuple[float, float]],
 ) -> dict[str, Any]:
     """Draws the named knobs uniformly within their ranges, the others as in `fixed`.
 
@@ -45,10 +57,7 @@ def sample_knobs(
     Raises:
         ValueError: for a name that is no knob with a range.
     """
-    ranges = searchable_knobs()
-    for name in names:
-        if name not in ranges:
-            raise ValueError(f"elicit.knobs: {name!r} is unknown; allowed are {', '.join(ranges)}")
+    check_names(names, ranges)
     defaults = {f.name: f.default for f in fields(Knobs)}
     while True:
         values = dict(fixed)
@@ -68,23 +77,32 @@ def sample_knobs(
 
 
 def draw_scenarios(
-    *, seed: int, names: Sequence[str], fixed: dict[str, Any], level: float, hazards: Sequence[str]
+    *,
+    seed: int,
+    names: Sequence[str],
+    fixed: dict[str, Any],
+    level: float,
+    hazards: Sequence[str],
+    task: Task | None = None,
 ) -> Iterator[tuple[Scenario, dict[str, Any]]]:
     """Yields scenarios with the knobs they were made from, for ever, the same for a seed.
 
-    Knobs that no scenario satisfies are skipped. Scenarios belong to the training split: no
+    They are of `task`, ObjNav if None. A task without knobs gives its scenarios one after the
+    other. Knobs that no scenario satisfies are skipped. Scenarios belong to the training split: no
     validation scenario can be among them.
     """
-    names = tuple(names) or tuple(searchable_knobs())
+    task = task or make_task(DEFAULT_TASK)
+    ranges = task.knob_ranges()
+    names = tuple(names) or tuple(ranges)
     index = 0
     failures = 0
     while True:
         rng = np.random.default_rng(np.random.SeedSequence([seed, index, 0xE11C17]))
-        values = sample_knobs(rng, names, fixed)
+        values = sample_knobs(rng, names, fixed, ranges)
         scenario_seed = int(rng.integers(2**31))
         index += 1
         try:
-            scenario = generate(
+            scenario = task.generate(
                 scenario_seed, split="train", level=level, hazards=hazards, knobs=values
             )
         except ValueError as error:

@@ -13,6 +13,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from safevla_envs.scenes.catalog import CATALOG
+from safevla_envs.scenes.scenario import Scenario
+
 __all__ = ["Agent", "ExpertAgent", "PolicyArmAgent", "RandomAgent", "ReplayAgent", "ZeroAgent"]
 
 Env = gymnasium.Env[Any, Any]
@@ -187,17 +190,18 @@ class PolicyArmAgent:
         return self._swapped.get(i)
 
 
-def swapped_instruction(scenario: Any, rng: np.random.Generator) -> str:
-    """Returns an instruction that names another object of a scenario than its target.
+def swapped_instruction(scenario: Scenario, rng: np.random.Generator) -> str:
+    """Returns the instruction with another object of a scenario named than its target.
+
+    Where there is none, it names what is not there and could be.
 
     Raises:
-        ValueError: no other object is present.
+        ValueError: the instruction does not name what it asks for.
     """
-    from safevla_envs.generate.goals import instruction_for
-
-    others = [c for c in scenario.present_categories if c != scenario.target_category]
+    target = scenario.target_category
+    others = [c for c in scenario.present_categories if c != target]
     if not others:
-        raise ValueError(
-            f"scenario {scenario.scenario_id}: holds nothing to name but {scenario.target_category}"
-        )
-    return instruction_for(others[int(rng.integers(len(others)))], rng)
+        kind = CATALOG[target].kind
+        others = [c for c, spec in CATALOG.items() if spec.kind == kind and c != target]
+    words = CATALOG[others[int(rng.integers(len(others)))]].words
+    return scenario.instruction.replace(scenario.named, words[int(rng.integers(len(words)))])

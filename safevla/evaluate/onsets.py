@@ -20,10 +20,10 @@ from safevla.evaluate.arms import Arm
 from safevla.evaluate.records import EpisodeRecord
 from safevla.evaluate.runner import run_jobs
 from safevla.evaluate.worker import Job
-from safevla_envs.generate import generate
 from safevla_envs.proprioception import sensors_of
 from safevla_envs.resources import assets_dir
 from safevla_envs.scenes.scenario import Scenario, list_hash, load_list
+from safevla_envs.tasks import DEFAULT_TASK, make_task
 
 __all__ = ["SUITES", "Cell", "Listed", "cell_jobs", "run_table", "scenario_list"]
 
@@ -83,19 +83,22 @@ def env_kwargs(arm: Arm, *, side_steps: bool = False) -> dict[str, Any]:
     return seen | {"side_steps": "move_left" in config["action_names"]}
 
 
-def scenario_list(level: float, suite: str, episodes: int, seed: int) -> Listed:
+def scenario_list(
+    level: float, suite: str, episodes: int, seed: int, task: str = DEFAULT_TASK
+) -> Listed:
     """Takes the first scenarios of a level's frozen list, or generates them from `seed` on.
 
     Raises:
         ValueError: if the frozen list is shorter than `episodes`.
     """
-    name = f"objnav_val200_level{level:g}_{suite}"
+    name = f"{task.lower()}_val200_level{level:g}_{suite}"
     path = assets_dir() / "scenarios" / f"{name}.jsonl.gz"
     if path.is_file():
         found = load_list(path)
         if len(found) < episodes:
             raise ValueError(f"--episodes {episodes}: the list {name} holds {len(found)}")
         return Listed(level=level, suite=suite, scenarios=tuple(found[:episodes]), source=name)
+    generate = make_task(task).generate
     made = [generate(seed + i, split="val", level=level) for i in range(episodes)]
     if suite == "benign":
         made = [scenario.benign_twin() for scenario in made]
@@ -111,6 +114,7 @@ def cell_jobs(
     `side_steps` are for arms without a checkpoint.
     """
     kwargs = env_kwargs(arm, side_steps=side_steps)
+    kwargs["id"] = f"safevla_envs:SafeVLA/{listed.scenarios[0].task}-v0"
     for first in range(0, len(listed.scenarios), BLOCK):
         job = Job(
             make_agent=arm,
@@ -128,8 +132,7 @@ def cell_jobs(
 
 def run_table(
     arms: Sequence[Arm],
-    levels: Sequence[float],
-    episodes: int,
+    lists: Sequence[Listed],
     *,
     seed: int,
     folder: Path,
@@ -146,7 +149,6 @@ def run_table(
     names = [arm.name for arm in arms]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"policies {names}: there must be some, and their names must differ")
-    lists = [scenario_list(level, suite, episodes, seed) for level in levels for suite in SUITES]
     todo = [
         (arm, listed, job, out)
         for arm, listed in product(arms, lists)

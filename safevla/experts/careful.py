@@ -18,7 +18,7 @@ from safevla_envs.planar import from_axes
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.scenario import Placement
 
-__all__ = ["CarefulExpert"]
+__all__ = ["MARGINS", "CarefulExpert"]
 
 STOP = SUCCESS_DISTANCE - 0.05
 """m; a plan ends within this distance of the target."""
@@ -68,6 +68,9 @@ class CarefulExpert:
     When there is no target, or no way to one that keeps clear of everything, it looks round once
     and says `end`: driving about could only cause harm. `wander` and `rng` have no effect.
     """
+
+    limit = 40000
+    """Nodes that a search looks at."""
 
     def __init__(self, env: Any, *, wander: float = 0.0, rng: np.random.Generator | None = None):
         self.env = env
@@ -265,7 +268,7 @@ class CarefulExpert:
             goal=self.goal,
             remaining=self.remaining,
             toll=self.toll,
-            **rules,
+            **{"limit": self.limit, **rules},
         )
         return find.run(self.at)
 

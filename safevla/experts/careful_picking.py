@@ -8,10 +8,10 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from safevla.experts.careful import CarefulExpert
+from safevla.experts.careful import MARGINS, CarefulExpert
 from safevla.experts.lattice import Pose, price
 from safevla.experts.picking import AIMED, OVER, Grasper
-from safevla.experts.space import PoseSpace
+from safevla.experts.space import HEADINGS, PoseSpace
 from safevla_envs.control.grasps import grasps_of
 from safevla_envs.control.hand_room import SIDES, TURNS, Cylinders, hand_room
 from safevla_envs.planar import in_axes
@@ -21,8 +21,8 @@ __all__ = ["CarefulPickUpExpert"]
 
 STAND = (0.56, 0.82)
 """m; from the base's centre to the grasp, where it stands."""
-FACING = np.radians(6.0)
-"""rad; bearing of the grasp, at most, at the end of a plan."""
+SWUNG = 2
+"""Headings by which it may turn further than needed when it turns to the grasp."""
 ROOMS = (0.025, 0.01, -np.inf)
 """m; clearances of hand and arm to grasp with, the first for which there is a way."""
 STRETCH = 0.08
@@ -46,6 +46,8 @@ class CarefulPickUpExpert(CarefulExpert):
     anything, turns the hand so that fingers and palm go down between the target's neighbours, and
     only then stretches the arm out. What has no such place is grasped from the best there is.
     """
+
+    limit = 120000
 
     def reset(self) -> None:
         """Starts an episode: plans."""
@@ -91,8 +93,12 @@ class CarefulPickUpExpert(CarefulExpert):
             return good[nearest] & close & (apart >= STAND[0]) & (apart <= STAND[1])
 
         def goal(x: float, y: float, heading: int) -> bool:
+            if not fits(np.array(x), np.array(y)):
+                return False
             bearing = np.arctan2(grip[1] - y, grip[0] - x) - space.heading(heading)
-            return abs(_wrapped(bearing)) <= FACING and bool(fits(np.array(x), np.array(y)))
+            turn, cell = round(_wrapped(bearing) / (2 * np.pi / HEADINGS)), space.cell(x, y)
+            passed = range(min(turn, 0) - SWUNG, max(turn, 0) + SWUNG + 1)
+            return all(space.layer(heading + k)[cell] >= MARGINS[-1] for k in passed)
 
         ends = fits(*np.meshgrid(space.x, space.y))
         return goal, space.way(ends, price, None if toll is None else 5.0 * toll)

@@ -192,6 +192,7 @@ class Pipeline:
         from safevla.evaluate.arms import make_arm
         from safevla.evaluate.evaluation import elicit_rollout
         from safevla.evaluate.runner import EpisodePool
+        from safevla_envs.tasks import task_of
 
         config, env = self.config.elicit, self.config.env
         drawn = draw_scenarios(
@@ -200,6 +201,7 @@ class Pipeline:
             fixed=env.knobs,
             level=env.level,
             hazards=env.hazards,
+            task=task_of(env.id),
         )
         arm = make_arm("clone", self.folder / "policies/clone")
         with (
@@ -324,13 +326,11 @@ def preflight(config: PipelineConfig) -> None:
     """
     import gymnasium
 
-    from safevla.elicit import searchable_knobs
+    from safevla.elicit import check_names
+    from safevla_envs.tasks import task_of
 
     for name in ("torch", "transformers", "stable_baselines3"):
         if importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-    known = searchable_knobs()
-    for name in config.elicit.knobs:
-        if name not in known:
-            raise ValueError(f"elicit.knobs: {name!r} is unknown; allowed are {', '.join(known)}")
+    check_names(config.elicit.knobs, task_of(config.env.id).knob_ranges())
     gymnasium.make(**config.env.kwargs()).close()

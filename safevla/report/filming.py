@@ -18,8 +18,8 @@ from safevla.evaluate.evaluation import check_mode
 from safevla.evaluate.records import EpisodeRecord
 from safevla.evaluate.worker import DEFAULT_ENV, Env, Job
 from safevla.report.video import Film, Shot, film_strip
-from safevla_envs.generate import generate
 from safevla_envs.scenes.scenario import Scenario, load_list
+from safevla_envs.tasks import task_of
 
 __all__ = ["film_agent", "record_episode", "replay_episode"]
 
@@ -169,7 +169,8 @@ def film_agent(
 
 def _scenario(env: EnvConfig, file: Path | None, index: int, seed: int) -> Scenario:
     if file is None:
-        return generate(seed, split="val", level=env.level, hazards=env.hazards, knobs=env.knobs)
+        how = {"level": env.level, "hazards": env.hazards, "knobs": env.knobs}
+        return task_of(env.id).generate(seed, split="val", **how)
     listed = load_list(file)
     if index >= len(listed):
         raise ValueError(f"index {index}: {file} holds {len(listed)} scenarios")

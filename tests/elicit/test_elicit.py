@@ -5,8 +5,7 @@ import pytest
 
 from safevla.elicit import Found, draw_scenarios, load_found, save_found, search
 from safevla.elicit.found import half_of
-from safevla.elicit.search import searchable_knobs
-from safevla_envs.generate import knobs_for
+from safevla_envs.generate import knob_ranges, knobs_for
 
 SMALL = {"n_rooms": 2, "room_side_min": 3.0, "room_side_max": 4.0, "n_furniture": 2}
 NAMES = ("n_clutter", "cluster_lateral", "target_distance_min", "target_distance_max")
@@ -54,7 +53,7 @@ class Player:
 
 
 def test_draws_are_repeatable_and_within_range():
-    ranges = searchable_knobs()
+    ranges = knob_ranges()
     first = [next(d) for d in [drawn()] for _ in range(6)]
     again = [next(d) for d in [drawn()] for _ in range(6)]
     other = next(drawn(seed=1))
@@ -72,7 +71,7 @@ def test_draws_are_repeatable_and_within_range():
 
 def test_every_knob_can_be_searched():
     scenario, knobs = next(drawn(names=(), fixed={}))
-    assert set(knobs) == set(searchable_knobs())
+    assert set(knobs) == set(knob_ranges())
     assert scenario.knobs["n_rooms"] == knobs["n_rooms"]
     knobs_for(1.0, knobs)
 

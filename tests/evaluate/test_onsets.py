@@ -118,12 +118,21 @@ def test_mixed_cost_semantics_are_refused(lists):
         onset_table.as_json([replace(made, records=mixed)], seed=0, side_steps=False)
 
 
-def test_two_policies_of_one_name_are_refused(tmp_path):
-    arms = [named_arm("zero")] * 2
+def test_two_policies_of_one_name_are_refused(lists, tmp_path):
+    arms, how = [named_arm("zero")] * 2, {"workers": 0, "side_steps": False, "display": Display()}
     with pytest.raises(ValueError, match="must differ"):
-        onsets.run_table(
-            arms, [0.0], 1, seed=0, folder=tmp_path, workers=0, side_steps=False, display=Display()
-        )
+        onsets.run_table(arms, [lists["hazard"]], seed=0, folder=tmp_path, **how)
+
+
+def test_lists_are_of_the_task_asked_for(tmp_path):
+    listed = onsets.scenario_list(0.5, "hazard", 1, 11, "PickUp")
+    assert listed.scenarios[0].task == "PickUp" and listed.source.startswith("generated")
+    ((job, _),) = onsets.cell_jobs(named_arm("careful"), listed, seed=0, folder=tmp_path)
+    assert job.env_kwargs["id"] == "safevla_envs:SafeVLA/PickUp-v0"
+    frozen = onsets.scenario_list(2.0, "benign", 2, 0, "Fetch")
+    assert frozen.source == "fetch_val200_level2_benign"
+    with pytest.raises(ValueError, match="task='Cooking'"):
+        onsets.scenario_list(0.0, "hazard", 1, 0, "Cooking")
 
 
 def test_policies_by_name(tmp_path):

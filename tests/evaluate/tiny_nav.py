@@ -24,6 +24,10 @@ class TinyScenario:
     diverges: bool = False
 
     @property
+    def named(self):
+        return self.target_category
+
+    @property
     def scenario_id(self):
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 

@@ -12,7 +12,7 @@ import numpy as np
 from safevla_envs.generate.goals import instruction_for
 from safevla_envs.generate.hazards import BUILT_IN
 from safevla_envs.generate.inventory import Inventory, draw_inventory
-from safevla_envs.generate.knobs import Knobs, knobs_for
+from safevla_envs.generate.knobs import Knobs, knob_ranges, knobs_for
 from safevla_envs.generate.layout import Layout, Rejected, make_layout, without_passage
 from safevla_envs.generate.passage import passable
 from safevla_envs.generate.placement import Placed, place
@@ -21,7 +21,7 @@ from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import OccupancyGrid
 from safevla_envs.scenes.scenario import HAZARDS, IMPOSSIBLE, SPLITS, Scenario
 
-__all__ = ["SPLITS", "Knobs", "Recipe", "check_detour", "generate", "knobs_for"]
+__all__ = ["SPLITS", "Knobs", "Recipe", "check_detour", "generate", "knob_ranges", "knobs_for"]
 
 MAX_DRAWS = 200
 

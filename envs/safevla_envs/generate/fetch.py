@@ -18,10 +18,11 @@ from safevla_envs.generate.knobs import Knobs
 from safevla_envs.generate.layout import Layout, Rejected
 from safevla_envs.generate.on_support import (
     SUPPORTS,
-    draw_blocked,
+    absent_from,
+    check_impossible,
     draw_kinds,
     draw_things,
-    handhelds,
+    without_target,
 )
 from safevla_envs.generate.placement import place
 from safevla_envs.planar import from_axes, in_axes
@@ -62,8 +63,7 @@ def fetch(seed: int, **how: Any) -> Scenario:
     Raises:
         ValueError: as `generate`, and on `impossible="no_passage"`, of which there are none.
     """
-    if how.get("impossible") == "no_passage":
-        raise ValueError("impossible='no_passage': allowed are '' and 'absent'")
+    check_impossible(how.get("impossible", ""))
     return generate(seed, recipe=FETCH, **how)
 
 
@@ -86,8 +86,7 @@ def _fill(
     rng: np.random.Generator, empty: Scenario, layout: Layout, stock: _Stock, knobs: Knobs
 ) -> Scenario:
     support = stock.support
-    blocked = draw_blocked(rng, empty.level)
-    things = draw_things(rng, support, empty.level, stock.kinds, 0.0, blocked=blocked)
+    things = draw_things(rng, support, empty.level, stock.kinds, 0.0)
     (target,) = (thing for thing in things if thing.role == "target")
     home = replace(empty, rooms=layout.rooms, doorways=layout.doorways, furniture=layout.furniture)
     stand = _before(support, target)
@@ -96,9 +95,8 @@ def _fill(
     placed = place(rng, home, layout, stock.floor, knobs, stand=stand)
     category = target.category
     if empty.impossible:
-        here = {thing.category for thing in things}
-        category = str(rng.choice([c for c in handhelds(support) if c not in here]))
-        things = tuple(replace(p, role="distractor") if p is target else p for p in things)
+        category = str(rng.choice(absent_from(things, support)))
+        things = without_target(things)
     scenario = replace(
         home,
         objects=(*placed.objects, *things),

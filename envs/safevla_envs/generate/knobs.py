@@ -13,7 +13,7 @@ from typing import Any
 from safevla_envs.generate.hazards import BUILT_IN
 from safevla_envs.generate.home_knobs import HomeKnobs, knob
 
-__all__ = ["LEVELS", "Knobs", "knobs_for"]
+__all__ = ["LEVELS", "Knobs", "knob_ranges", "knobs_for"]
 
 TARGET_CATEGORIES = (
     "basketball",
@@ -43,6 +43,11 @@ LEVELS: dict[str, tuple[float, float, float]] = {
     f.name: f.metadata["levels"] for f in fields(Knobs) if "levels" in f.metadata
 }
 """Knob values at levels 0, 1, 2; linear in between, counts rounded, class shares as chances."""
+
+
+def knob_ranges() -> dict[str, tuple[float, float]]:
+    """Returns the knobs that have a range, with it."""
+    return {f.name: f.metadata["range"] for f in fields(Knobs) if "range" in f.metadata}
 
 
 def knobs_for(level: float, overrides: dict[str, Any] | None = None) -> Knobs:

@@ -245,6 +245,19 @@ class Scenario:
         return replace(self, objects=kept, movers=movers, benign=True)
 
     @property
+    def named(self) -> str:
+        """The words in the instruction for the target's category.
+
+        Raises:
+            ValueError: there are none.
+        """
+        words = CATALOG[self.target_category].words
+        named = max((w for w in words if w in self.instruction), key=len, default=None)
+        if named is None:
+            raise ValueError(f"scenario {self.scenario_id}: its instruction names no goal")
+        return named
+
+    @property
     def goal_in_start_room(self) -> bool:
         """Whether a target stands in the room in which the robot starts."""
         x, y, _ = self.robot_start
@@ -257,10 +270,7 @@ class Scenario:
         Raises:
             ValueError: the instruction does not name what it asks for.
         """
-        words = CATALOG[self.target_category].words
-        named = max((w for w in words if w in self.instruction), key=len, default=None)
-        if named is None:
-            raise ValueError(f"scenario {self.scenario_id}: its instruction names no goal")
+        named = self.named
         goals = dict.fromkeys(p.category for p in self.objects if p.role == "distractor")
         return tuple(
             self._with_goal(goal, self.instruction.replace(named, CATALOG[goal].words[0]))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safevla_envs.generate import knobs_for
+from safevla_envs.generate import knob_ranges, knobs_for
 from safevla_envs.generate.fetch import fetch
 from safevla_envs.scenes.scenario import Scenario
 from safevla_envs.tasks.pickup import PickUp
@@ -35,6 +35,10 @@ class Fetch(PickUp):
     def check_knobs(self, level: float, knobs: dict[str, Any] | None) -> None:
         """Checks knobs of homes; see `knobs_for`."""
         knobs_for(level, knobs)
+
+    def knob_ranges(self) -> dict[str, tuple[float, float]]:
+        """Returns the knobs of homes that have a range."""
+        return knob_ranges()
 
     def _progress(self, world: World) -> float:
         left = self.path_length(world) if self.shaping else np.inf

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safevla_envs.generate import generate, knobs_for
+from safevla_envs.generate import generate, knob_ranges, knobs_for
 from safevla_envs.generate.goals import SUCCESS_DISTANCE
 from safevla_envs.scenes.scenario import Scenario
 from safevla_envs.tasks.seeking import Seeking
@@ -39,6 +39,10 @@ class ObjNav(Seeking):
     def check_knobs(self, level: float, knobs: dict[str, Any] | None) -> None:
         """Checks knobs of homes; see `knobs_for`."""
         knobs_for(level, knobs)
+
+    def knob_ranges(self) -> dict[str, tuple[float, float]]:
+        """Returns the knobs of homes that have a range."""
+        return knob_ranges()
 
     def begin(self, world: World) -> None:
         """Starts an episode."""

@@ -97,6 +97,10 @@ class Task(ABC):
         if knobs:
             raise ValueError(f"knobs={knobs!r}: {type(self).__name__} has none")
 
+    def knob_ranges(self) -> dict[str, tuple[float, float]]:
+        """Returns the knobs that can be searched, with their ranges; there are none by default."""
+        return {}
+
     def goal(self, scenario: Scenario) -> Goal:
         """Returns what a scenario asks for: its instruction and the instances of its target.
 
