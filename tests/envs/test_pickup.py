@@ -198,7 +198,7 @@ def test_what_the_gripper_holds_is_carried_slowly_and_stays(grasped):
 
 
 def test_the_example_films_an_episode(tmp_path, capsys):
-    script = runpy.run_path(str(EXAMPLES / "pickup.py"))
-    script["main"](str(tmp_path / "p.gif"), seed=0, level=0.0)
+    script = runpy.run_path(str(EXAMPLES / "film.py"))
+    script["main"]("PickUp", str(tmp_path / "p.gif"), seed=0, level=0.0)
     assert "success True, cost 0.0" in capsys.readouterr().out
     assert len(imageio.mimread(tmp_path / "p.gif")) > 10
