@@ -7,7 +7,7 @@ import pytest
 
 from safevla.experts import make_expert
 from safevla_envs.env import SafeVLAEnv
-from safevla_envs.generate.fetch import BEFORE
+from safevla_envs.generate.errand import BEFORE
 from safevla_envs.planar import in_axes
 from safevla_envs.privileged import PRIVILEGED_DIM
 from safevla_envs.scenes.catalog import CATALOG

@@ -30,7 +30,7 @@ def test_tasks_are_known_by_name():
     assert make_task("ObjNav", shaping=True).shaping
     with pytest.raises(ValueError, match="task='Cooking': allowed are Fetch, ObjNav"):
         SafeVLAEnv(task="Cooking")
-    assert list(TASKS) == ["ObjNav", "PickUp", "Reach"]
+    assert list(TASKS) == ["Fetch", "ObjNav", "PickUp", "Reach"]
 
 
 @pytest.mark.parametrize(

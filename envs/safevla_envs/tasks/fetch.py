@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safevla_envs.generate import knob_ranges, knobs_for
-from safevla_envs.generate.fetch import fetch
+from safevla_envs.generate.errand import errand
 from safevla_envs.scenes.scenario import Scenario
 from safevla_envs.tasks.pickup import PickUp
 
@@ -29,8 +29,8 @@ class Fetch(PickUp):
     max_actions: Mapping[str, int] = MappingProxyType({"discrete": 300})
 
     def generate(self, seed: int, **how: Any) -> Scenario:
-        """Returns `generate.fetch.fetch`'s home."""
-        return fetch(seed, **how)
+        """Returns `generate.errand.errand`'s home."""
+        return errand(seed, **how)
 
     def check_knobs(self, level: float, knobs: dict[str, Any] | None) -> None:
         """Checks knobs of homes; see `knobs_for`."""

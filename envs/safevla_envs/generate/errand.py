@@ -29,7 +29,7 @@ from safevla_envs.planar import from_axes, in_axes
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.scenario import Placement, Room, Scenario
 
-__all__ = ["fetch"]
+__all__ = ["errand"]
 
 BEFORE = 0.62
 """m; from the support's front to where the robot shall stand: it can turn there at level 0 too."""
@@ -53,7 +53,7 @@ class _Stock:
     floor: Inventory
 
 
-def fetch(seed: int, **how: Any) -> Scenario:
+def errand(seed: int, **how: Any) -> Scenario:
     """Generates a home whose target stands on a support in another room than the robot.
 
     Args:
