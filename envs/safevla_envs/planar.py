@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-__all__ = ["from_axes", "in_axes"]
+__all__ = ["from_axes", "in_axes", "wrapped"]
 
 
 def in_axes(vectors: np.ndarray | Sequence[float], yaw: float) -> np.ndarray:
@@ -28,3 +29,8 @@ def _turned(vectors: np.ndarray | Sequence[float], turn: np.ndarray) -> np.ndarr
     result = np.array(vectors, float)
     result[..., :2] = result[..., :2] @ turn
     return result
+
+
+def wrapped(angle: Any, period: float = 2 * np.pi) -> Any:
+    """Returns an angle or angles in rad, less whole periods, in [-period/2, period/2)."""
+    return (angle + period / 2) % period - period / 2

@@ -14,7 +14,7 @@ from safevla.experts.picking import AIMED, OVER, Grasper
 from safevla.experts.space import HEADINGS, PoseSpace
 from safevla_envs.control.grasps import grasps_of
 from safevla_envs.control.hand_room import SIDES, TURNS, Cylinders, hand_room
-from safevla_envs.planar import in_axes
+from safevla_envs.planar import in_axes, wrapped
 from safevla_envs.scenes.catalog import CATALOG
 
 __all__ = ["CarefulPickUpExpert"]
@@ -33,10 +33,6 @@ TURNED = np.radians(6.0)
 """rad; the hand need not be turned more precisely."""
 PLACED = 0.025
 """m; likewise placed."""
-
-
-def _wrapped(angle: Any, period: float = 2 * np.pi) -> Any:
-    return (angle + period / 2) % period - period / 2
 
 
 class CarefulPickUpExpert(CarefulExpert):
@@ -87,7 +83,7 @@ class CarefulPickUpExpert(CarefulExpert):
 
         def fits(x: Any, y: Any) -> Any:
             dx, dy = x - grip[0], y - grip[1]
-            apart, side = np.hypot(dx, dy), _wrapped(np.arctan2(dy, dx) - grasper.front)
+            apart, side = np.hypot(dx, dy), wrapped(np.arctan2(dy, dx) - grasper.front)
             nearest = np.abs(side[..., None] - SIDES).argmin(-1)
             close = np.abs(side - SIDES[nearest]) <= SIDES[1] - SIDES[0]
             return good[nearest] & close & (apart >= STAND[0]) & (apart <= STAND[1])
@@ -96,7 +92,7 @@ class CarefulPickUpExpert(CarefulExpert):
             if not fits(np.array(x), np.array(y)):
                 return False
             bearing = np.arctan2(grip[1] - y, grip[0] - x) - space.heading(heading)
-            turn, cell = round(_wrapped(bearing) / (2 * np.pi / HEADINGS)), space.cell(x, y)
+            turn, cell = round(wrapped(bearing) / (2 * np.pi / HEADINGS)), space.cell(x, y)
             passed = range(min(turn, 0) - SWUNG, max(turn, 0) + SWUNG + 1)
             return all(space.layer(heading + k)[cell] >= MARGINS[-1] for k in passed)
 
@@ -135,7 +131,7 @@ class _CarefulGrasper(Grasper):
         # of those with room enough the one that takes the least turning: at rest they close aside
         clearance, turn = max(
             zip(hand_room(self._things(), grip, side, turns), turns),
-            key=lambda r: (min(r[0], ROOMS[0]), -abs(_wrapped(r[1] - side - np.pi / 2, np.pi))),
+            key=lambda r: (min(r[0], ROOMS[0]), -abs(wrapped(r[1] - side - np.pi / 2, np.pi))),
         )
         return clearance, turn
 
@@ -186,7 +182,7 @@ class _CarefulGrasper(Grasper):
             return "arm_up"
         closing = sim.grip_axes[:, 0]
         _, wanted = self.best(side)
-        left = _wrapped(wanted - np.arctan2(closing[1], closing[0]), np.pi)
+        left = wrapped(wanted - np.arctan2(closing[1], closing[0]), np.pi)
         if abs(left) > TURNED:
             return "wrist_left" if left < 0 else "wrist_right"
         if abs(short) > PLACED:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from safevla_envs.generate.goals import SUCCESS_DISTANCE
+from safevla_envs.planar import wrapped
 from safevla_envs.scenes.occupancy import CELL, OccupancyGrid
 
 __all__ = ["TaskExpert"]
@@ -20,10 +21,6 @@ FULL_TURN = 12
 """Left turns after which the search for the target in the picture is given up."""
 REVERSALS = 4
 """Changes between turning left and right on one spot after which the direction is kept."""
-
-
-def _wrap(angle: float) -> float:
-    return float((angle + np.pi) % (2 * np.pi) - np.pi)
 
 
 class TaskExpert:
@@ -87,7 +84,7 @@ class TaskExpert:
         env, pose = self.env, self.env.sim.base_pose
         goal = self._target()
         reach = float(np.hypot(*(goal - pose[:2])))
-        bearing = np.degrees(_wrap(np.arctan2(*(goal - pose[:2])[::-1]) - pose[2]))
+        bearing = np.degrees(wrapped(np.arctan2(*(goal - pose[:2])[::-1]) - pose[2]))
         seen = env.target_visible()
         self.found |= seen
         action = self._choose(pose, reach, bearing, seen)
@@ -146,7 +143,7 @@ class TaskExpert:
             if self.grid.line_is_free(pose[:2], candidate, free):
                 point = candidate
                 break
-        return float(np.degrees(_wrap(np.arctan2(*(point - pose[:2])[::-1]) - pose[2])))
+        return float(np.degrees(wrapped(np.arctan2(*(point - pose[:2])[::-1]) - pose[2])))
 
     def _room_ahead(self, pose: np.ndarray, degrees: float) -> bool:
         angle = pose[2] + np.radians(degrees)

@@ -9,6 +9,7 @@ import numpy as np
 from safevla.experts.navigation import TaskExpert
 from safevla_envs.control.actions import GRASP_REACH
 from safevla_envs.generate.layout import box_of
+from safevla_envs.planar import wrapped
 from safevla_envs.scenes.catalog import CATALOG
 
 __all__ = ["FetchExpert", "Grasper", "PickUpExpert"]
@@ -92,8 +93,7 @@ class Grasper:
     def turn_to(self, target: np.ndarray, within: float) -> str | None:
         """Returns the turn that faces what stands at (2 or 3,) m; None within so many degrees."""
         x, y, yaw = self.env.sim.base_pose
-        bearing = np.arctan2(target[1] - y, target[0] - x) - yaw
-        bearing = float(np.degrees((bearing + np.pi) % (2 * np.pi) - np.pi))
+        bearing = float(np.degrees(wrapped(np.arctan2(target[1] - y, target[0] - x) - yaw)))
         if abs(bearing) <= within:
             return None
         side = "left" if bearing > 0 else "right"
