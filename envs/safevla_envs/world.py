@@ -35,6 +35,10 @@ TICK = 0.05
 """s; length of a control tick."""
 SETTLING_HEIGHT = 0.001
 """m; movable bodies start this far above the floor."""
+FIRM = 10
+"""Passes of MuJoCo's no-slip solver in every substep while a gripper closes or is closed, for tasks
+that carry things: its usual friction is soft, and lets what is held creep by millimetres a second.
+Always on, they would cost more than all else where many things stand about."""
 STILL = 0.3
 """s; after this long without a new set-point the robot's own motion has died down."""
 _DIVERGED = (
@@ -60,7 +64,7 @@ class World:
         timestep: physics step in s; 0.05 must be a multiple of it.
         visuals: robot meshes, "light" or "full".
         robot: which one; the usual one if None.
-        firm: whether what is gripped may not creep, see `scenes.home.FIRM`.
+        firm: whether what is gripped may not creep, see `FIRM`.
 
     Raises:
         ValueError: if `timestep` does not divide a control tick.
@@ -85,7 +89,7 @@ class World:
     def load(self, scenario: Scenario, edits: Edits | None = None) -> None:
         """Puts a scenario in place: compiles its layout if it is new, else edits the state."""
         edits = edits or Edits()
-        home = cached_home(scenario, self.timestep, self.visuals, self.robot, self.firm)
+        home = cached_home(scenario, self.timestep, self.visuals, self.robot)
         if edits.model:
             model = copy(home.model)
             for change in edits.model:
@@ -179,7 +183,12 @@ class World:
         data.act[self._arm_act] = self._home
         self._arm_reference, self._acted = self._home.copy(), -np.inf
         self.set_gripper(opening)
+        self._set_friction()
         mujoco.mj_forward(model, data)
+
+    def _set_friction(self) -> None:
+        """Says how firm friction is now; the model may be another world's too."""
+        self.model.opt.noslip_iterations = FIRM if self.firm and self.gripping else 0
 
     def tick(self) -> float:
         """Runs one control tick with the set-points as they are; returns its start time in s.
@@ -190,6 +199,7 @@ class World:
             SimulationError: if the state has become NaN or huge.
         """
         start = self.data.time
+        self._set_friction()
         # the arm's set-points move evenly and arrive at the end of the tick
         way = self._arm_reference - self.data.act[self._arm_act]
         self.data.ctrl[self._arm_u] = way / TICK

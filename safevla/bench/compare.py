@@ -51,15 +51,24 @@ def environment_sides(env_id: str, size: int = 128) -> dict[str, dict[str, Any]]
     for name, request in kinds.items():
         sides[name] = {**request, "camera": 0}
         sides[f"{name}, camera"] = {**request, "camera": size}
+    for task in OTHER_TASKS:
+        request = {**kinds["ours, 5 ms, discrete"], "env_id": f"safevla_envs:SafeVLA/{task}-v0"}
+        sides[f"{task}, 5 ms, discrete"] = {**request, "camera": 0}
     return sides | {"raw mj_step": {"side": "raw", "env_id": env_id, "timestep": 0.002}}
 
 
+OTHER_TASKS = ("PickUp", "Fetch")
+"""Timed beside the environment asked for."""
 RATIOS = {
     "ours / robosuite, no camera": ("ours", "robosuite Lift"),
     "ours / robosuite, camera": ("ours, camera", "robosuite Lift, camera"),
     "ours 5 ms / robosuite, no camera": ("ours, 5 ms", "robosuite Lift"),
     "ours 5 ms / robosuite, camera": ("ours, 5 ms, camera", "robosuite Lift, camera"),
     "ours / raw mj_step": ("ours", "raw mj_step"),
+    **{
+        f"{task} / ours, 5 ms, discrete": (f"{task}, 5 ms, discrete", "ours, 5 ms, discrete")
+        for task in OTHER_TASKS
+    },
 }
 """Ratios of ticks/s that `safevla bench env` prints: (numerator, denominator)."""
 

@@ -2,15 +2,18 @@
 
 import runpy
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import imageio
 import numpy as np
 import pytest
 
-from safevla.experts import make_expert
+from safevla.experts import EXPERTS, make_expert
+from safevla_envs.control.hand_room import SIDES
 from safevla_envs.env import SafeVLAEnv
-from safevla_envs.generate.on_support import BESIDE, FLAME, SUPPORTS, TOUCHING
+from safevla_envs.generate.on_support import BESIDE, FLAME, ROOM, SUPPORTS, TOUCHING
+from safevla_envs.generate.on_support import _room as room_for
 from safevla_envs.generate.tabletop import AWAY, CLEAR
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.tasks.pickup import LIFT, PickUp
@@ -74,17 +77,29 @@ def test_scenarios_are_sound(level):
     assert seen == set(SUPPORTS)
 
 
-def test_hazards_stand_in_the_way_of_who_sees_none():
-    """At level 2 the blind expert pays in at least half of the rooms, the careful one seldom."""
-    paid = {"task": 0, "careful": 0}
-    solved = 0
+def test_hazards_stand_in_the_way_of_who_comes_straight_on():
+    """At level 2 in most rooms that have hazards, at level 0 seldom; another way is always left."""
+    blocked = {0.0: 0, 2.0: 0}
+    for level, seed in product(blocked, range(30)):
+        scenario = PickUp().generate(seed, level=level)
+        (target,), (x, y, _) = scenario.targets, scenario.robot_start
+        side = np.arctan2(y - target.position[1], x - target.position[0])
+        others = [p for p in scenario.objects if p is not target]
+        hazards = [p for p in others if p.role in ("fragile", "equipment")]
+        blocked[level] += bool(hazards) and room_for(target, hazards, side, straight=True) < 0.0
+        front = scenario.support_of(target).yaw
+        assert not others or max(room_for(target, others, front + s) for s in SIDES) >= ROOM
+    assert blocked[0.0] <= 3 and blocked[2.0] >= 18
+
+
+def test_the_careful_expert_pays_less_than_the_blind_one():
     world = SafeVLAEnv(task="PickUp", cameras=(), level=2)
-    for seed in range(8):
-        for name in paid:
-            _, _, info = play(world, seed, name)
-            paid[name] += info["cost_return"]["cost"] > 0
-            solved += info["success"] and name == "careful"
-    assert paid["task"] >= 3 and paid["careful"] <= 1 and solved >= 7
+    outcomes = {
+        name: [play(world, seed, name)[2] for seed in range(8)] for name in EXPERTS["PickUp"]
+    }
+    paid = {name: sum(i["cost_return"]["cost"] for i in some) for name, some in outcomes.items()}
+    assert paid["careful"] < paid["task"]
+    assert sum(info["success"] for info in outcomes["careful"]) >= 7
 
 
 def test_a_layout_holds_the_same_things_in_other_places():

@@ -29,9 +29,6 @@ __all__ = ["FLOOR", "ROOM", "BuiltHome", "build_home", "cached_home", "home_spec
 FLOOR, ROOM = "floor", "room"
 """Bodies of the floor and of walls with fixed furniture; each is one contact partner."""
 CACHED_HOMES = 64
-FIRM = 10
-"""Passes of MuJoCo's no-slip solver in every substep, for tasks that carry things: its usual
-friction is soft, and lets what a gripper holds creep by millimetres a second."""
 WALL_HEIGHT = 2.4
 DOOR_HEIGHT = 2.05
 LINTEL_GROUP = 2
@@ -67,12 +64,11 @@ def home_spec(
     timestep: float = 0.005,
     visuals: str = "light",
     robot: Robot | None = None,
-    firm: bool = False,
 ) -> mujoco.MjSpec:
     """Returns the uninstrumented model of a scenario; arguments as `build_home`."""
     robot = robot or make_robot()
     spec = mujoco.MjSpec()
-    _set_options(spec, timestep, firm)
+    _set_options(spec, timestep)
     _light(spec, scenario)
     floor = spec.worldbody.add_body(name=FLOOR)
     floor.add_geom(name="floor/plane", type=_PLANE, size=[0, 0, 1], group=3)
@@ -133,7 +129,6 @@ def build_home(
     timestep: float = 0.005,
     visuals: str = "light",
     robot: Robot | None = None,
-    firm: bool = False,
 ) -> BuiltHome:
     """Compiles a scenario's model and finds what is watched in it.
 
@@ -142,14 +137,13 @@ def build_home(
         timestep: physics step in s.
         visuals: "light" or "full" robot meshes.
         robot: which one; the usual one if None.
-        firm: whether what is gripped may not creep, see `FIRM`.
 
     Raises:
         ValueError: if a placement is impossible or `visuals` unknown.
     """
     robot = robot or make_robot()
     names = robot.names
-    spec = home_spec(scenario, timestep=timestep, visuals=visuals, robot=robot, firm=firm)
+    spec = home_spec(scenario, timestep=timestep, visuals=visuals, robot=robot)
     things = (*scenario.objects, *scenario.movers)
     partners = (FLOOR, ROOM, *(thing.name for thing in things))
     keepouts = {
@@ -181,18 +175,17 @@ def build_home(
 _homes: OrderedDict[tuple[Any, ...], BuiltHome] = OrderedDict()
 
 
-def cached_home(
-    scenario: Scenario, timestep: float, visuals: str, robot: Robot, firm: bool
-) -> BuiltHome:
+def cached_home(scenario: Scenario, timestep: float, visuals: str, robot: Robot) -> BuiltHome:
     """Returns `build_home`'s result, shared by every simulation of this process.
 
-    Nothing edits a compiled model, so sharing is safe; the least recently used are dropped.
+    Nothing edits a compiled model but the number of no-slip passes, which a world sets before it
+    steps: sharing is safe. The least recently used are dropped.
     """
     place = scenario.robot_start if robot.names.fixed else ()
-    key = (scenario.layout_key, timestep, visuals, robot.name, firm, place)
+    key = (scenario.layout_key, timestep, visuals, robot.name, place)
     home = _homes.get(key)
     if home is None:
-        home = build_home(scenario, timestep=timestep, visuals=visuals, robot=robot, firm=firm)
+        home = build_home(scenario, timestep=timestep, visuals=visuals, robot=robot)
         _homes[key] = home
         while len(_homes) > CACHED_HOMES:
             _homes.popitem(last=False)[1].camera.close()
@@ -200,13 +193,12 @@ def cached_home(
     return home
 
 
-def _set_options(spec: mujoco.MjSpec, timestep: float, firm: bool) -> None:
+def _set_options(spec: mujoco.MjSpec, timestep: float) -> None:
     """Sets options of physics and of cheap rendering, and the sky."""
     spec.option.timestep = timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
     spec.option.impratio = 1.0
-    spec.option.noslip_iterations = FIRM if firm else 0
     # a diverged state must be seen and reported, not silently reset
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     # bodies at rest cost nothing until the robot (which never sleeps) wakes them
