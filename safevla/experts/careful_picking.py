@@ -66,11 +66,18 @@ class CarefulPickUpExpert(CarefulExpert):
     def _way_to_target(self) -> list[tuple[int, Pose]]:
         found = super()._way_to_target()
         while not found and self.rooms:  # rather with less room for the hand than not at all
-            self.room, *self.rooms = self.rooms
+            before, (self.room, *self.rooms) = self._sides(), self.rooms
+            if (before == self._sides()).all():
+                continue
             self.ways.clear()
             self.goal, self.remaining = self._goal(self.space, self.toll)
             found = super()._way_to_target()
         return found
+
+    def _sides(self) -> np.ndarray:
+        """Says which of `SIDES` have room enough, bool (n,)."""
+        room = np.array([self.grasper.best(side)[0] for side in self.grasper.front + SIDES])
+        return room >= min(self.room, room.max())
 
     def _goal(
         self, space: PoseSpace, toll: np.ndarray | None
@@ -78,8 +85,7 @@ class CarefulPickUpExpert(CarefulExpert):
         """Where it may stand for the grasp, and the estimated price of the way to there."""
         grasper = self.grasper
         grip, _ = grasper.grips()[0]
-        room = np.array([grasper.best(side)[0] for side in grasper.front + SIDES])
-        good = room >= min(self.room, room.max())
+        good = self._sides()
 
         def fits(x: Any, y: Any) -> Any:
             dx, dy = x - grip[0], y - grip[1]
