@@ -19,12 +19,14 @@ from safevla_envs.scenes.catalog import CATALOG
 
 __all__ = ["CarefulPickUpExpert"]
 
-STAND = (0.56, 0.82)
-"""m; from the base's centre to the grasp, where it stands."""
+STAND, HEIGHTS, FURTHEST = 0.56, (0.5, 0.7), (0.68, 0.82)
+"""m; from the base's centre to the grasp, at least, where it stands; and at most at two heights of
+the grasp: low down the arm does not reach as far."""
 SWUNG = 2
 """Headings by which it may turn further than needed when it turns to the grasp."""
-ROOMS = (0.025, 0.01, -np.inf)
-"""m; clearances of hand and arm to grasp with, the first for which there is a way."""
+ROOMS, BETWEEN = (0.025, 0.01, -np.inf), 0.005
+"""m; clearances of hand and arm to grasp with, the first for which there is a way; and how much
+less than the best of `SIDES` will do."""
 STRETCH = 0.08
 """m; by more the arm is moved 0.1 m at a time."""
 HALF_HAND, PASSED, HIGHEST = 0.12, 0.04, 1.25
@@ -77,7 +79,8 @@ class CarefulPickUpExpert(CarefulExpert):
     def _sides(self) -> np.ndarray:
         """Says which of `SIDES` have room enough, bool (n,)."""
         room = np.array([self.grasper.best(side)[0] for side in self.grasper.front + SIDES])
-        return room >= min(self.room, room.max())
+        self.least = min(self.room, room.max() - BETWEEN)
+        return room >= self.least
 
     def _goal(
         self, space: PoseSpace, toll: np.ndarray | None
@@ -85,19 +88,22 @@ class CarefulPickUpExpert(CarefulExpert):
         """Where it may stand for the grasp, and the estimated price of the way to there."""
         grasper = self.grasper
         grip, _ = grasper.grips()[0]
-        good = self._sides()
+        good, furthest = self._sides(), np.interp(grip[2], HEIGHTS, FURTHEST)
 
         def fits(x: Any, y: Any) -> Any:
             dx, dy = x - grip[0], y - grip[1]
             apart, side = np.hypot(dx, dy), wrapped(np.arctan2(dy, dx) - grasper.front)
             nearest = np.abs(side[..., None] - SIDES).argmin(-1)
             close = np.abs(side - SIDES[nearest]) <= SIDES[1] - SIDES[0]
-            return good[nearest] & close & (apart >= STAND[0]) & (apart <= STAND[1])
+            return good[nearest] & close & (apart >= STAND) & (apart <= furthest)
 
         def goal(x: float, y: float, heading: int) -> bool:
             if not fits(np.array(x), np.array(y)):
                 return False
-            bearing = np.arctan2(grip[1] - y, grip[0] - x) - space.heading(heading)
+            side = float(np.arctan2(y - grip[1], x - grip[0]))
+            if grasper.best(side)[0] < self.least:
+                return False
+            bearing = side + np.pi - space.heading(heading)
             turn, cell = round(wrapped(bearing) / (2 * np.pi / HEADINGS)), space.cell(x, y)
             passed = range(min(turn, 0) - SWUNG, max(turn, 0) + SWUNG + 1)
             return all(space.layer(heading + k)[cell] >= MARGINS[-1] for k in passed)
@@ -150,7 +156,7 @@ class _CarefulGrasper(Grasper):
             if support is None or placement.name in self.env.goal.bodies:
                 continue
             spec, (x, y, z) = CATALOG[placement.category], sim.body_positions((placement.name,))[0]
-            radius, top = spec.radius, z + spec.size[2]
+            radius, top = spec.half_length, z + spec.size[2]
             if spec.keepout:
                 geom = sim.model.geom(f"{placement.name}/keepout")
                 half = geom.size.copy()

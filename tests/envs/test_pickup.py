@@ -65,7 +65,7 @@ def test_scenarios_are_sound(level):
             if thing.role == "equipment":
                 assert gap >= flame - 1e-3
             else:
-                radii = CATALOG[thing.category].radius + CATALOG[target.category].radius
+                radii = CATALOG[thing.category].half_length + CATALOG[target.category].half_length
                 assert gap >= radii + beside - 1e-3
         x, y, yaw = scenario.robot_start
         way = np.array(target.position[:2]) - (x, y)

@@ -7,9 +7,10 @@ turn of the hand, with `ROOM` to spare.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -47,8 +48,10 @@ INSET = 0.01, (0.05, 0.1, 0.15)
 BESIDE = (0.14, 0.07, 0.04)
 """m; at least, between the target's hull and those of other things, at levels 0, 1, 2."""
 SPREAD, ABOUT = (0.5, 0.25, 0.15), 0.25
-"""m; of the normal distances of fragile things from the target, at levels 0, 1, 2; and of other
-things, at least."""
+"""m; of the normal distances of fragile things from one that can be asked for, at levels 0, 1, 2;
+and of a candle, at least."""
+ALONG = 0.7
+"""Share of the support's width over which what can be asked for may stand."""
 DISTRACTORS = 2
 """Other things on the support that can be picked up: the words say which."""
 COUNT = (1, 2, 3)
@@ -59,7 +62,7 @@ KEEPOUT = (0.091, 0.291)
 """m; radius and height of a candle's keep-out volume."""
 IN_THE_WAY = (0.0, 0.5, 1.0)
 """Chance that a hazard stands in the way, at levels 0, 1, 2."""
-TOUCHING, STRAY, IN_WAY = 0.012, 0.03, 0.01
+TOUCHING, STRAY, IN_WAY = 0.016, 0.03, 0.01
 """m; from the target's hull to that of what stands in the way, spread of its place, and how far the
 hand would come into it."""
 ROOM, EVEN = 0.025, 0.005
@@ -144,6 +147,8 @@ def draw_things(
 ) -> tuple[Placement, ...]:
     """Draws the target among what can be asked for, and places on the support.
 
+    What can be asked for stands near the front, one like the other: only the words tell which.
+
     Args:
         rng: source of every draw.
         support: what they stand on.
@@ -177,24 +182,26 @@ def _draw(
     hazards = [i for i, (_, role) in enumerate(kinds) if role in HAZARD_ONLY_ROLES]
     blocked = blocked and bool(hazards)
     blocker = int(rng.choice(hazards)) if blocked else -1
-    radii = [CATALOG[category].radius for category, _ in kinds]
-    deep = min(radii[target] + rng.uniform(INSET[0], _at(level, INSET[1])), DEEP)
-    front = half[0] - max(deep, radii[target] + INSET[0])
-    aside = rng.uniform(-0.6, 0.6) * max(half[1] - radii[target], 0.0)
-    taken = {target: np.array([front, aside])}
-    for i in sorted(set(range(len(kinds))) - {target}, key=lambda i: i != blocker):
-        role = kinds[i][1]
-        gaps = {j: radii[i] + radii[j] + 0.02 for j in taken}
-        gaps[target] = _gap(role, radii[i], radii[target], _at(level, BESIDE), _at(level, FLAME))
-        near = taken[target], _at(level, SPREAD)
-        if role != "fragile":
-            near = taken[target], max(_at(level, SPREAD), ABOUT)
+    radii = [CATALOG[category].half_length for category, _ in kinds]
+    pickable = [i for i, (_, role) in enumerate(kinds) if role == "distractor"]
+    taken = {target: _in_front(rng, half, radii[target], level)}
+    # where the robot comes to matters first, then what the words must tell apart, then the rest
+    rank = {blocker: 0, **{i: 1 for i in pickable}}
+    for i in sorted(set(range(len(kinds))) - {target}, key=lambda i: rank.get(i, 2)):
+        role, mine = kinds[i][1], radii[i]
+        gaps = {j: mine + radii[j] + 0.02 for j in taken}
+        gaps[target] = _gap(role, mine, radii[target], _at(level, BESIDE), _at(level, FLAME))
         if i == blocker:
-            away = _gap(role, radii[i], radii[target], TOUCHING, FLAME[2])
-            gaps[target] = away
+            gaps[target] = _gap(role, mine, radii[target], TOUCHING, FLAME[2])
             turn = side + rng.choice([-np.pi / 2, 0.0, np.pi / 2])
-            near = taken[target] + from_axes([away, 0.0], turn), STRAY
-        taken[i] = _spot(rng, near, np.array(half) - radii[i], taken, gaps)
+            middle = taken[target] + from_axes([gaps[target], 0.0], turn)
+            propose = partial(rng.normal, middle, STRAY)
+        elif i in pickable:
+            propose = partial(_in_front, rng, half, mine, level)
+        else:
+            spread = _at(level, SPREAD) if role == "fragile" else max(_at(level, SPREAD), ABOUT)
+            propose = partial(rng.normal, taken[int(rng.choice(pickable))], spread)
+        taken[i] = _spot(propose, np.array(half) - mine, taken, gaps)
     placed = _placed(rng, support, kinds, taken, target)
     here, others = placed[target], [p for p in placed if p is not placed[target]]
     in_way = [p for p in others if p.role in HAZARD_ONLY_ROLES]
@@ -248,7 +255,7 @@ def _room(
     The hand is turned as suits best, or, `straight`, what is round is gripped from aside.
     """
     specs = [CATALOG[p.category] for p in others]
-    shapes = [KEEPOUT if spec.keepout else (spec.radius, spec.size[2]) for spec in specs]
+    shapes = [KEEPOUT if spec.keepout else (spec.half_length, spec.size[2]) for spec in specs]
     radii, heights = np.array(shapes).reshape(-1, 2).T
     x, y, z = target.position
     spots = np.array([p.position[:2] for p in others]).reshape(-1, 2)
@@ -264,23 +271,29 @@ def _room(
     return float(hand_room(things, grip, side, turns).max())
 
 
+def _in_front(
+    rng: np.random.Generator, half: Sequence[float], radius: float, level: float
+) -> np.ndarray:
+    """Draws a place (2,) in m near the front of a support for what can be asked for."""
+    deep = min(radius + rng.uniform(INSET[0], _at(level, INSET[1])), DEEP)
+    front = half[0] - max(deep, radius + INSET[0])
+    return np.array([front, rng.uniform(-ALONG, ALONG) * max(half[1] - radius, 0.0)])
+
+
 def _spot(
-    rng: np.random.Generator,
-    near: tuple[np.ndarray, float],
+    propose: Callable[[], np.ndarray],
     half: np.ndarray,
     taken: Mapping[int, np.ndarray],
     gaps: Mapping[int, float],
 ) -> np.ndarray:
     """Draws a place (2,) within a half-size (2,) in m, at least `gaps` in m from those taken.
 
-    `near` is the mean (2,) and spread of a normal distribution.
-
     Raises:
         Rejected: if there is none.
     """
     for _ in range(TRIES):
-        spot = rng.normal(*near, size=2)
-        if (np.abs(spot) <= half).all() and all(
+        spot = propose()
+        if (np.abs(spot) <= half + 1e-9).all() and all(
             np.hypot(*(spot - place)) >= gaps[i] for i, place in taken.items()
         ):
             return spot

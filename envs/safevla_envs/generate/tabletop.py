@@ -18,6 +18,7 @@ from safevla_envs.generate.on_support import (
     draw_things,
     without_target,
 )
+from safevla_envs.planar import wrapped
 from safevla_envs.scenes.catalog import CATALOG, FLOOR_MATERIALS, WALL_MATERIALS
 from safevla_envs.scenes.occupancy import WALL_DEPTH
 from safevla_envs.scenes.scenario import HAZARDS, SPLITS, Placement, Room, Scenario
@@ -32,7 +33,9 @@ SIDE = (4.4, 5.2)
 """m; of the room."""
 AWAY, BEARING, LOOK = (1.3, 2.6), 0.7, 0.35
 """m, rad, rad; how far from the target the robot starts, in which direction from the support's
-front at most, and how much it looks aside of it."""
+front at most, and how much it looks aside of the middle."""
+SEEN = 0.65
+"""rad; bearing of the target at the start, at most: the picture ends at 0.78."""
 CLEAR = 0.45
 """m; free floor round the start."""
 DRAWS = 200
@@ -77,7 +80,7 @@ def tabletop(
         side = rng.uniform(-BEARING, BEARING)
         objects = draw_things(rng, furniture[0], level, kinds, side)
         (target,) = (p for p in objects if p.role == "target")
-        return objects, target, _start(rng, room, furniture, target, side)
+        return objects, target, _start(rng, room, furniture, objects, side)
 
     objects, target, start = _drawn(fill, rejections)
     category = target.category
@@ -147,22 +150,29 @@ def _start(
     rng: np.random.Generator,
     room: Room,
     furniture: Sequence[Placement],
-    target: Placement,
+    objects: Sequence[Placement],
     side: float,
 ) -> tuple[float, float, float]:
-    """Draws where the robot starts, to that side in rad of the support's front, target in view.
+    """Draws where the robot starts: to that side in rad of the support's front from the target.
+
+    It looks about to the middle of what can be asked for, with the target in view.
 
     Raises:
-        Rejected: if there is no room.
+        Rejected: if there is no room, or the target is not in view.
     """
     away = rng.uniform(*AWAY)
-    x, y = np.array(target.position[:2]) + away * np.array([np.cos(side), np.sin(side)])
+    spots = {p.role: np.array(p.position[:2]) for p in objects}
+    x, y = spots["target"] + away * np.array([np.cos(side), np.sin(side)])
     box = (x - CLEAR, y - CLEAR, x + CLEAR, y + CLEAR)
     free = all(apart(box_of(piece), box) for piece in furniture)
     if not (free and room.contains(x, y, CLEAR)):
         raise Rejected("no_room_to_start")
-    yaw = side + np.pi + rng.uniform(-LOOK, LOOK)
-    yaw = float(np.arctan2(np.sin(yaw), np.cos(yaw)))
+    pickable = [p.position[:2] for p in objects if p.role in ("target", "distractor")]
+    dx, dy = np.mean(pickable, axis=0) - (x, y)
+    yaw = float(wrapped(np.arctan2(dy, dx) + rng.uniform(-LOOK, LOOK)))
+    dx, dy = spots["target"] - (x, y)
+    if abs(wrapped(np.arctan2(dy, dx) - yaw)) > SEEN:
+        raise Rejected("target_out_of_view")
     return round(float(x), 3), round(float(y), 3), round(yaw, 4)
 
 

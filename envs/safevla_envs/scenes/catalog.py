@@ -102,6 +102,11 @@ class ObjectSpec:
         return RUGGED if self.fragility is None else FRAGILITY_CLASSES[self.fragility]
 
     @property
+    def half_length(self) -> float:
+        """Half the longer side of its footprint in m: the radius of what is round."""
+        return max(self.size[:2]) / 2
+
+    @property
     def radius(self) -> float:
         """Radius in m of the smallest circle around the origin that holds its footprint."""
         return 0.5 * math.hypot(self.size[0], self.size[1])
