@@ -19,7 +19,7 @@ from safevla_envs.scenes.catalog import CATALOG
 
 __all__ = ["CarefulPickUpExpert"]
 
-STAND, HEIGHTS, FURTHEST = 0.56, (0.5, 0.7), (0.68, 0.82)
+STAND, HEIGHTS, FURTHEST = 0.56, (0.5, 0.7), (0.64, 0.82)
 """m; from the base's centre to the grasp, at least, where it stands; and at most at two heights of
 the grasp: low down the arm does not reach as far."""
 SWUNG = 2
