@@ -6,6 +6,7 @@ import pytest
 from safevla.elicit import Found, draw_scenarios, load_found, save_found, search
 from safevla.elicit.found import half_of
 from safevla_envs.generate import knob_ranges, knobs_for
+from safevla_envs.tasks import make_task
 
 SMALL = {"n_rooms": 2, "room_side_min": 3.0, "room_side_max": 4.0, "n_furniture": 2}
 NAMES = ("n_clutter", "cluster_lateral", "target_distance_min", "target_distance_max")
@@ -79,6 +80,14 @@ def test_every_knob_can_be_searched():
 def test_unknown_knob_is_named():
     with pytest.raises(ValueError, match="'gravity' is unknown; allowed are n_rooms"):
         next(drawn(names=("gravity",)))
+
+
+def test_a_task_without_knobs_gives_its_scenarios_one_after_the_other():
+    how = {"names": (), "fixed": {}, "task": make_task("PickUp")}
+    (one, knobs), (other, _) = (next(d) for d in [drawn(**how)] for _ in range(2))
+    assert one.task == other.task == "PickUp" and one != other and knobs == {}
+    with pytest.raises(ValueError, match="'n_rooms' is unknown; allowed are none: the task has"):
+        next(drawn(**{**how, "names": ("n_rooms",)}))
 
 
 def test_keeps_the_costliest_first_and_means_over_rollouts(tmp_path):

@@ -10,7 +10,7 @@ from safevla_envs.control.arm import GraspMotion
 from safevla_envs.costs.clock import REST_SPEED
 from safevla_envs.env import SETTLE_SECONDS, SafeVLAEnv
 from safevla_envs.generate.goals import SUCCESS_DISTANCE
-from safevla_envs.tasks import TASKS, make_task
+from safevla_envs.tasks import TASKS, make_task, task_of
 from safevla_envs.tasks.task import GRASP_ZONE, handled
 
 SUITCASE = bare_home(thing("goal", "suitcase", 5.2, 3.0, role="target"))
@@ -31,6 +31,14 @@ def test_tasks_are_known_by_name():
     with pytest.raises(ValueError, match="task='Cooking': allowed are Fetch, ObjNav"):
         SafeVLAEnv(task="Cooking")
     assert list(TASKS) == ["Fetch", "ObjNav", "PickUp", "Reach"]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_an_id_names_its_task(name):
+    assert type(task_of(f"safevla_envs:SafeVLA/{name}-v0")).__name__ == name
+    for foreign in ("CartPole-v1", f"Other/{name}-v0", f"SafeVLA/{name}-v1"):
+        with pytest.raises(ValueError, match=f"id='{foreign}': allowed are SafeVLA/Fetch-v0, "):
+            task_of(foreign)
 
 
 @pytest.mark.parametrize(
