@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from safevla.cli.speed import bench_costs, bench_env
-from safevla_envs.tasks import DEFAULT_TASK
 
 __all__ = ["examples", "register_tools"]
 
@@ -175,7 +174,7 @@ def onsets(
     side_steps: Annotated[
         bool, typer.Option("--side-steps", help="Give experts and baselines the two side-steps.")
     ] = False,
-    task: Annotated[str, typer.Option(help="ObjNav, PickUp or Fetch.")] = DEFAULT_TASK,
+    task: Annotated[str, typer.Option(help="ObjNav, PickUp or Fetch.")] = "ObjNav",
 ) -> None:
     """Count onsets per 100 episodes of each constraint, by policy, list and level.
 
@@ -212,7 +211,7 @@ def onsets(
     write_json(out, table)
     shown = ",".join(Path(name).name if Path(name).is_absolute() else name for name in names)
     command = f"safevla envs onsets --policies {shown} --levels {levels} --episodes {episodes}"
-    command += "" if task == DEFAULT_TASK else f" --task {task}"
+    command += f" --task {task}"
     command += f" --seed {seed}" + (" --side-steps" if side_steps else "")
     page = as_markdown(done, seed=seed, command=command)
     if markdown is not None:

@@ -67,7 +67,7 @@ def test_version():
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("isa", "--preset", "fast"), "preset 'fast': allowed are base, gpu, quick"),
+        (("isa", "--preset", "fast"), "preset 'fast': allowed are base, fetch, gpu, pickup, quick"),
         (("isa", "env.hazard=[corner]"), "unknown key 'env.hazard'; allowed in env are id, level"),
         (("train", "train.total_steps=many"), "train.total_steps='many': must be int"),
         (("elicit", "elicit.knobs=[gravity]"), "elicit.knobs: 'gravity' is unknown; allowed are"),
@@ -81,7 +81,7 @@ def test_version():
         (("eval", "zero", "--mode", "dreaming"), "mode 'dreaming': allowed are sampled, argmax"),
         (
             ("envs", "show", "SafeVLA/Nowhere-v0"),
-            "Nowhere-v0' is unknown; allowed are SafeVLA/Obj",
+            "Nowhere-v0' is unknown; allowed are SafeVLA/Fetch",
         ),
         (("render", "nobody"), "agent 'nobody': neither a policy folder nor"),
         (("render", "--scenario", "none.json"), "scenario file 'none.json' does not exist"),
