@@ -48,7 +48,7 @@ def test_a_sweep_is_every_variant_on_every_seed(tmp_path):
         ({"more": 1}, "must hold exactly preset, seeds, overrides, variants"),
         ({"variants": {"x": ["train.steps=3"]}}, "variant 'x': .*unknown key 'train.steps'"),
         ({"variants": {"x/y": [], "x y": []}}, "2 runs would share the folder x-y-seed0"),
-        ({"preset": "fast"}, "preset 'fast': allowed are base, gpu, quick"),
+        ({"preset": "fast"}, "preset 'fast': allowed are base, fetch, gpu, pickup, quick"),
     ],
 )
 def test_what_is_wrong_with_a_sweep_is_said_before_anything_runs(tmp_path, changes, message):
