@@ -33,7 +33,7 @@ def main(
         frames.append(np.hstack([*views, behind]))
         observation, _, terminated, truncated, info = env.step(expert.act())
         done = terminated or truncated
-    first, *others = (Image.fromarray(f).quantize(64) for f in frames[:-1] + frames[-1:] * 6)
+    first, *others = (Image.fromarray(f).quantize(48) for f in frames[:-1] + frames[-1:] * 6)
     first.save(out, save_all=True, append_images=others, duration=300, loop=0)
     print(f"{info['instruction']}: success {info['success']}, cost {info['cost_return']['cost']}")
 
