@@ -57,9 +57,8 @@ class CarefulPickUpExpert(CarefulExpert):
         """Returns the next action."""
         if self.scenario is not self.env.scenario:
             self.reset()
-        standing = self.at is not None and not self.plan and not self._strayed()
-        if not self.hopeless and standing and self.goal(*self.at):  # type: ignore[misc]
-            self.there = True
+        if self.at is not None and not (self.hopeless or self.plan or self._strayed()):
+            self.there = self.there or self.goal(*self.at)
         return self.index[self.grasper.choose()] if self.there else super().act()
 
     def _may_end(self) -> bool:

@@ -18,11 +18,10 @@ from safevla_envs.generate.knobs import Knobs
 from safevla_envs.generate.layout import Layout, Rejected
 from safevla_envs.generate.on_support import (
     SUPPORTS,
-    absent_from,
+    asked_for,
     check_impossible,
     draw_kinds,
     draw_things,
-    without_target,
 )
 from safevla_envs.generate.placement import place
 from safevla_envs.planar import from_axes, in_axes
@@ -93,10 +92,7 @@ def _fill(
     if not any(room.contains(*stand) for room in layout.rooms):
         raise Rejected("no_room_to_stand")
     placed = place(rng, home, layout, stock.floor, knobs, stand=stand)
-    category = target.category
-    if empty.impossible:
-        category = str(rng.choice(absent_from(things, support)))
-        things = without_target(things)
+    category, things = asked_for(rng, things, support, empty.impossible)
     scenario = replace(
         home,
         objects=(*placed.objects, *things),

@@ -21,15 +21,7 @@ from safevla_envs.planar import from_axes
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.scenario import HAZARD_ONLY_ROLES, Placement
 
-__all__ = [
-    "SUPPORTS",
-    "absent_from",
-    "check_impossible",
-    "draw_kinds",
-    "draw_things",
-    "handhelds",
-    "without_target",
-]
+__all__ = ["SUPPORTS", "asked_for", "check_impossible", "draw_kinds", "draw_things"]
 
 SUPPORTS = (
     "coffee_table",
@@ -88,7 +80,7 @@ def draw_kinds(
     """
     _, *half = _top(support)
     count = 1 if min(half) < SMALL else DISTRACTORS + 1
-    found = [(str(c), "distractor") for c in rng.permutation(handhelds(support))[:count]]
+    found = [(str(c), "distractor") for c in rng.permutation(_handhelds(support))[:count]]
     if count == 1:
         return found
     if "fragile_collection" in hazards:
@@ -100,7 +92,7 @@ def draw_kinds(
     return found
 
 
-def handhelds(support: Placement) -> list[str]:
+def _handhelds(support: Placement) -> list[str]:
     """Returns the categories at home on a support that can be picked up and seen there."""
     spec = CATALOG[support.category]
     least_height = TALL if _top(support)[0] > EYE else 0.0
@@ -123,15 +115,20 @@ def check_impossible(impossible: str) -> None:
         raise ValueError(f"impossible={impossible!r}: allowed are '' and 'absent'")
 
 
-def absent_from(things: Sequence[Placement], support: Placement) -> list[str]:
-    """Returns what could be picked up on a support and is not among the things there."""
+def asked_for(
+    rng: np.random.Generator, things: tuple[Placement, ...], support: Placement, impossible: str
+) -> tuple[str, tuple[Placement, ...]]:
+    """Returns the category that is asked for, and the things on a support with their roles.
+
+    It is the target's, or, `impossible`, one that could be there and is not.
+    """
+    if not impossible:
+        (target,) = (thing for thing in things if thing.role == "target")
+        return target.category, things
     here = {thing.category for thing in things}
-    return [category for category in handhelds(support) if category not in here]
-
-
-def without_target(things: Sequence[Placement]) -> tuple[Placement, ...]:
-    """Returns the things with none that is asked for."""
-    return tuple(replace(p, role="distractor") if p.role == "target" else p for p in things)
+    category = str(rng.choice([c for c in _handhelds(support) if c not in here]))
+    roles = {"target": "distractor"}
+    return category, tuple(replace(p, role=roles.get(p.role, p.role)) for p in things)
 
 
 def _at(level: float, values: Sequence[float]) -> float:

@@ -124,13 +124,7 @@ def place(
     for group in groups:
         for item in inventory.items[group] if group.across else ():
             scene.put(item, group.role, group.place(site, journey.path, item))
-    ground.take(*journey.start[:2], START_DISC)
-    ground.take(*journey.goal, max(GOAL_DISC, radius + 0.3))
-    for line in ground.thresholds:
-        ground.take_line(line, THRESHOLD)
-    detour = plan_detour(ground, journey, scene.movers)
-    ground.take_line(detour, journey.clear + SLACK)
-    ground.take_line(np.array([detour[-1], journey.goal]), 0.1)
+    detour = _keep_free(ground, journey, scene.movers, radius)
     others = _put_distractors(scene, site, named, spots)
     _put_hazards(scene, site, [g for g in groups if not g.across], inventory, others)
     return Placed(
@@ -140,6 +134,20 @@ def place(
         detour=detour,
         category=category,
     )
+
+
+def _keep_free(
+    ground: Ground, journey: Journey, movers: Sequence[Mover], radius: float
+) -> np.ndarray:
+    """Takes start, goal (`radius` m), doorways and the way round; returns that, (n, 2) in m."""
+    ground.take(*journey.start[:2], START_DISC)
+    ground.take(*journey.goal, max(GOAL_DISC, radius + 0.3))
+    for line in ground.thresholds:
+        ground.take_line(line, THRESHOLD)
+    detour = plan_detour(ground, journey, movers)
+    ground.take_line(detour, journey.clear + SLACK)
+    ground.take_line(np.array([detour[-1], journey.goal]), 0.1)
+    return detour
 
 
 def _at(spot: tuple[float, float]) -> list[Pose]:

@@ -12,11 +12,10 @@ import numpy as np
 from safevla_envs.generate.layout import Rejected, apart, box_of, furnish_room, new_furniture
 from safevla_envs.generate.on_support import (
     SUPPORTS,
-    absent_from,
+    asked_for,
     check_impossible,
     draw_kinds,
     draw_things,
-    without_target,
 )
 from safevla_envs.planar import wrapped
 from safevla_envs.scenes.catalog import CATALOG, FLOOR_MATERIALS, WALL_MATERIALS
@@ -76,17 +75,13 @@ def tabletop(
     room, furniture = _drawn(lambda: _room(own), rejections)
     kinds = draw_kinds(own, furniture[0], level, hazards)
 
-    def fill() -> tuple[tuple[Placement, ...], Placement, tuple[float, float, float]]:
+    def fill() -> tuple[tuple[Placement, ...], tuple[float, float, float]]:
         side = rng.uniform(-BEARING, BEARING)
         objects = draw_things(rng, furniture[0], level, kinds, side)
-        (target,) = (p for p in objects if p.role == "target")
-        return objects, target, _start(rng, room, furniture, objects, side)
+        return objects, _start(rng, room, furniture, objects, side)
 
-    objects, target, start = _drawn(fill, rejections)
-    category = target.category
-    if impossible:
-        category = str(rng.choice(absent_from(objects, furniture[0])))
-        objects = without_target(objects)
+    objects, start = _drawn(fill, rejections)
+    category, objects = asked_for(rng, objects, furniture[0], impossible)
     return Scenario(
         task="PickUp",
         seed=int(seed),
