@@ -36,9 +36,9 @@ TICK = 0.05
 SETTLING_HEIGHT = 0.001
 """m; movable bodies start this far above the floor."""
 FIRM = 10
-"""Passes of MuJoCo's no-slip solver in every substep while a gripper closes or is closed, for tasks
-that carry things: its usual friction is soft, and lets what is held creep by millimetres a second.
-Always on, they would cost more than all else where many things stand about."""
+"""Passes of MuJoCo's no-slip solver in every substep while a gripper that closes or is closed
+touches something, for tasks that carry things: its usual friction is soft, and lets what is held
+creep by millimetres a second. Always on, they would cost more than all else in a full home."""
 STILL = 0.3
 """s; after this long without a new set-point the robot's own motion has died down."""
 _DIVERGED = (
@@ -188,7 +188,8 @@ class World:
 
     def _set_friction(self) -> None:
         """Says how firm friction is now; the model may be another world's too."""
-        self.model.opt.noslip_iterations = FIRM if self.firm and self.gripping else 0
+        firm = self.firm and self.gripping and self._holding.touched
+        self.model.opt.noslip_iterations = FIRM if firm else 0
 
     def tick(self) -> float:
         """Runs one control tick with the set-points as they are; returns its start time in s.

@@ -49,7 +49,12 @@ class Holding:
     def release(self) -> None:
         """Lets go of everything."""
         self.held = np.zeros(self._count, bool)
-        self._untouched = np.zeros(self._count, int)
+        self._untouched = np.full(self._count, RELEASED)
+
+    @property
+    def touched(self) -> bool:
+        """Whether a finger touches anything that can be held, or just did."""
+        return bool((self._untouched < RELEASED).any())
 
     def follow(self, contacts: np.ndarray, opening: float) -> None:
         """Notes what a tick has changed.
