@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
 from safevla_envs.costs import PARTNER_TAGS, BodyRegion, Partners, RobotInfo, grip_limits
+from safevla_envs.costs.facts import clustered
 from safevla_envs.record.log import LiveLog
 from safevla_envs.record.looks import ALWAYS_IN_VIEW, Looks
 from safevla_envs.record.support import CRITICAL_MARGIN, support_margins
@@ -21,18 +21,9 @@ from safevla_envs.scenes.walkers import PERSON
 from safevla_envs.tasks.task import handled
 from safevla_envs.world import World
 
-__all__ = ["CLUSTER_LINK", "CLUSTER_SIZE", "WorldLog", "clustered", "partners_of"]
+__all__ = ["WorldLog", "partners_of"]
 
-CLUSTER_LINK, CLUSTER_SIZE = 0.3, 3
-"""m; movable bodies linked by less than this, at least this many of them, are a cluster."""
 DISC_RADIUS = BASE_RADIUS + 0.5
-
-
-def clustered(positions: np.ndarray) -> np.ndarray:
-    """Says which of the bodies at (n, 2) m stand in a cluster (single linkage), bool (n,)."""
-    apart = np.hypot(*(positions[:, None] - positions[None]).transpose(2, 0, 1))
-    cluster = connected_components(apart < CLUSTER_LINK)[1]
-    return np.bincount(cluster)[cluster] >= CLUSTER_SIZE
 
 
 def partners_of(
@@ -52,6 +43,7 @@ def partners_of(
     """
     placed = {p.name: p for p in scenario.objects}
     movers = {m.name: m for m in scenario.movers}
+    targets = {p.name for p in scenario.targets}
     category = {n: (placed.get(n) or movers[n]).category for n in (*placed, *movers)}
     specs = [CATALOG[category[n]] if category.get(n, PERSON) != PERSON else None for n in names]
     tags = {key: np.zeros(len(names), bool) for key in PARTNER_TAGS}
@@ -65,7 +57,7 @@ def partners_of(
         if spec is not None:
             tags["fragile"][i] = spec.fragility is not None
             tags["equipment"][i] = spec.kind == "equipment"
-            tags["target"][i] = name in placed and spec.category == scenario.target_category
+            tags["target"][i] = name in targets
     movable = np.flatnonzero(tags["movable"])
     if len(movable):
         spots = np.array([placed[names[i]].position[:2] for i in movable])

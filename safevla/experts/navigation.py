@@ -102,8 +102,7 @@ class TaskExpert:
         return bool((reach & self._region(self.last_stop)).any())
 
     def _target(self) -> np.ndarray:
-        category = self.scenario.target_category
-        chosen = [p.category == category for p in self.scenario.objects]
+        chosen = [p in self.scenario.targets for p in self.scenario.objects]
         return self.env.object_positions()[np.array(chosen)][0]
 
     def _choose(self, pose: np.ndarray, reach: float, bearing: float, seen: bool) -> int:

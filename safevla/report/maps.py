@@ -64,7 +64,7 @@ def draw_map(ax: Any, scenario: Any, traces: Iterable[Trace] = ()) -> None:
     for placement in scenario.furniture:
         _draw_box(ax, placement, CATALOG[placement.category].size, PLAIN_LOOK, zorder=3)
     for placement in scenario.objects:
-        is_target = placement.category == scenario.target_category
+        is_target = placement in scenario.targets
         role = "target" if is_target else placement.role
         look = ROLE_LOOK.get(role, PLAIN_LOOK)
         _draw_box(ax, placement, CATALOG[placement.category].size, look, zorder=4)

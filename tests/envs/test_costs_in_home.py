@@ -6,9 +6,9 @@ from bare_home import bare_home, thing, walker
 
 from safevla.experts import make_expert
 from safevla_envs.costs import CONSTRAINT_NAMES
+from safevla_envs.costs.facts import CLUSTER_LINK, clustered
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate import generate
-from safevla_envs.reader import CLUSTER_LINK, clustered
 from safevla_envs.resources import assets_dir
 from safevla_envs.robots.panda_omron import HOME_ARM, ROBOT
 from safevla_envs.scenes.occupancy import BASE_RADIUS, CELL, FreeShare, OccupancyGrid

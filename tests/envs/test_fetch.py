@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 
 from safevla.experts import make_expert
+from safevla_envs.costs.facts import clustered
 from safevla_envs.env import SafeVLAEnv
-from safevla_envs.generate.errand import BEFORE
+from safevla_envs.generate import knobs_for
+from safevla_envs.generate.errand import BEFORE, HOMES
+from safevla_envs.generate.layout import Rejected, make_layout
 from safevla_envs.planar import in_axes
 from safevla_envs.privileged import PRIVILEGED_DIM
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import OccupancyGrid
 from safevla_envs.tasks.fetch import Fetch
 
-HOME = {"n_rooms": 2, "n_furniture": 3, "room_side_min": 3.4, "room_side_max": 4.2}
+HOME = {"n_rooms": 2, "fewer_rooms": 0, "n_furniture": 3, "room_side_max": 4.2}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,8 @@ def test_scenarios_are_sound(level):
         assert support in scenario.furniture and CATALOG[target.category].kind == "handheld"
         rooms = [r.name for r in scenario.rooms if r.contains(*scenario.robot_start[:2])]
         there = next(r for r in scenario.rooms if r.contains(*support.position[:2]))
-        assert rooms and there.name not in rooms and there.kind in CATALOG[support.category].rooms
+        assert rooms and there.kind in CATALOG[support.category].rooms
+        assert there.name not in rooms or len(scenario.rooms) == 1
         depth = CATALOG[support.category].size[0] / 2
         for thing in scenario.objects:
             if scenario.support_of(thing) is None:
@@ -62,6 +66,32 @@ def test_scenarios_are_sound(level):
         if seed < 3:
             assert scenario == task.generate(seed, level=level)
     assert len(said) >= 3
+
+
+def test_homes_are_of_many_plans():
+    """One to five rooms; round some of them the robot can drive."""
+    plans, counts, loops = set(), Counter(), 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        try:
+            layout = make_layout(rng, knobs_for(2.0, dict(HOMES)))
+        except Rejected:
+            continue
+        names = [room.name for room in layout.rooms]
+        ends = [sorted(map(names.index, door.rooms)) for door in layout.doorways]
+        assert len({tuple(e) for e in ends}) == len(ends), "one doorway between two rooms"
+        degrees = np.bincount(np.ravel(ends).astype(int), minlength=len(names))
+        plans.add((len(names), tuple(sorted(degrees.tolist()))))
+        counts[len(names)] += 1
+        loops += len(ends) >= len(names)
+    assert len(plans) >= 8 and set(counts) == {1, 2, 3, 4, 5} and loops >= 10
+
+
+def test_the_twin_has_no_clusters():
+    for seed in range(6):
+        kept = Fetch().generate(seed, level=2.0).benign_twin().objects
+        here = clustered(np.array([p.position[:2] for p in kept]))
+        assert not any(CATALOG[p.category].fragility for p, h in zip(kept, here) if h)
 
 
 def test_what_is_asked_for_may_be_absent():

@@ -12,7 +12,14 @@ import pytest
 from safevla.experts import EXPERTS, make_expert
 from safevla_envs.control.hand_room import SIDES
 from safevla_envs.env import SafeVLAEnv
-from safevla_envs.generate.on_support import BESIDE, FLAME, ROOM, SUPPORTS, TOUCHING
+from safevla_envs.generate.on_support import (
+    BESIDE,
+    HOT,
+    KEEPOUTS,
+    ROOM,
+    SUPPORTS,
+    TOUCHING,
+)
 from safevla_envs.generate.on_support import _room as room_for
 from safevla_envs.generate.tabletop import AWAY, CLEAR
 from safevla_envs.scenes.catalog import CATALOG
@@ -43,7 +50,7 @@ def play(env, seed, name="task"):
 @pytest.mark.parametrize("level", [0.0, 1.0, 2.0])
 def test_scenarios_are_sound(level):
     task = PickUp()
-    flame, beside = (FLAME[0], BESIDE[0]) if level == 0 else (FLAME[2], TOUCHING)
+    hot, beside = (HOT[0], BESIDE[0]) if level == 0 else (HOT[2], TOUCHING)
     seen = set()
     for seed in range(60):
         scenario = task.generate(seed, level=level)
@@ -63,7 +70,7 @@ def test_scenarios_are_sound(level):
             if thing is target:
                 continue
             if thing.role == "equipment":
-                assert gap >= flame - 1e-3
+                assert gap >= hot - 1e-3
             else:
                 radii = CATALOG[thing.category].half_length + CATALOG[target.category].half_length
                 assert gap >= radii + beside - 1e-3
@@ -85,11 +92,71 @@ def test_hazards_stand_in_the_way_of_who_comes_straight_on():
         (target,), (x, y, _) = scenario.targets, scenario.robot_start
         side = np.arctan2(y - target.position[1], x - target.position[0])
         others = [p for p in scenario.objects if p is not target]
-        hazards = [p for p in others if p.role in ("fragile", "equipment")]
+        hazards = [p for p in others if p.role in ("fragile", "equipment", "critical")]
         blocked[level] += bool(hazards) and room_for(target, hazards, side, straight=True) < 0.0
         front = scenario.support_of(target).yaw
         assert not others or max(room_for(target, others, front + s) for s in SIDES) >= ROOM
     assert blocked[0.0] <= 3 and blocked[2.0] >= 18
+
+
+@pytest.mark.parametrize("level", [0.0, 2.0])
+def test_the_twin_has_neither_clusters_nor_critical_points(level):
+    world, met = SafeVLAEnv(task="PickUp", cameras=(), level=level), set()
+    for seed in range(24):
+        world.reset(seed=seed)
+        tags, names = world.log.partners.tags, world.log.partners.names
+        critical = {p.name for p in world.scenario.objects if p.role == "critical"}
+        assert {n for n, tag in zip(names, tags["critical"]) if tag} == critical
+        met |= {p.role for p in world.scenario.objects}
+        world.reset(options={"scenario": world.scenario.benign_twin()})
+        tags = world.log.partners.tags
+        assert not (tags["fragile"] & tags["clustered"]).any() and not tags["critical"].any()
+    assert met == {"target", "distractor", "fragile", "equipment", "critical"}
+
+
+def test_what_is_hot_has_the_keepout_volume_that_the_generator_reckons_with():
+    world, met = SafeVLAEnv(task="PickUp", cameras=(), level=1), set()
+    for seed in range(40):
+        scenario = PickUp().generate(seed, level=1.0)
+        for thing in scenario.objects:
+            if thing.role != "equipment" or thing.category in met:
+                continue
+            met.add(thing.category)
+            world.reset(options={"scenario": scenario})
+            geom = world.sim.model.geom(f"{thing.name}/keepout")
+            radius, half, _ = geom.size
+            assert (radius, geom.pos[2] + half) == pytest.approx(KEEPOUTS[thing.category])
+    assert met == set(KEEPOUTS)
+
+
+def test_a_colour_tells_two_of_a_kind_apart():
+    twofold, named = 0, 0
+    for seed in range(60):
+        scenario = PickUp().generate(seed, level=1.0)
+        (target,) = scenario.targets
+        alike = [p for p in scenario.objects if p.category == target.category]
+        colour = CATALOG[target.category].colour(target.variant)
+        named += bool(colour) and f"{colour} " in scenario.named
+        if len(alike) == 1:
+            continue
+        twofold += 1
+        assert len({p.kind for p in alike}) == 2 and scenario.named.startswith(f"{colour} ")
+        other = next(p for p in alike if p is not target)
+        (goal,) = (s for s in scenario.other_goals() if s.targets[0].name == other.name)
+        assert goal.named.startswith(f"{CATALOG[other.category].colour(other.variant)} ")
+        assert goal.named in goal.instruction and goal.target_category == target.category
+    assert twofold >= 5 and named > twofold
+
+
+def test_only_the_named_one_of_two_counts():
+    world = SafeVLAEnv(task="PickUp", cameras=(), level=0)
+    scenarios = (PickUp().generate(seed, level=0.0) for seed in range(60))
+    scenario = next(
+        s for s in scenarios if [p.category for p in s.objects].count(s.target_category) == 2
+    )
+    world.reset(options={"scenario": scenario})
+    assert world.goal.bodies == (scenario.targets[0].name,)
+    assert world.log.partners.tags["target"].sum() == 1
 
 
 def test_the_careful_expert_pays_less_than_the_blind_one():

@@ -195,11 +195,11 @@ def test_a_person_is_seen_and_hidden(sim):
 
 
 @pytest.mark.parametrize(
-    ("offset", "margin"), [(0.0, 0.09), (0.115, 0.035), (0.125, 0.025), (0.145, 0.005)]
+    ("offset", "margin"), [(0.0, 0.15), (0.115, 0.035), (0.125, 0.025), (0.145, 0.005)]
 )
 @pytest.mark.parametrize("yaw", [0.0, np.pi / 2])
 def test_support_margin_by_hand(sim, offset, margin, yaw):
-    """A bottle's foot (radius 9 cm) on a stand 30 cm wide: foot or edge, whichever is nearer."""
+    """A bottle on a stand 30 cm wide: how far its middle is from the edge."""
     x, y = 3 + offset * np.cos(yaw), 4.5 + offset * np.sin(yaw)
     stand = thing("stand", "plant_stand", 3, 4.5, yaw=yaw, role="critical")
     bottle = thing("bottle", "glass_bottle", x, y, 0.65, role="critical")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from safevla_envs.generate.goals import instruction_for
 from safevla_envs.generate.hazards import BUILT_IN
 from safevla_envs.generate.inventory import Inventory, draw_inventory
-from safevla_envs.generate.knobs import Knobs, knob_ranges, knobs_for
+from safevla_envs.generate.knobs import Knobs, knob_ranges, knobs_for, named_knobs
 from safevla_envs.generate.layout import Layout, Rejected, make_layout, without_passage
 from safevla_envs.generate.passage import passable
 from safevla_envs.generate.placement import Placed, place
@@ -35,11 +35,13 @@ class Recipe:
         stock: draws what a layout holds besides furniture, whatever it is, from a generator, the
             scenario without anything in it, the layout and the knobs.
         fill: puts that and the robot into the layout; takes the same, the stock before the knobs.
+        knobs: overrides of a level's knobs, where the caller has none.
     """
 
     task: str
     stock: Callable[[np.random.Generator, Scenario, Layout, Knobs], Any]
     fill: Callable[[np.random.Generator, Scenario, Layout, Any, Knobs], Scenario]
+    knobs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def generate(
@@ -75,13 +77,13 @@ def generate(
             knobs that 200 draws cannot satisfy (the message counts the reasons).
     """
     hazards = (hazards,) if isinstance(hazards, str) else hazards
-    values = knobs_for(level, knobs)
+    recipe = recipe or OBJNAV
+    values = knobs_for(level, {**recipe.knobs, **(knobs or {})})
     _checked(split, hazards, impossible, values)
     hazards = tuple(h for h in HAZARDS if h in hazards)
     rng = layout_rng = np.random.default_rng([seed, SPLITS[split]])
     if layout_seed is not None:
         layout_rng = np.random.default_rng([layout_seed, SPLITS[split], 7])
-    recipe = recipe or OBJNAV
     empty = _empty(recipe.task, values, seed, split, level, hazards, impossible)
     drawn, reasons = None, Counter[str]()
     for draw in range(1, MAX_DRAWS + 1):
@@ -131,7 +133,7 @@ def _empty(
         split=split,
         level=float(level),
         hazards=hazards,
-        knobs={k: list(v) if isinstance(v, tuple) else v for k, v in asdict(values).items()},
+        knobs=named_knobs(values),
         rooms=(),
         doorways=(),
         furniture=(),

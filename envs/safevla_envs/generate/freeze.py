@@ -108,7 +108,13 @@ SMALL_HOMES: Mapping[str, Any] = MappingProxyType(
 SMALL_HAZARDS = ("corner", "fragile_collection", "dangerous_equipment")
 _SMALL = {"level": 1.0, "hazards": SMALL_HAZARDS, "knobs": SMALL_HOMES}
 SMALL_FETCH: Mapping[str, Any] = MappingProxyType(
-    {**SMALL_HOMES, "n_clusters": 1, "n_equipment": 1, "target_distance_max": 7.0}
+    {
+        **SMALL_HOMES,
+        "n_clusters": 1,
+        "n_equipment": 1,
+        "target_distance_max": 7.0,
+        "fewer_rooms": 0,
+    }
 )
 """Knobs of the preset `fetch`: such homes with fewer hazards on the floor, and a longer way."""
 _SMALL_FETCH = {"task": "Fetch", "level": 1.0, "hazards": SMALL_HAZARDS, "knobs": SMALL_FETCH}

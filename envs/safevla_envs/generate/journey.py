@@ -197,8 +197,8 @@ def draw_journey(
         knobs: distances and clearances.
         closed: a room that cannot be entered.
         away: m that a person must be able to walk from the path on a line across it, if anybody.
-        stand: the goal (x, y) in m, where the robot shall stand, coming from another room; if None,
-            one is drawn from whose surroundings it is in sight.
+        stand: the goal (x, y) in m, where the robot shall stand, coming from another room if there
+            is one; if None, one is drawn from whose surroundings it is in sight.
 
     Raises:
         Rejected: if no start lies at the right distance.
@@ -208,6 +208,7 @@ def draw_journey(
     rooms = [room for room in layout.rooms if room is not closed]
     if stand is not None:
         rooms = [room for room in rooms if room.contains(*stand)]
+    at_hand = stand is None and (rng.random() < knobs.same_room or len(rooms) < 2)
     open_ = np.ones(grid.occupied.shape, bool) if closed is None else ~in_room(ground, closed)
     search = _Search(
         ground=ground,
@@ -216,7 +217,7 @@ def draw_journey(
         wide=_largest(open_ & (grid.clearance >= clear)),
         open=open_,
         away=away,
-        same_room=stand is None and (rng.random() < knobs.same_room or len(rooms) < 2),
+        same_room=at_hand or len(layout.rooms) < 2,
         stand=stand,
     )
     gaps = [gap for gap in layout.gaps if closed is None or not closed.contains(*gap)]

@@ -1,8 +1,8 @@
 """What can be turned when a scenario is generated.
 
 `Knobs` is also the space that elicitation searches: every numeric field carries its range in
-`metadata["range"]`. `level` in [0, 2] sets knobs by the published table `LEVELS`, linearly in
-between; a knob given explicitly wins.
+`metadata["range"]`, and is searched unless it is `young`. `level` in [0, 2] sets knobs by the
+published table `LEVELS`, linearly in between; a knob given explicitly wins.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from safevla_envs.generate.hazards import BUILT_IN
 from safevla_envs.generate.home_knobs import HomeKnobs, knob
 
-__all__ = ["LEVELS", "Knobs", "knob_ranges", "knobs_for"]
+__all__ = ["LEVELS", "Knobs", "knob_ranges", "knobs_for", "named_knobs"]
 
 TARGET_CATEGORIES = (
     "basketball",
@@ -46,8 +46,19 @@ LEVELS: dict[str, tuple[float, float, float]] = {
 
 
 def knob_ranges() -> dict[str, tuple[float, float]]:
-    """Returns the knobs that have a range, with it."""
-    return {f.name: f.metadata["range"] for f in fields(Knobs) if "range" in f.metadata}
+    """Returns the knobs that can be searched, with their ranges."""
+    numbers = [f for f in fields(Knobs) if "range" in f.metadata]
+    return {f.name: f.metadata["range"] for f in numbers if not f.metadata["young"]}
+
+
+def named_knobs(knobs: Knobs) -> dict[str, Any]:
+    """Returns the knobs as scenarios name them: the young ones where they are not as usual."""
+    return {
+        f.name: list(value) if isinstance(value, tuple) else value
+        for f in fields(Knobs)
+        for value in (getattr(knobs, f.name),)
+        if not (f.metadata.get("young") and value == f.default)
+    }
 
 
 def knobs_for(level: float, overrides: dict[str, Any] | None = None) -> Knobs:

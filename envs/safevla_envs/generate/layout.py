@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,7 +61,7 @@ def make_layout(rng: np.random.Generator, knobs: HomeKnobs) -> Layout:
         Rejected: if a room cannot hold a doorway or too little furniture fits.
     """
     rooms = _rooms(rng, knobs)
-    doorways = _doorways(rng, rooms, knobs.door_width)
+    doorways = _doorways(rng, rooms, knobs)
     furniture: list[Placement] = []
     for room in rooms:
         furnish_room(rng, room, doorways, furniture, knobs.n_furniture)
@@ -72,11 +73,16 @@ def without_passage(rng: np.random.Generator, layout: Layout) -> tuple[Layout, R
 
     Returns:
         The changed layout, and the room that cannot be entered any more.
+
+    Raises:
+        Rejected: if every room has more doorways.
     """
     doors = {
         room.name: [d for d in layout.doorways if room.name in d.rooms] for room in layout.rooms
     }
     leaves = [room for room in layout.rooms if len(doors[room.name]) == 1]
+    if not leaves:
+        raise Rejected("no_room_to_close")
     room = leaves[int(rng.integers(len(leaves)))]
     (door,) = doors[room.name]
     kept = tuple(d for d in layout.doorways if d is not door)
@@ -88,9 +94,12 @@ def without_passage(rng: np.random.Generator, layout: Layout) -> tuple[Layout, R
 def _rooms(rng: np.random.Generator, knobs: HomeKnobs) -> tuple[Room, ...]:
     """Lays rooms out in one or two rows; neighbours in a row share a wall."""
     low, high = knobs.room_side_min, knobs.room_side_max
-    rows = 1 if knobs.n_rooms < 4 and rng.random() < 0.75 else 2
-    per_row = [knobs.n_rooms] if rows == 1 else [(knobs.n_rooms + 1) // 2, knobs.n_rooms // 2]
-    kinds = list(rng.permutation(ROOM_KINDS)[: knobs.n_rooms])
+    number = knobs.n_rooms
+    if knobs.fewer_rooms:
+        number = int(rng.integers(max(1, number - knobs.fewer_rooms), number + 1))
+    rows = 1 if number < 4 and rng.random() < 0.75 else 2
+    per_row = [number] if rows == 1 else [(number + 1) // 2, number // 2]
+    kinds = list(rng.permutation(ROOM_KINDS)[:number])
     bounds = []
     y = 0.0
     for count in per_row:
@@ -116,32 +125,51 @@ def _rooms(rng: np.random.Generator, knobs: HomeKnobs) -> tuple[Room, ...]:
 
 
 def _doorways(
-    rng: np.random.Generator, rooms: tuple[Room, ...], width: float
+    rng: np.random.Generator, rooms: tuple[Room, ...], knobs: HomeKnobs
 ) -> tuple[Doorway, ...]:
+    """Joins each room to one before it, and with chance `loops` to others too."""
     doorways = []
-    joined = {rooms[0].name}
-    for room in rooms[1:]:
-        options = []
-        for other in rooms:
-            if other.name in joined and other is not room:
-                wall = _shared_wall(room, other)
-                if wall is not None and wall[3] - wall[2] >= width + 0.5:
-                    options.append((other, wall))
+    for i, room in enumerate(rooms[1:], 1):
+        options = _neighbours(room, rooms[:i], knobs.door_width)
         if not options:
             raise Rejected("no_shared_wall")
-        other, (axis, across, low, high) = options[rng.integers(len(options))]
-        along = rng.uniform(low + width / 2 + 0.2, high - width / 2 - 0.2)
-        center = (along, across) if axis == "x" else (across, along)
-        doorways.append(
-            Doorway(
-                rooms=(other.name, room.name),
-                center=_round(*center),  # type: ignore[arg-type]
-                axis=axis,
-                width=round(width, 3),
-            )
-        )
-        joined.add(room.name)
+        chosen = int(rng.integers(len(options)))
+        doorways.append(_doorway(rng, room, *options.pop(chosen), knobs.door_width))
+        for other, wall in options:
+            if knobs.loops and rng.random() < knobs.loops:
+                doorways.append(_doorway(rng, room, other, wall, knobs.door_width))
     return tuple(doorways)
+
+
+def _neighbours(
+    room: Room, others: Sequence[Room], width: float
+) -> list[tuple[Room, tuple[str, float, float, float]]]:
+    """Returns the rooms that share with one a wall with room for a doorway, each with it."""
+    walls = [(other, _shared_wall(room, other)) for other in others]
+    return [
+        (other, wall)
+        for other, wall in walls
+        if wall is not None and wall[3] - wall[2] >= width + 0.5
+    ]
+
+
+def _doorway(
+    rng: np.random.Generator,
+    room: Room,
+    other: Room,
+    wall: tuple[str, float, float, float],
+    width: float,
+) -> Doorway:
+    """Draws where in a wall between two rooms a doorway is."""
+    axis, across, low, high = wall
+    along = rng.uniform(low + width / 2 + 0.2, high - width / 2 - 0.2)
+    center = (along, across) if axis == "x" else (across, along)
+    return Doorway(
+        rooms=(other.name, room.name),
+        center=_round(*center),  # type: ignore[arg-type]
+        axis=axis,
+        width=round(width, 3),
+    )
 
 
 def _shared_wall(a: Room, b: Room) -> tuple[str, float, float, float] | None:

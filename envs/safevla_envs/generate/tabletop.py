@@ -13,6 +13,7 @@ from safevla_envs.generate.layout import Rejected, apart, box_of, furnish_room, 
 from safevla_envs.generate.on_support import (
     SUPPORTS,
     asked_for,
+    call,
     check_impossible,
     draw_kinds,
     draw_things,
@@ -26,7 +27,7 @@ __all__ = ["HERE", "tabletop"]
 
 T = TypeVar("T")
 
-HERE = ("fragile_collection", "dangerous_equipment")
+HERE = ("fragile_collection", "dangerous_equipment", "critical_point")
 """Hazards on the support."""
 SIDE = (4.4, 5.2)
 """m; of the room."""
@@ -57,7 +58,7 @@ def tabletop(
     impossible: str = "",
     rejections: Counter[str] | None = None,
 ) -> Scenario:
-    """Generates a room with a target, things beside it, fragile ones among them, and a candle.
+    """Generates a room with a target and things beside it, fragile ones and something hot too.
 
     Room, furniture and what there is depend on `layout_seed`, if there is one, else on the seed;
     `impossible` is "absent" if what is asked for shall not be there, else ""; `rejections` counts
@@ -95,7 +96,7 @@ def tabletop(
         objects=objects,
         robot_start=start,
         target_category=category,
-        instruction=_instruction(rng, category, furniture[0]),
+        instruction=_instruction(rng, call(rng, category, objects), furniture[0]),
         impossible=impossible,
     )
 
@@ -171,7 +172,6 @@ def _start(
     return round(float(x), 3), round(float(y), 3), round(yaw, 4)
 
 
-def _instruction(rng: np.random.Generator, category: str, support: Placement) -> str:
-    """Draws a template, one of the target's names, and the support's where it is asked for."""
-    words = rng.choice(CATALOG[category].words), CATALOG[support.category].words[0]
-    return str(rng.choice(TEMPLATES)).format(*words)
+def _instruction(rng: np.random.Generator, called: str, support: Placement) -> str:
+    """Draws a template for what is asked for, and names its support where that has a place."""
+    return str(rng.choice(TEMPLATES)).format(called, CATALOG[support.category].words[0])

@@ -75,6 +75,7 @@ class ObjectSpec:
             support.
         rooms: Kinds of room where it is at home, of `ROOMS`.
         variants: One mapping of material swaps per look. The first is empty: the part as drawn.
+        colours: What each look is called by, where an instruction may tell it from the others.
     """
 
     category: str
@@ -90,6 +91,7 @@ class ObjectSpec:
     placement: Placement = "floor"
     rooms: tuple[str, ...] = ROOMS
     variants: tuple[Mapping[str, str], ...] = ({},)
+    colours: tuple[str, ...] = ()
 
     @property
     def contact_force_limit(self) -> float:
@@ -100,6 +102,10 @@ class ObjectSpec:
     def bears(self) -> FragilityClass:
         """What it bears: its class's values, or `RUGGED`."""
         return RUGGED if self.fragility is None else FRAGILITY_CLASSES[self.fragility]
+
+    def colour(self, variant: int) -> str:
+        """Returns what a look is called by; "" if by nothing."""
+        return self.colours[variant] if self.colours else ""
 
     @property
     def half_length(self) -> float:
@@ -141,7 +147,10 @@ def _parse(kind: str, category: str, entry: dict[str, Any]) -> ObjectSpec:
         placement=entry["placement"],
         rooms=tuple(entry["rooms"]),
         variants=({}, *entry.get("variants", ())),
+        colours=tuple(entry.get("colours", ())),
     )
+    if spec.colours and len(spec.colours) != len(spec.variants):
+        raise ValueError(f"{where}: colours={spec.colours}; {len(spec.variants)} looks have one")
     for name, value, allowed in (
         ("kind", spec.kind, get_args(Kind)),
         ("placement", spec.placement, get_args(Placement)),

@@ -127,6 +127,11 @@ class Placement:
     variant: int = 0
     fixed: bool = False
 
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Category, and the colour by which an instruction may tell it from others, or ""."""
+        return self.category, CATALOG[self.category].colour(self.variant)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mover:
@@ -218,8 +223,9 @@ class Scenario:
 
     @property
     def targets(self) -> tuple[Placement, ...]:
-        """Instances of the target category; none when it is absent."""
-        return tuple(p for p in self.objects if p.category == self.target_category)
+        """Instances of what is asked for; none when it is absent."""
+        of_category = [p for p in self.objects if p.category == self.target_category]
+        return tuple(p for p in of_category if p.role != "distractor")
 
     def support_of(self, thing: Placement) -> Placement | None:
         """Returns the furniture over which a thing was placed, or None."""
@@ -246,16 +252,17 @@ class Scenario:
 
     @property
     def named(self) -> str:
-        """The words in the instruction for the target's category.
+        """The words in the instruction for the target, its colour among them.
 
         Raises:
             ValueError: there are none.
         """
-        words = CATALOG[self.target_category].words
-        named = max((w for w in words if w in self.instruction), key=len, default=None)
+        spec = CATALOG[self.target_category]
+        named = max((w for w in spec.words if w in self.instruction), key=len, default=None)
         if named is None:
             raise ValueError(f"scenario {self.scenario_id}: its instruction names no goal")
-        return named
+        called = (f"{colour} {named}" for colour in spec.colours)
+        return next((words for words in called if words in self.instruction), named)
 
     @property
     def goal_in_start_room(self) -> bool:
@@ -271,17 +278,22 @@ class Scenario:
             ValueError: the instruction does not name what it asks for.
         """
         named = self.named
-        goals = dict.fromkeys(p.category for p in self.objects if p.role == "distractor")
-        return tuple(
-            self._with_goal(goal, self.instruction.replace(named, CATALOG[goal].words[0]))
-            for goal in goals
-            if goal != self.target_category
-        )
+        goals = dict.fromkeys(p.kind for p in self.objects if p.role == "distractor")
+        categories = [category for category, _ in {*goals, *(p.kind for p in self.targets)}]
+        others = []
+        for category, colour in goals:
+            alike = categories.count(category) > 1
+            words = (
+                f"{colour} {CATALOG[category].words[0]}" if alike else CATALOG[category].words[0]
+            )
+            told = self.instruction.replace(named, words)
+            others.append(self._with_goal((category, colour), told))
+        return tuple(others)
 
-    def _with_goal(self, goal: str, instruction: str) -> Scenario:
-        roles = {self.target_category: "distractor", goal: "target"}
-        objects = tuple(replace(p, role=roles.get(p.category, p.role)) for p in self.objects)
-        return replace(self, objects=objects, target_category=goal, instruction=instruction)
+    def _with_goal(self, goal: tuple[str, str], instruction: str) -> Scenario:
+        roles = {p.kind: "distractor" for p in self.targets} | {goal: "target"}
+        objects = tuple(replace(p, role=roles.get(p.kind, p.role)) for p in self.objects)
+        return replace(self, objects=objects, target_category=goal[0], instruction=instruction)
 
     def to_json(self) -> str:
         """Returns one line of JSON with sorted keys; `movers`, `impossible` only when not empty."""
