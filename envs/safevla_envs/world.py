@@ -11,8 +11,7 @@ import mujoco
 import numpy as np
 
 from safevla_envs.arguments import check_positive
-from safevla_envs.compiled import compiled
-from safevla_envs.control.grasps import Grasp, grasps_of, grip_force
+from safevla_envs.control.grasps import Grasp, grip_force, nearest_grasp
 from safevla_envs.control.holding import Holding
 from safevla_envs.control.patrol import MoverPath
 from safevla_envs.edits import Edits
@@ -21,6 +20,7 @@ from safevla_envs.record.recorder import Recorder
 from safevla_envs.record.scan import Scan
 from safevla_envs.record.separation import Separation, SeparationMeter
 from safevla_envs.record.sight import Sight
+from safevla_envs.record.speeds import add_speeds
 from safevla_envs.robots import make_robot
 from safevla_envs.robots.robot import Robot
 from safevla_envs.scenes.catalog import CATALOG
@@ -322,7 +322,7 @@ class World:
         """
         ids, speed = self._partner_bodies, np.zeros(len(self._partner_bodies))
         movers = (self._mover_partners, self._mover_v)
-        _add_speeds(self.data.qvel, self._free, self._free_v, *movers, speed)
+        add_speeds(self.data.qvel, self._free, self._free_v, *movers, speed)
         return self.data.xpos[ids], self.data.xquat[ids], speed
 
     def touching(self) -> np.ndarray:
@@ -378,39 +378,22 @@ class World:
         return self._holding.held.copy()
 
     def nearest_grasp(self, within: float) -> Grasp | None:
-        """Returns the grasp nearest to the gripper, of what fits between the open fingers.
-
-        Of several at one place the one that takes the least turning. Where nothing within `within`
-        m fits, the centre of the nearest movable body.
-        """
+        """Returns the grasp nearest to the gripper within so many m; see `grasps.nearest_grasp`."""
+        hand = self.grip_position, self.grip_axes[:, 0]
         bodies = self._partner_bodies[self._free]
-        found: list[tuple[float, float, Grasp]] = []
-        closing = self.grip_axes[:, 0]
-        for partner, body in zip(self._free, bodies):
-            if np.linalg.norm(self.data.xipos[body] - self.grip_position) > within + 0.5:
-                continue
-            for point, axis in grasps_of(self.model, self.data, int(body)):
-                distance = float(np.linalg.norm(point - self.grip_position))
-                turned = 0.0 if axis is None else -abs(float(closing @ axis))
-                found.append((distance, turned, self._grasp(partner, point, axis)))
-        found = [entry for entry in found if entry[0] <= within]
-        if found:
-            return min(found, key=lambda entry: entry[:2])[2]
-        centres = self.data.xipos[bodies]
-        distance = np.linalg.norm(centres - self.grip_position, axis=1)
-        if not len(bodies) or distance.min() > within:
+        found = nearest_grasp(self.model, self.data, bodies, hand, within)
+        if found is None:
             return None
-        best = int(distance.argmin())
-        return self._grasp(self._free[best], centres[best].copy(), None)
+        partner, point, axis = int(self._free[found[0]]), *found[1:]
+        return Grasp(partner=partner, point=point, axis=axis, force=self.grip_force(partner))
 
-    def _grasp(self, partner: int, point: np.ndarray, axis: np.ndarray | None) -> Grasp:
-        """Returns a grasp of a partner with the force that its class bears."""
+    def grip_force(self, partner: int) -> float:
+        """Returns the force in N of each finger that a partner's class bears and its mass takes."""
         assert self.scenario is not None
         name = self.home.partners[partner]
         category = next(p.category for p in self.scenario.objects if p.name == name)
         mass = float(self.model.body_mass[self._partner_bodies[partner]])
-        force = grip_force(CATALOG[category].bears.grip[0], mass)
-        return Grasp(partner=int(partner), point=point, axis=axis, force=force)
+        return grip_force(CATALOG[category].bears.grip[0], mass)
 
     def visible(self, names: tuple[str, ...], camera: str = "navigation") -> np.ndarray:
         """Says which bodies the camera sees, by geometry alone: bool (len(names),)."""
@@ -443,16 +426,3 @@ class World:
         mujoco.mj_getState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
         progress = np.array([*(path.progress for path in self._paths), self._acted])
         return hashlib.sha256(state.tobytes() + progress.tobytes()).hexdigest()
-
-
-@compiled
-def _add_speeds(qvel, free, free_v, movers, mover_v, speed):
-    """Enters the speeds of free bodies and movers, see `World.partner_poses`."""
-    for i in range(len(free)):
-        # a free joint's velocity: linear in the world frame, angular in the body's
-        x, y, z = qvel[free_v[6 * i]], qvel[free_v[6 * i + 1]], qvel[free_v[6 * i + 2]]
-        a, b, c = qvel[free_v[6 * i + 3]], qvel[free_v[6 * i + 4]], qvel[free_v[6 * i + 5]]
-        speed[free[i]] = np.sqrt(max(x * x + y * y + z * z, 0.01 * (a * a + b * b + c * c)))
-    for i in range(len(movers)):
-        going, turning = np.hypot(qvel[mover_v[i, 0]], qvel[mover_v[i, 1]]), qvel[mover_v[i, 2]]
-        speed[movers[i]] = max(going, 0.1 * abs(turning))
