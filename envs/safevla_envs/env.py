@@ -365,7 +365,7 @@ def _chosen_actions(task: Task, mode: str | None, side_steps: bool) -> Actions:
     modes = tuple(task.max_actions)
     mode = modes[0] if mode is None else mode
     check_choice("action_mode", mode, modes)
-    return make_actions(mode, side_steps=side_steps)
+    return make_actions(mode, side_steps=side_steps, torso=task.torso)
 
 
 def _look_every(mode: str, terms: Sequence[CostTerm]) -> int:

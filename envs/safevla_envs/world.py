@@ -29,7 +29,7 @@ from safevla_envs.scenes.scenario import Scenario
 from safevla_envs.scenes.surroundings import Surroundings
 from safevla_envs.scenes.walkers import mover_joints, mover_servos
 
-__all__ = ["TICK", "Grasp", "SimulationError", "World"]
+__all__ = ["TICK", "TORSO_SPEED", "Grasp", "SimulationError", "World"]
 
 TICK = 0.05
 """s; length of a control tick."""
@@ -39,6 +39,8 @@ FIRM = 10
 """Passes of MuJoCo's no-slip solver in every substep while a gripper that closes or is closed
 touches something, for tasks that carry things: its usual friction is soft, and lets what is held
 creep by millimetres a second. Always on, they would cost more than all else in a full home."""
+TORSO_SPEED = 0.1
+"""m/s; the torso's set-point moves no faster."""
 STILL = 0.3
 """s; after this long without a new set-point the robot's own motion has died down."""
 _DIVERGED = (
@@ -126,6 +128,8 @@ class World:
         self._arm_q, self._arm_v = joints(names.arm_joints)
         self._finger_q, _ = joints(names.finger_joints)
         self._torso_q, _ = joints(torso)
+        self._torso_u = servos(torso)
+        self._torso_range = np.array([model.joint(n).range for n in torso]).reshape(-1, 2)
         self._base_u = servos(names.base_joints)
         self._base_du = servos(names.base_joints, "velocity")
         self._root = model.body(names.root).id
@@ -166,6 +170,8 @@ class World:
         mujoco.mj_resetData(model, data)
         data.qpos[self._base_q] = scenario.robot_start[: len(self._base_q)]
         data.qpos[self._arm_q] = self._home
+        self.set_torso(self.robot.home.get(self.robot.names.torso_joint or "", 0.0))
+        data.qpos[self._torso_q] = self._torso_reference
         opening = self.robot.hand.opening
         data.qpos[self._finger_q] = (opening, -opening)
         for placement in scenario.objects:
@@ -180,6 +186,7 @@ class World:
             data.qpos[joints] = path.pose()
         data.ctrl[:] = 0.0
         data.ctrl[self._base_u] = data.qpos[self._base_q]
+        data.ctrl[self._torso_u] = self._torso_reference
         data.act[self._arm_act] = self._home
         self._arm_reference, self._acted = self._home.copy(), -np.inf
         self.set_gripper(opening)
@@ -204,7 +211,10 @@ class World:
         # the arm's set-points move evenly and arrive at the end of the tick
         way = self._arm_reference - self.data.act[self._arm_act]
         self.data.ctrl[self._arm_u] = way / TICK
-        if self.data.ctrl[self._base_du].any() or np.abs(way).max() > 1e-3:
+        rise = self._torso_reference - self.data.ctrl[self._torso_u]
+        rise = np.clip(rise, -TORSO_SPEED * TICK, TORSO_SPEED * TICK)
+        self.data.ctrl[self._torso_u] += rise
+        if self.data.ctrl[self._base_du].any() or np.abs(way).max() > 1e-3 or rise.any():
             self._acted = start + TICK
         for i, path in enumerate(self._paths):
             pose, rate = self.data.qpos[self._mover_q[i]], self.data.qvel[self._mover_v[i]]
@@ -235,6 +245,13 @@ class World:
         """
         self._arm_reference = np.clip(positions, *self.arm_range.T)
 
+    def set_torso(self, height: float) -> None:
+        """Sets the torso's reference in m, clipped to the joint's range; nothing without a torso.
+
+        The servo's set-point moves there at `TORSO_SPEED`.
+        """
+        self._torso_reference = np.clip(height, *self._torso_range.T)
+
     def set_gripper(self, opening: float, force: float = np.inf) -> None:
         """Sets each finger's reference in m, 0 (closed) to `robot.hand.opening`.
 
@@ -258,6 +275,11 @@ class World:
     def arm_reference(self) -> np.ndarray:
         """The arm's set-points (7,) in rad."""
         return self._arm_reference.copy()
+
+    @property
+    def torso_reference(self) -> float:
+        """Where the torso's set-point is going, in m; 0 without one."""
+        return float(self._torso_reference.sum())
 
     @property
     def gripper_reference(self) -> float:

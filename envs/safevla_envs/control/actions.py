@@ -16,6 +16,7 @@ from safevla_envs.control.arm import (
     WristMotion,
 )
 from safevla_envs.control.drive import BaseMotion, held_reference, twist_reference
+from safevla_envs.control.torso import TorsoMotion
 from safevla_envs.world import World
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "MAX_TWIST",
     "PRIMITIVES",
     "SIDE_STEPS",
+    "TORSO",
     "Actions",
     "Hold",
     "Primitive",
@@ -84,8 +86,13 @@ SIDE_STEPS = (
     Primitive(name="move_right", kind="base", amount=(0, -0.2, 0)),
 )
 """Appended when the environment is made with `side_steps=True`: the base is holonomic."""
+TORSO = (
+    Primitive(name="torso_up", kind="torso", amount=(0.10,), ticks=24),
+    Primitive(name="torso_down", kind="torso", amount=(-0.10,), ticks=24),
+)
+"""Appended for tasks whose robot moves its torso."""
 LADEN = 4
-"""With something in the hand, base and arm move so many times as slowly: it stays there."""
+"""With something in the hand, base, torso and arm move so many times as slowly: it stays there."""
 END_THRESHOLD = 0.5
 GRASP_REACH = 0.35
 """m; `pick_up` takes nothing that is further from the gripper."""
@@ -134,12 +141,12 @@ class Actions(Protocol):
 
 
 class Primitives:
-    """One of 20 primitives, and of two side-steps if `side_steps`: `Discrete`."""
+    """One of 20 primitives, of two side-steps if `side_steps`, of two more if `torso`."""
 
     mode = "discrete"
 
-    def __init__(self, *, side_steps: bool = False):
-        self.primitives = PRIMITIVES + (SIDE_STEPS if side_steps else ())
+    def __init__(self, *, side_steps: bool = False, torso: bool = False):
+        self.primitives = PRIMITIVES + side_steps * SIDE_STEPS + torso * TORSO
         self.names = tuple(p.name for p in self.primitives)
         self.space = spaces.Discrete(len(self.primitives))
 
@@ -159,7 +166,7 @@ class Primitives:
     def ticks(self, sim: World, action: int) -> int:
         """Returns the number of control ticks that it lasts: more with something in the hand."""
         primitive = self.primitives[action]
-        laden = primitive.kind in ("base", "arm") and sim.held().any()
+        laden = primitive.kind in ("base", "torso", "arm") and sim.held().any()
         return primitive.ticks * (LADEN if laden else 1)
 
     def start(self, sim: World, action: int) -> Any:
@@ -167,6 +174,8 @@ class Primitives:
         primitive, ticks = self.primitives[action], self.ticks(sim, action)
         if primitive.kind == "base":
             return BaseMotion(sim, np.array(primitive.amount), ticks)
+        if primitive.kind == "torso":
+            return TorsoMotion(sim, primitive.amount[0], ticks)
         if primitive.kind == "arm":
             return ArmMotion(sim, np.array(primitive.amount), ticks)
         if primitive.kind == "wrist":
@@ -224,7 +233,7 @@ class Shares:
 ACTION_MODES = ("discrete", "continuous", "end_effector")
 
 
-def make_actions(mode: str, *, side_steps: bool = False) -> Actions:
+def make_actions(mode: str, *, side_steps: bool = False, torso: bool = False) -> Actions:
     """Returns the actions of a mode.
 
     "discrete": one of 20 primitives. "continuous": forward, left, counter-clockwise as shares of
@@ -235,6 +244,7 @@ def make_actions(mode: str, *, side_steps: bool = False) -> Actions:
     Args:
         mode: of `ACTION_MODES`.
         side_steps: append the two side-steps to the primitives.
+        torso: append the torso's two.
 
     Raises:
         ValueError: on an unknown mode.
@@ -242,7 +252,7 @@ def make_actions(mode: str, *, side_steps: bool = False) -> Actions:
     if mode not in ACTION_MODES:
         raise ValueError(f"action_mode={mode!r}: allowed are {', '.join(ACTION_MODES)}")
     if mode == "discrete":
-        return Primitives(side_steps=side_steps)
+        return Primitives(side_steps=side_steps, torso=torso)
     if mode == "continuous":
         return Shares(mode, 4, _Twist, end=3)
     return Shares(mode, 7, EffectorMotion, end=None)

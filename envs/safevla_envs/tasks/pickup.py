@@ -38,6 +38,7 @@ class PickUp(Seeking):
     """
 
     max_actions: Mapping[str, int] = MappingProxyType({"discrete": 120})
+    torso = True
     firm = True
     stands = 1.0
     told = 3
