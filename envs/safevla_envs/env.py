@@ -47,8 +47,9 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         scenario: a `Scenario`, a file of them, or a list, cycled through in order; or a function
             from a seed to a `Scenario`; None generates.
         split: "train" or "val"; the stream that seeds draw from.
-        action_mode: one of the task's: "discrete" (20 primitives), "continuous" (base twist and
-            end), "end_effector" (7-D displacements of the hand); its usual one if None.
+        action_mode: one of the task's: "discrete" (20 or more primitives), "continuous" (base
+            twist, end), "end_effector" (7-D displacements of the hand), "whole_body" (12-D: base,
+            torso, hand, end); its usual one if None.
         side_steps: append two side-steps to the discrete primitives.
         cameras: subset of `CAMERAS`; empty for state only (OpenGL is never touched).
         sensors: subset of `SENSORS`, none by default: "scan", a planar laser scanner round the base

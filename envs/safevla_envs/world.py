@@ -283,8 +283,8 @@ class World:
 
     @property
     def gripper_reference(self) -> float:
-        """Each finger's set-point in m."""
-        return float(np.abs(self.data.ctrl[self._finger_u]).mean())
+        """Each finger's set-point in m; below 0 it presses on beyond closed."""
+        return float(self.data.ctrl[self._finger_u] @ [0.5, -0.5])
 
     # ---- named quantities -------------------------------------------------------------------
 

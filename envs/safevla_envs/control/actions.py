@@ -16,8 +16,8 @@ from safevla_envs.control.arm import (
     WristMotion,
 )
 from safevla_envs.control.drive import BaseMotion, held_reference, twist_reference
-from safevla_envs.control.torso import TorsoMotion
-from safevla_envs.world import World
+from safevla_envs.control.torso import TorsoMotion, lift
+from safevla_envs.world import TICK, TORSO_SPEED, World
 
 __all__ = [
     "ACTION_MODES",
@@ -96,6 +96,8 @@ LADEN = 4
 END_THRESHOLD = 0.5
 GRASP_REACH = 0.35
 """m; `pick_up` takes nothing that is further from the gripper."""
+BETWEEN = 0.1
+"""m; what can be gripped so near to the grip point may be what the fingers close on."""
 
 
 class Actions(Protocol):
@@ -230,7 +232,7 @@ class Shares:
         return self.motion(sim, action)
 
 
-ACTION_MODES = ("discrete", "continuous", "end_effector")
+ACTION_MODES = ("discrete", "continuous", "end_effector", "whole_body")
 
 
 def make_actions(mode: str, *, side_steps: bool = False, torso: bool = False) -> Actions:
@@ -239,7 +241,8 @@ def make_actions(mode: str, *, side_steps: bool = False, torso: bool = False) ->
     "discrete": one of 20 primitives. "continuous": forward, left, counter-clockwise as shares of
     `MAX_TWIST`, and `end`, which ends the episode above 0.5. "end_effector": displacement x, y, z
     and turn about x, y, z in the robot's frame as shares of `MAX_DELTA`, and the gripper, towards
-    open at -1 and closed at 1, as robosuite's.
+    open at -1 and closed at 1, as robosuite's. "whole_body": the three of "continuous", up as a
+    share of `TORSO_SPEED`, the seven of "end_effector", and `end`.
 
     Args:
         mode: of `ACTION_MODES`.
@@ -255,6 +258,8 @@ def make_actions(mode: str, *, side_steps: bool = False, torso: bool = False) ->
         return Primitives(side_steps=side_steps, torso=torso)
     if mode == "continuous":
         return Shares(mode, 4, _Twist, end=3)
+    if mode == "whole_body":
+        return Shares(mode, 12, _WholeBody, end=11)
     return Shares(mode, 7, EffectorMotion, end=None)
 
 
@@ -264,6 +269,31 @@ class _Twist:
 
     def apply(self) -> None:
         twist_reference(self.sim, self.twist)
+
+
+class _WholeBody:
+    """Base, torso and arm in one tick; the fingers press no harder than their object bears."""
+
+    def __init__(self, sim: World, action: np.ndarray):
+        slow = LADEN if sim.held().any() else 1
+        self.sim, self.rise = sim, action[3] * TORSO_SPEED * TICK / slow
+        # a base that is not driven is held: by a twist of 0 it would give way to the arm
+        self.base = _Twist(sim, action) if action[:3].any() else Hold(sim)
+        self.hand = EffectorMotion(sim, np.append(action[4:10] / slow, action[10]), _gentle(sim))
+
+    def apply(self) -> None:
+        self.base.apply()
+        lift(self.sim, self.rise)
+        self.hand.apply()
+
+
+def _gentle(sim: World) -> float:
+    """Returns the force in N of each finger that what is held, or about to be, bears."""
+    held = np.flatnonzero(sim.held())
+    if len(held):
+        return min(sim.grip_force(int(partner)) for partner in held)
+    grasp = sim.nearest_grasp(BETWEEN)
+    return sim.robot.hand.force if grasp is None else grasp.force
 
 
 class Hold:
