@@ -51,6 +51,8 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             twist, end), "end_effector" (7-D displacements of the hand), "whole_body" (12-D: base,
             torso, hand, end); its usual one if None.
         side_steps: append two side-steps to the discrete primitives.
+        grasp: "physical" (friction alone holds things) or "assisted" (what both fingers have closed
+            on is welded to the hand until it is let go).
         cameras: subset of `CAMERAS`; empty for state only (OpenGL is never touched).
         sensors: subset of `SENSORS`, none by default: "scan", a planar laser scanner round the base
             with noise; "odometry", how far the base went in the last action.
@@ -90,6 +92,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         split: str = "train",
         action_mode: str | None = None,
         side_steps: bool = False,
+        grasp: str = "physical",
         cameras: Sequence[str] = CAMERAS,
         sensors: Sequence[str] = (),
         image_size: int = 128,
@@ -112,6 +115,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             hazards=hazards,
             split=split,
             side_steps=side_steps,
+            grasp=grasp,
             cameras=cameras,
             sensors=sensors,
             image_size=image_size,
@@ -134,7 +138,13 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self.source = ScenarioSource(scenario, self.task.generate, how, layouts, pool)
         self.render_mode, self.cost_mode = render_mode, cost_mode
         self.max_episode_steps, self.max_seconds = int(max_actions), float(max_seconds)
-        self.sim = World(timestep=timestep, robot=make_robot(self.task.robot), firm=self.task.firm)
+        self.grasp = grasp
+        self.sim = World(
+            timestep=timestep,
+            robot=make_robot(self.task.robot),
+            firm=self.task.firm,
+            assisted=grasp == "assisted",
+        )
         self.senses = Senses(self.sim, self.task, cameras, sensors, image_size)
         self._terms = _chosen_terms(self.task.constraints if names is None else names, extra_terms)
         self._look_every = _look_every(self.actions.mode, self._terms)
@@ -328,6 +338,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             "is_success": bool(success),
             "scenario_id": self.scenario.scenario_id,
             "cost_semantics": self.costs.cost_semantics,
+            "grasp": self.grasp,
             "instruction": self.goal.instruction,
             "seconds": self.sim.time,
         }

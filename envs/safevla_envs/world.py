@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 
 from safevla_envs.arguments import check_positive
+from safevla_envs.control.assist import Welds
 from safevla_envs.control.grasps import Grasp, grip_force, nearest_grasp
 from safevla_envs.control.holding import Holding
 from safevla_envs.control.patrol import MoverPath
@@ -67,6 +68,7 @@ class World:
         visuals: robot meshes, "light" or "full".
         robot: which one; the usual one if None.
         firm: whether what is gripped may not creep, see `FIRM`.
+        assisted: whether what is held is welded to the hand, see `Welds`.
 
     Raises:
         ValueError: if `timestep` does not divide a control tick.
@@ -79,20 +81,21 @@ class World:
         visuals: str = "light",
         robot: Robot | None = None,
         firm: bool = False,
+        assisted: bool = False,
     ):
         check_positive("timestep", timestep)
         self.substeps = round(TICK / timestep)
         if self.substeps < 1 or abs(self.substeps * timestep - TICK) > 1e-9:
             raise ValueError(f"timestep={timestep}: 0.05 s must be a whole multiple of it")
         self.timestep, self.visuals, self.robot = timestep, visuals, robot or make_robot()
-        self.firm = firm
+        self.firm, self.assisted = firm, assisted
         self.scenario: Scenario | None = None
 
     def load(self, scenario: Scenario, edits: Edits | None = None) -> None:
         """Puts a scenario in place: compiles its layout if it is new, else edits the state."""
         edits = edits or Edits()
-        home = cached_home(scenario, self.timestep, self.visuals, self.robot)
-        if edits.model:
+        home = cached_home(scenario, self.timestep, self.visuals, self.robot, self.assisted)
+        if edits.model or self.assisted:  # others use the cached model too
             model = copy(home.model)
             for change in edits.model:
                 change(model, self.robot)
@@ -147,6 +150,7 @@ class World:
         self._free_v = (first[:, None] + np.arange(6)).ravel()
         fingers = [model.body(name).id for name in names.finger_bodies]
         self._holding = Holding(model, self._partner_bodies, self._free, fingers)
+        self._welds = Welds(model, self.data, self._grip_site, self.home.partners)
         self.arm_range = np.array([model.joint(n).range for n in names.arm_joints])
         self.working_range = self.robot.working_range(self.arm_range)
         self._contact_torque = ContactTorque(model, names.root, names.arm_joints)
@@ -225,6 +229,7 @@ class World:
                 raise SimulationError(f"{warning.name} at t={self.data.time:.3f} s")
         if self.gripping:
             self._holding.follow(self.data.contact.geom, self.gripper_opening)
+            self._welds.follow(self._holding.held)
         return start
 
     # ---- set-points -------------------------------------------------------------------------
@@ -262,6 +267,7 @@ class World:
         self.gripping = opening < hand.opening
         if not self.gripping:
             self._holding.release()
+            self._welds.follow(self._holding.held)
         # both have one set-point, as one motor drives them: what they grip stays in the middle
         apart = self.gripper_opening / 2 - min(force, hand.force) / hand.stiffness
         self.data.ctrl[self._finger_u] = max(opening, apart) * np.array([1.0, -1.0])
