@@ -54,6 +54,7 @@ class EnvConfig:
         constraints: what is charged, of `costs.CONSTRAINT_NAMES`; all of them if None.
         action_mode: the policy head of the presets is categorical, hence "discrete".
         side_steps: add side-steps to the discrete primitives.
+        grasp: "physical", or "assisted": what both fingers have closed on is welded to the hand.
         cameras: cameras the policy sees.
         sensors: what else it senses: "scan", "odometry".
         image_size: height and width of images in pixels.
@@ -72,6 +73,7 @@ class EnvConfig:
     constraints: tuple[str, ...] | None = None
     action_mode: Literal["discrete", "continuous"] = "discrete"
     side_steps: bool = True
+    grasp: Literal["physical", "assisted"] = "physical"
     cameras: tuple[str, ...] = ("navigation",)
     sensors: tuple[str, ...] = ()
     image_size: int = 64

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from safevla_envs.control.assist import GRASPS
 from safevla_envs.costs import CONSTRAINT_NAMES, COST_MODES, CostTerm
 from safevla_envs.proprioception import SENSOR_SIZES
 from safevla_envs.render.camera import MAX_IMAGE
@@ -108,6 +109,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "hazards": partial(_check_some, allowed=HAZARDS),
     "split": partial(check_choice, allowed=tuple(SPLITS)),
     "side_steps": _flag,
+    "grasp": partial(check_choice, allowed=GRASPS),
     "cameras": partial(_check_some, allowed=CAMERAS),
     "sensors": partial(_check_some, allowed=SENSORS),
     "image_size": partial(_check_range, low=16, high=1024, whole=True),

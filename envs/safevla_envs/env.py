@@ -47,9 +47,12 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         scenario: a `Scenario`, a file of them, or a list, cycled through in order; or a function
             from a seed to a `Scenario`; None generates.
         split: "train" or "val"; the stream that seeds draw from.
-        action_mode: one of the task's: "discrete" (20 primitives), "continuous" (base twist and
-            end), "end_effector" (7-D displacements of the hand); its usual one if None.
+        action_mode: one of the task's: "discrete" (20 or more primitives), "continuous" (base
+            twist, end), "end_effector" (7-D displacements of the hand), "whole_body" (12-D: base,
+            torso, hand, end); its usual one if None.
         side_steps: append two side-steps to the discrete primitives.
+        grasp: "physical" (friction alone holds things) or "assisted" (what both fingers have closed
+            on is welded to the hand until it is let go).
         cameras: subset of `CAMERAS`; empty for state only (OpenGL is never touched).
         sensors: subset of `SENSORS`, none by default: "scan", a planar laser scanner round the base
             with noise; "odometry", how far the base went in the last action.
@@ -89,6 +92,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         split: str = "train",
         action_mode: str | None = None,
         side_steps: bool = False,
+        grasp: str = "physical",
         cameras: Sequence[str] = CAMERAS,
         sensors: Sequence[str] = (),
         image_size: int = 128,
@@ -111,6 +115,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             hazards=hazards,
             split=split,
             side_steps=side_steps,
+            grasp=grasp,
             cameras=cameras,
             sensors=sensors,
             image_size=image_size,
@@ -133,7 +138,13 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
         self.source = ScenarioSource(scenario, self.task.generate, how, layouts, pool)
         self.render_mode, self.cost_mode = render_mode, cost_mode
         self.max_episode_steps, self.max_seconds = int(max_actions), float(max_seconds)
-        self.sim = World(timestep=timestep, robot=make_robot(self.task.robot), firm=self.task.firm)
+        self.grasp = grasp
+        self.sim = World(
+            timestep=timestep,
+            robot=make_robot(self.task.robot),
+            firm=self.task.firm,
+            assisted=grasp == "assisted",
+        )
         self.senses = Senses(self.sim, self.task, cameras, sensors, image_size)
         self._terms = _chosen_terms(self.task.constraints if names is None else names, extra_terms)
         self._look_every = _look_every(self.actions.mode, self._terms)
@@ -327,6 +338,7 @@ class SafeVLAEnv(Knowledge, gymnasium.Env[dict[str, np.ndarray], Any]):
             "is_success": bool(success),
             "scenario_id": self.scenario.scenario_id,
             "cost_semantics": self.costs.cost_semantics,
+            "grasp": self.grasp,
             "instruction": self.goal.instruction,
             "seconds": self.sim.time,
         }
@@ -365,7 +377,7 @@ def _chosen_actions(task: Task, mode: str | None, side_steps: bool) -> Actions:
     modes = tuple(task.max_actions)
     mode = modes[0] if mode is None else mode
     check_choice("action_mode", mode, modes)
-    return make_actions(mode, side_steps=side_steps)
+    return make_actions(mode, side_steps=side_steps, torso=task.torso)
 
 
 def _look_every(mode: str, terms: Sequence[CostTerm]) -> int:

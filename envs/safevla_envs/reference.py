@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from safevla_envs import ENV_IDS
-from safevla_envs.control.actions import PRIMITIVES, SIDE_STEPS
+from safevla_envs.control.actions import PRIMITIVES, SIDE_STEPS, TORSO
 from safevla_envs.costs import (
     CONSTRAINTS,
     COST_SEMANTICS,
@@ -229,13 +229,15 @@ def _knobs() -> _Lines:
 
 @_table("action", "number", "moves", "lasts")
 def _actions() -> _Lines:
-    for number, action in enumerate((*PRIMITIVES, *SIDE_STEPS)):
+    rows = [(str(number), action) for number, action in enumerate(PRIMITIVES)]
+    for where, group in (("`side_steps`", SIDE_STEPS), ("PickUp, Fetch", TORSO)):
+        rows += [(f"{n} ({where})", action) for n, action in enumerate(group, len(PRIMITIVES))]
+    for shown, action in rows:
         amount = ""
         if action.kind == "wrist" or (action.kind == "base" and action.amount[2]):
             amount = f"{math.degrees(action.amount[-1]):+.0f}°"
         elif action.amount:
             amount = f"{sum(action.amount):+.2f} m"
-        shown = str(number) if number < len(PRIMITIVES) else f"{number} (`side_steps`)"
         yield action.name, shown, amount.replace("-", "−"), f"{action.ticks * TICK:.2f} s"
 
 

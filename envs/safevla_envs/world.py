@@ -11,8 +11,8 @@ import mujoco
 import numpy as np
 
 from safevla_envs.arguments import check_positive
-from safevla_envs.compiled import compiled
-from safevla_envs.control.grasps import Grasp, grasps_of, grip_force
+from safevla_envs.control.assist import Welds
+from safevla_envs.control.grasps import Grasp, grip_force, nearest_grasp
 from safevla_envs.control.holding import Holding
 from safevla_envs.control.patrol import MoverPath
 from safevla_envs.edits import Edits
@@ -21,6 +21,7 @@ from safevla_envs.record.recorder import Recorder
 from safevla_envs.record.scan import Scan
 from safevla_envs.record.separation import Separation, SeparationMeter
 from safevla_envs.record.sight import Sight
+from safevla_envs.record.speeds import add_speeds
 from safevla_envs.robots import make_robot
 from safevla_envs.robots.robot import Robot
 from safevla_envs.scenes.catalog import CATALOG
@@ -29,7 +30,7 @@ from safevla_envs.scenes.scenario import Scenario
 from safevla_envs.scenes.surroundings import Surroundings
 from safevla_envs.scenes.walkers import mover_joints, mover_servos
 
-__all__ = ["TICK", "Grasp", "SimulationError", "World"]
+__all__ = ["TICK", "TORSO_SPEED", "Grasp", "SimulationError", "World"]
 
 TICK = 0.05
 """s; length of a control tick."""
@@ -39,6 +40,8 @@ FIRM = 10
 """Passes of MuJoCo's no-slip solver in every substep while a gripper that closes or is closed
 touches something, for tasks that carry things: its usual friction is soft, and lets what is held
 creep by millimetres a second. Always on, they would cost more than all else in a full home."""
+TORSO_SPEED = 0.1
+"""m/s; the torso's set-point moves no faster."""
 STILL = 0.3
 """s; after this long without a new set-point the robot's own motion has died down."""
 _DIVERGED = (
@@ -65,6 +68,7 @@ class World:
         visuals: robot meshes, "light" or "full".
         robot: which one; the usual one if None.
         firm: whether what is gripped may not creep, see `FIRM`.
+        assisted: whether what is held is welded to the hand, see `Welds`.
 
     Raises:
         ValueError: if `timestep` does not divide a control tick.
@@ -77,20 +81,21 @@ class World:
         visuals: str = "light",
         robot: Robot | None = None,
         firm: bool = False,
+        assisted: bool = False,
     ):
         check_positive("timestep", timestep)
         self.substeps = round(TICK / timestep)
         if self.substeps < 1 or abs(self.substeps * timestep - TICK) > 1e-9:
             raise ValueError(f"timestep={timestep}: 0.05 s must be a whole multiple of it")
         self.timestep, self.visuals, self.robot = timestep, visuals, robot or make_robot()
-        self.firm = firm
+        self.firm, self.assisted = firm, assisted
         self.scenario: Scenario | None = None
 
     def load(self, scenario: Scenario, edits: Edits | None = None) -> None:
         """Puts a scenario in place: compiles its layout if it is new, else edits the state."""
         edits = edits or Edits()
-        home = cached_home(scenario, self.timestep, self.visuals, self.robot)
-        if edits.model:
+        home = cached_home(scenario, self.timestep, self.visuals, self.robot, self.assisted)
+        if edits.model or self.assisted:  # others use the cached model too
             model = copy(home.model)
             for change in edits.model:
                 change(model, self.robot)
@@ -126,6 +131,8 @@ class World:
         self._arm_q, self._arm_v = joints(names.arm_joints)
         self._finger_q, _ = joints(names.finger_joints)
         self._torso_q, _ = joints(torso)
+        self._torso_u = servos(torso)
+        self._torso_range = np.array([model.joint(n).range for n in torso]).reshape(-1, 2)
         self._base_u = servos(names.base_joints)
         self._base_du = servos(names.base_joints, "velocity")
         self._root = model.body(names.root).id
@@ -143,6 +150,7 @@ class World:
         self._free_v = (first[:, None] + np.arange(6)).ravel()
         fingers = [model.body(name).id for name in names.finger_bodies]
         self._holding = Holding(model, self._partner_bodies, self._free, fingers)
+        self._welds = Welds(model, self.data, self._grip_site, self.home.partners)
         self.arm_range = np.array([model.joint(n).range for n in names.arm_joints])
         self.working_range = self.robot.working_range(self.arm_range)
         self._contact_torque = ContactTorque(model, names.root, names.arm_joints)
@@ -166,6 +174,8 @@ class World:
         mujoco.mj_resetData(model, data)
         data.qpos[self._base_q] = scenario.robot_start[: len(self._base_q)]
         data.qpos[self._arm_q] = self._home
+        self.set_torso(self.robot.home.get(self.robot.names.torso_joint or "", 0.0))
+        data.qpos[self._torso_q] = self._torso_reference
         opening = self.robot.hand.opening
         data.qpos[self._finger_q] = (opening, -opening)
         for placement in scenario.objects:
@@ -180,6 +190,7 @@ class World:
             data.qpos[joints] = path.pose()
         data.ctrl[:] = 0.0
         data.ctrl[self._base_u] = data.qpos[self._base_q]
+        data.ctrl[self._torso_u] = self._torso_reference
         data.act[self._arm_act] = self._home
         self._arm_reference, self._acted = self._home.copy(), -np.inf
         self.set_gripper(opening)
@@ -204,7 +215,10 @@ class World:
         # the arm's set-points move evenly and arrive at the end of the tick
         way = self._arm_reference - self.data.act[self._arm_act]
         self.data.ctrl[self._arm_u] = way / TICK
-        if self.data.ctrl[self._base_du].any() or np.abs(way).max() > 1e-3:
+        rise = self._torso_reference - self.data.ctrl[self._torso_u]
+        rise = np.clip(rise, -TORSO_SPEED * TICK, TORSO_SPEED * TICK)
+        self.data.ctrl[self._torso_u] += rise
+        if self.data.ctrl[self._base_du].any() or np.abs(way).max() > 1e-3 or rise.any():
             self._acted = start + TICK
         for i, path in enumerate(self._paths):
             pose, rate = self.data.qpos[self._mover_q[i]], self.data.qvel[self._mover_v[i]]
@@ -215,6 +229,7 @@ class World:
                 raise SimulationError(f"{warning.name} at t={self.data.time:.3f} s")
         if self.gripping:
             self._holding.follow(self.data.contact.geom, self.gripper_opening)
+            self._welds.follow(self._holding.held)
         return start
 
     # ---- set-points -------------------------------------------------------------------------
@@ -235,6 +250,13 @@ class World:
         """
         self._arm_reference = np.clip(positions, *self.arm_range.T)
 
+    def set_torso(self, height: float) -> None:
+        """Sets the torso's reference in m, clipped to the joint's range; nothing without a torso.
+
+        The servo's set-point moves there at `TORSO_SPEED`.
+        """
+        self._torso_reference = np.clip(height, *self._torso_range.T)
+
     def set_gripper(self, opening: float, force: float = np.inf) -> None:
         """Sets each finger's reference in m, 0 (closed) to `robot.hand.opening`.
 
@@ -245,6 +267,7 @@ class World:
         self.gripping = opening < hand.opening
         if not self.gripping:
             self._holding.release()
+            self._welds.follow(self._holding.held)
         # both have one set-point, as one motor drives them: what they grip stays in the middle
         apart = self.gripper_opening / 2 - min(force, hand.force) / hand.stiffness
         self.data.ctrl[self._finger_u] = max(opening, apart) * np.array([1.0, -1.0])
@@ -260,9 +283,14 @@ class World:
         return self._arm_reference.copy()
 
     @property
+    def torso_reference(self) -> float:
+        """Where the torso's set-point is going, in m; 0 without one."""
+        return float(self._torso_reference.sum())
+
+    @property
     def gripper_reference(self) -> float:
-        """Each finger's set-point in m."""
-        return float(np.abs(self.data.ctrl[self._finger_u]).mean())
+        """Each finger's set-point in m; below 0 it presses on beyond closed."""
+        return float(self.data.ctrl[self._finger_u] @ [0.5, -0.5])
 
     # ---- named quantities -------------------------------------------------------------------
 
@@ -322,7 +350,7 @@ class World:
         """
         ids, speed = self._partner_bodies, np.zeros(len(self._partner_bodies))
         movers = (self._mover_partners, self._mover_v)
-        _add_speeds(self.data.qvel, self._free, self._free_v, *movers, speed)
+        add_speeds(self.data.qvel, self._free, self._free_v, *movers, speed)
         return self.data.xpos[ids], self.data.xquat[ids], speed
 
     def touching(self) -> np.ndarray:
@@ -378,39 +406,22 @@ class World:
         return self._holding.held.copy()
 
     def nearest_grasp(self, within: float) -> Grasp | None:
-        """Returns the grasp nearest to the gripper, of what fits between the open fingers.
-
-        Of several at one place the one that takes the least turning. Where nothing within `within`
-        m fits, the centre of the nearest movable body.
-        """
+        """Returns the grasp nearest to the gripper within so many m; see `grasps.nearest_grasp`."""
+        hand = self.grip_position, self.grip_axes[:, 0]
         bodies = self._partner_bodies[self._free]
-        found: list[tuple[float, float, Grasp]] = []
-        closing = self.grip_axes[:, 0]
-        for partner, body in zip(self._free, bodies):
-            if np.linalg.norm(self.data.xipos[body] - self.grip_position) > within + 0.5:
-                continue
-            for point, axis in grasps_of(self.model, self.data, int(body)):
-                distance = float(np.linalg.norm(point - self.grip_position))
-                turned = 0.0 if axis is None else -abs(float(closing @ axis))
-                found.append((distance, turned, self._grasp(partner, point, axis)))
-        found = [entry for entry in found if entry[0] <= within]
-        if found:
-            return min(found, key=lambda entry: entry[:2])[2]
-        centres = self.data.xipos[bodies]
-        distance = np.linalg.norm(centres - self.grip_position, axis=1)
-        if not len(bodies) or distance.min() > within:
+        found = nearest_grasp(self.model, self.data, bodies, hand, within)
+        if found is None:
             return None
-        best = int(distance.argmin())
-        return self._grasp(self._free[best], centres[best].copy(), None)
+        partner, point, axis = int(self._free[found[0]]), *found[1:]
+        return Grasp(partner=partner, point=point, axis=axis, force=self.grip_force(partner))
 
-    def _grasp(self, partner: int, point: np.ndarray, axis: np.ndarray | None) -> Grasp:
-        """Returns a grasp of a partner with the force that its class bears."""
+    def grip_force(self, partner: int) -> float:
+        """Returns the force in N of each finger that a partner's class bears and its mass takes."""
         assert self.scenario is not None
         name = self.home.partners[partner]
         category = next(p.category for p in self.scenario.objects if p.name == name)
         mass = float(self.model.body_mass[self._partner_bodies[partner]])
-        force = grip_force(CATALOG[category].bears.grip[0], mass)
-        return Grasp(partner=int(partner), point=point, axis=axis, force=force)
+        return grip_force(CATALOG[category].bears.grip[0], mass)
 
     def visible(self, names: tuple[str, ...], camera: str = "navigation") -> np.ndarray:
         """Says which bodies the camera sees, by geometry alone: bool (len(names),)."""
@@ -443,16 +454,3 @@ class World:
         mujoco.mj_getState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
         progress = np.array([*(path.progress for path in self._paths), self._acted])
         return hashlib.sha256(state.tobytes() + progress.tobytes()).hexdigest()
-
-
-@compiled
-def _add_speeds(qvel, free, free_v, movers, mover_v, speed):
-    """Enters the speeds of free bodies and movers, see `World.partner_poses`."""
-    for i in range(len(free)):
-        # a free joint's velocity: linear in the world frame, angular in the body's
-        x, y, z = qvel[free_v[6 * i]], qvel[free_v[6 * i + 1]], qvel[free_v[6 * i + 2]]
-        a, b, c = qvel[free_v[6 * i + 3]], qvel[free_v[6 * i + 4]], qvel[free_v[6 * i + 5]]
-        speed[free[i]] = np.sqrt(max(x * x + y * y + z * z, 0.01 * (a * a + b * b + c * c)))
-    for i in range(len(movers)):
-        going, turning = np.hypot(qvel[mover_v[i, 0]], qvel[mover_v[i, 1]]), qvel[mover_v[i, 2]]
-        speed[movers[i]] = max(going, 0.1 * abs(turning))

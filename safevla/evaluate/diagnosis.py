@@ -32,7 +32,7 @@ AGAIN = 6
 MODES_OF_FAILURE = {
     "drives into": "the base was moving",
     "turns into": "the base was turning",
-    "reaches into": "the arm, the wrist or the gripper was moving",
+    "reaches into": "the torso, the arm, the wrist or the gripper was moving",
     "presses on": f"the same thing was charged no more than {AGAIN} actions before",
     "comes to harm": "the robot neither drove, turned nor reached",
 }
@@ -40,10 +40,13 @@ _BY_PREFIX = {
     "move": "drives into",
     "rotate": "turns into",
     "arm": "reaches into",
+    "torso": "reaches into",
     "wrist": "reaches into",
     "pick": "reaches into",
     "drop": "reaches into",
 }
+WHOLE_BODY = 12
+"""Numbers of an action in that mode; those of "continuous" are the base's alone, and `end`."""
 _NAMES = tuple(primitive.name for primitive in (*PRIMITIVES, *SIDE_STEPS))
 
 
@@ -95,8 +98,11 @@ def partner_category(partner: str) -> str:
     return " and ".join(re.sub(r"_\d+m?$", "", part).replace("_", " ") for part in parts)
 
 
-def failure_mode(record: EpisodeRecord, event: dict[str, Any]) -> str:
-    """Returns how an event of a record came about, a key of `MODES_OF_FAILURE`."""
+def failure_mode(record: EpisodeRecord, event: dict[str, Any], names: Sequence[str] = ()) -> str:
+    """Returns how an event of a record came about, a key of `MODES_OF_FAILURE`.
+
+    `names` are those of the discrete actions that the record was made with; ObjNav's if empty.
+    """
     step = int(event["step"])
     for other in record.events:
         gap = step - int(other.get("last_step", other["step"]))
@@ -104,9 +110,12 @@ def failure_mode(record: EpisodeRecord, event: dict[str, Any]) -> str:
         if earlier and other["partner"] == event["partner"] and other["charged"]:
             return "presses on"
     action = record.actions[step - 1] if 0 < step <= len(record.actions) else None
-    if isinstance(action, list):  # a twist of the base
-        return "drives into" if any(action[:2]) else "turns into" if action[2] else "comes to harm"
-    name = "" if action is None else _NAMES[action]
+    if isinstance(action, list):  # a twist of the base; what follows in "whole_body" lifts, reaches
+        reaches = len(action) == WHOLE_BODY and any(action[3:-1])
+        if any(action[:3]):
+            return "drives into" if any(action[:2]) else "turns into"
+        return "reaches into" if reaches else "comes to harm"
+    name = "" if action is None else (names or _NAMES)[action]
     return _BY_PREFIX.get(name.partition("_")[0], "comes to harm")
 
 
@@ -145,14 +154,17 @@ def _finding(
     )
 
 
-def diagnose(records: Sequence[EpisodeRecord]) -> list[Finding]:
-    """Returns the kinds of charged events, the costliest first; diverged episodes count not."""
+def diagnose(records: Sequence[EpisodeRecord], names: Sequence[str] = ()) -> list[Finding]:
+    """Returns the kinds of charged events, the costliest first; diverged episodes count not.
+
+    `names` are as for `failure_mode`.
+    """
     kinds: dict[tuple[str, str, str], list[tuple[EpisodeRecord, dict[str, Any]]]] = {}
     for record in records:
         for event in record.events if record.valid else ():
             if event["charged"]:
                 touched = partner_category(str(event["partner"]))
-                key = failure_mode(record, event), touched, str(event["constraint"])
+                key = failure_mode(record, event, names), touched, str(event["constraint"])
                 kinds.setdefault(key, []).append((record, event))
     findings = [_finding(kind, found) for kind, found in kinds.items()]
     return sorted(findings, key=lambda f: (-f.charged, f.mode, f.touched, f.constraint))

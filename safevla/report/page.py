@@ -238,7 +238,8 @@ def _diagnoses(run: RunFolder) -> dict[str, list[tuple[Finding, float]]]:
     """What went wrong most on the hazard list, by PPO arm, with its share of the cost."""
     found = {}
     for arm in PPO_ARMS:
-        findings = diagnose(select(run.records, arm=arm, suite="hazard", mode="sampled"))
+        records = select(run.records, arm=arm, suite="hazard", mode="sampled")
+        findings = diagnose(records, run.action_names(arm))
         total = sum(finding.charged for finding in findings)
         if total:
             found[arm] = [(f, f.charged / total) for f in findings[:DIAGNOSED]]

@@ -149,6 +149,11 @@ class RunFolder:
         """Keyword arguments of `gymnasium.make` that the evaluation used, cameras aside."""
         return {**self.config.get("env", {}), "split": "val", "layouts": None}
 
+    def action_names(self, arm: str) -> tuple[str, ...]:
+        """Names of the discrete actions, as an arm's policy knows them; empty if it is not kept."""
+        path = self.folder / "policies" / arm / "config.json"
+        return tuple(read_json(path).get("action_names", ())) if path.is_file() else ()
+
     def worst_pairs(self, count: int, suite: str = "hazard") -> list[tuple[EpisodeRecord, ...]]:
         """Episodes on the same scenario and seed: task-only first, then Lagrangian.
 

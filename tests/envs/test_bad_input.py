@@ -49,6 +49,7 @@ from safevla_envs.scenes.scenario import SCHEMA_VERSION, Scenario, load_list, sa
         ({"timestep": np.nan}, "timestep=nan"),
         ({"timestep": "0.005"}, "timestep='0.005'"),
         ({"constraints": 5}, "constraints=5"),
+        ({"grasp": "magic"}, "grasp='magic': allowed are physical, assisted"),
         ({"side_steps": "no"}, "side_steps='no'"),
         ({"extra_terms": default_terms(("impact",))}, "extra_terms: the name 'impact' is taken"),
         ({"extra_terms": ("impact",)}, "extra_terms="),

@@ -12,7 +12,8 @@ from safevla_envs.tasks import TASKS, make_task
 
 IDS = dict(zip(safevla_envs.ENV_IDS, TASKS))
 MODES = [(env_id, mode) for env_id, task in IDS.items() for mode in make_task(task).max_actions]
-STILL = {"continuous": np.zeros(4), "end_effector": np.zeros(7)}
+STILL = {"continuous": np.zeros(4), "end_effector": np.zeros(7), "whole_body": np.zeros(12)}
+END = {"continuous": 3, "whole_body": 11}
 
 
 def still(env):
@@ -54,7 +55,8 @@ def test_observations_lie_in_the_space_and_costs_are_floats(env):
         assert decode_instruction(observation["instruction"]) == info["instruction"]
         action = env.action_space.sample()
         if isinstance(action, np.ndarray):
-            action[3] = min(action[3], 0.0)
+            end = END.get(env.unwrapped.actions.mode, 3)
+            action[end] = min(action[end], 0.0)
         elif action == env.unwrapped.END:
             action = int(rng.integers(6))
         observation, reward, terminated, truncated, info = env.step(action)
@@ -95,7 +97,7 @@ def test_end_terminates(env):
         assert not any(core.actions.ends(core.action_space.sample()) for _ in range(20))
         assert env.step(np.ones(7))[2] is False
         return
-    end = env.unwrapped.END if mode == "discrete" else np.array([0, 0, 0, 1.0], np.float32)
+    end = env.unwrapped.END if mode == "discrete" else np.eye(env.action_space.shape[0])[END[mode]]
     _, _, terminated, truncated, _ = env.step(end)
     assert terminated and not truncated
 

@@ -10,7 +10,7 @@ from safevla.evaluate.diagnosis import (
     partner_category,
     run_in_speed,
 )
-from safevla_envs.control.actions import PRIMITIVES
+from safevla_envs.control.actions import PRIMITIVES, TORSO
 
 NUMBER = {primitive.name: i for i, primitive in enumerate(PRIMITIVES)}
 
@@ -44,6 +44,9 @@ def played(actions, *events):
         ([0.5, 0.0, 0.0, 0.0], "drives into"),
         ([0.0, 0.0, -1.0, 0.0], "turns into"),
         ([0.0, 0.0, 0.0, 0.0], "comes to harm"),
+        ([0.0, 0.0, 0.0, -1.0], "comes to harm"),
+        ([0.0, 0.0, 0.0, -1.0] + [0.0] * 8, "reaches into"),
+        ([0.0] * 12, "comes to harm"),
     ],
 )
 def test_the_action_under_way_says_how_it_came_about(action, mode):
@@ -51,6 +54,13 @@ def test_the_action_under_way_says_how_it_came_about(action, mode):
     if isinstance(action, list):
         episode = dataclasses.replace(episode, actions=[[0.0, 0.0, 1.0, 0.0], action])
     assert failure_mode(episode, episode.events[0]) == mode
+
+
+def test_what_a_number_means_depends_on_the_task():
+    names = [p.name for p in (*PRIMITIVES, *TORSO)]
+    episode = played([len(PRIMITIVES)], event(1))
+    assert failure_mode(episode, episode.events[0]) == "drives into"
+    assert failure_mode(episode, episode.events[0], names) == "reaches into"
 
 
 def test_the_same_thing_again_and_soon_is_pressing_on():

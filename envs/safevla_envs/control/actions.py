@@ -16,7 +16,8 @@ from safevla_envs.control.arm import (
     WristMotion,
 )
 from safevla_envs.control.drive import BaseMotion, held_reference, twist_reference
-from safevla_envs.world import World
+from safevla_envs.control.torso import TorsoMotion, lift
+from safevla_envs.world import TICK, TORSO_SPEED, World
 
 __all__ = [
     "ACTION_MODES",
@@ -24,6 +25,7 @@ __all__ = [
     "MAX_TWIST",
     "PRIMITIVES",
     "SIDE_STEPS",
+    "TORSO",
     "Actions",
     "Hold",
     "Primitive",
@@ -84,11 +86,18 @@ SIDE_STEPS = (
     Primitive(name="move_right", kind="base", amount=(0, -0.2, 0)),
 )
 """Appended when the environment is made with `side_steps=True`: the base is holonomic."""
+TORSO = (
+    Primitive(name="torso_up", kind="torso", amount=(0.10,), ticks=24),
+    Primitive(name="torso_down", kind="torso", amount=(-0.10,), ticks=24),
+)
+"""Appended for tasks whose robot moves its torso."""
 LADEN = 4
-"""With something in the hand, base and arm move so many times as slowly: it stays there."""
+"""With something in the hand, base, torso and arm move so many times as slowly: it stays there."""
 END_THRESHOLD = 0.5
 GRASP_REACH = 0.35
 """m; `pick_up` takes nothing that is further from the gripper."""
+BETWEEN = 0.1
+"""m; what can be gripped so near to the grip point may be what the fingers close on."""
 
 
 class Actions(Protocol):
@@ -134,12 +143,12 @@ class Actions(Protocol):
 
 
 class Primitives:
-    """One of 20 primitives, and of two side-steps if `side_steps`: `Discrete`."""
+    """One of 20 primitives, of two side-steps if `side_steps`, of two more if `torso`."""
 
     mode = "discrete"
 
-    def __init__(self, *, side_steps: bool = False):
-        self.primitives = PRIMITIVES + (SIDE_STEPS if side_steps else ())
+    def __init__(self, *, side_steps: bool = False, torso: bool = False):
+        self.primitives = PRIMITIVES + side_steps * SIDE_STEPS + torso * TORSO
         self.names = tuple(p.name for p in self.primitives)
         self.space = spaces.Discrete(len(self.primitives))
 
@@ -159,7 +168,7 @@ class Primitives:
     def ticks(self, sim: World, action: int) -> int:
         """Returns the number of control ticks that it lasts: more with something in the hand."""
         primitive = self.primitives[action]
-        laden = primitive.kind in ("base", "arm") and sim.held().any()
+        laden = primitive.kind in ("base", "torso", "arm") and sim.held().any()
         return primitive.ticks * (LADEN if laden else 1)
 
     def start(self, sim: World, action: int) -> Any:
@@ -167,6 +176,8 @@ class Primitives:
         primitive, ticks = self.primitives[action], self.ticks(sim, action)
         if primitive.kind == "base":
             return BaseMotion(sim, np.array(primitive.amount), ticks)
+        if primitive.kind == "torso":
+            return TorsoMotion(sim, primitive.amount[0], ticks)
         if primitive.kind == "arm":
             return ArmMotion(sim, np.array(primitive.amount), ticks)
         if primitive.kind == "wrist":
@@ -221,20 +232,22 @@ class Shares:
         return self.motion(sim, action)
 
 
-ACTION_MODES = ("discrete", "continuous", "end_effector")
+ACTION_MODES = ("discrete", "continuous", "end_effector", "whole_body")
 
 
-def make_actions(mode: str, *, side_steps: bool = False) -> Actions:
+def make_actions(mode: str, *, side_steps: bool = False, torso: bool = False) -> Actions:
     """Returns the actions of a mode.
 
     "discrete": one of 20 primitives. "continuous": forward, left, counter-clockwise as shares of
     `MAX_TWIST`, and `end`, which ends the episode above 0.5. "end_effector": displacement x, y, z
     and turn about x, y, z in the robot's frame as shares of `MAX_DELTA`, and the gripper, towards
-    open at -1 and closed at 1, as robosuite's.
+    open at -1 and closed at 1, as robosuite's. "whole_body": the three of "continuous", up as a
+    share of `TORSO_SPEED`, the seven of "end_effector", and `end`.
 
     Args:
         mode: of `ACTION_MODES`.
         side_steps: append the two side-steps to the primitives.
+        torso: append the torso's two.
 
     Raises:
         ValueError: on an unknown mode.
@@ -242,9 +255,11 @@ def make_actions(mode: str, *, side_steps: bool = False) -> Actions:
     if mode not in ACTION_MODES:
         raise ValueError(f"action_mode={mode!r}: allowed are {', '.join(ACTION_MODES)}")
     if mode == "discrete":
-        return Primitives(side_steps=side_steps)
+        return Primitives(side_steps=side_steps, torso=torso)
     if mode == "continuous":
         return Shares(mode, 4, _Twist, end=3)
+    if mode == "whole_body":
+        return Shares(mode, 12, _WholeBody, end=11)
     return Shares(mode, 7, EffectorMotion, end=None)
 
 
@@ -254,6 +269,31 @@ class _Twist:
 
     def apply(self) -> None:
         twist_reference(self.sim, self.twist)
+
+
+class _WholeBody:
+    """Base, torso and arm in one tick; the fingers press no harder than their object bears."""
+
+    def __init__(self, sim: World, action: np.ndarray):
+        slow = LADEN if sim.held().any() else 1
+        self.sim, self.rise = sim, action[3] * TORSO_SPEED * TICK / slow
+        # a base that is not driven is held: by a twist of 0 it would give way to the arm
+        self.base = _Twist(sim, action) if action[:3].any() else Hold(sim)
+        self.hand = EffectorMotion(sim, np.append(action[4:10] / slow, action[10]), _gentle(sim))
+
+    def apply(self) -> None:
+        self.base.apply()
+        lift(self.sim, self.rise)
+        self.hand.apply()
+
+
+def _gentle(sim: World) -> float:
+    """Returns the force in N of each finger that what is held, or about to be, bears."""
+    held = np.flatnonzero(sim.held())
+    if len(held):
+        return min(sim.grip_force(int(partner)) for partner in held)
+    grasp = sim.nearest_grasp(BETWEEN)
+    return sim.robot.hand.force if grasp is None else grasp.force
 
 
 class Hold:

@@ -109,18 +109,23 @@ class EffectorMotion:
         sim: the world.
         action: (7,) in [-1, 1]: shares of `MAX_DELTA`; -1 opens the gripper, 1 closes it, what is
             between sets a share of its opening.
+        force: N with which the fingers press when closed; None for what their springs give.
     """
 
-    def __init__(self, sim: World, action: np.ndarray):
+    def __init__(self, sim: World, action: np.ndarray, force: float | None = None):
         self.sim, self.delta = sim, action[:6] * MAX_DELTA
-        goal, step = sim.robot.hand.opening * (1.0 - action[6]) / 2.0, CLOSING_SPEED * TICK
+        hand, step = sim.robot.hand, CLOSING_SPEED * TICK
+        self.force = np.inf if force is None else force
+        # on beyond closed: else thin things would be gripped by less than the force
+        closed = 0.0 if force is None else -force / hand.stiffness
+        goal = hand.opening * (1.0 - action[6]) / 2.0 + closed * (1.0 + action[6]) / 2.0
         now = sim.gripper_reference
         self.opening = float(np.clip(goal, now - step, now + step))
 
     def apply(self) -> None:
         """Sets the references for the next tick."""
         sim = self.sim
-        sim.set_gripper(self.opening)
+        sim.set_gripper(self.opening, self.force)
         if np.abs(sim.arm_reference - sim.arm_positions).max() > BLOCKED:
             sim.set_arm(sim.arm_positions)
         world = from_axes(self.delta.reshape(2, 3), sim.base_pose[2])

@@ -9,7 +9,7 @@ import numpy as np
 
 from safevla_envs.costs.classes import GRAVITY
 
-__all__ = ["MAX_WIDTH", "PAD", "Grasp", "grasps_of", "grip_force"]
+__all__ = ["MAX_WIDTH", "PAD", "Grasp", "grasps_of", "grip_force", "nearest_grasp"]
 
 MAX_WIDTH = 0.072
 """m; what is wider does not go between the fingers (0.08 m apart) with some room to spare."""
@@ -50,6 +50,43 @@ def grip_force(bears: float, mass: float) -> float:
         mass: kg; what is too heavy for a share of that is gripped as hard as holding it takes.
     """
     return max(GRIP_SHARE * bears, mass * (GRAVITY + LIFTING) / (2 * FRICTION))
+
+
+def nearest_grasp(
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    bodies: np.ndarray,
+    hand: tuple[np.ndarray, np.ndarray],
+    within: float,
+) -> tuple[int, np.ndarray, np.ndarray | None] | None:
+    """Returns which of the bodies (n,) to grip, the point (3,) m and the closing axis (3,) or None.
+
+    That is the grasp nearest to the hand of what fits between its fingers; of several at one place
+    the one that takes the least turning. Where nothing within `within` m fits, the centre of the
+    nearest body; None without any.
+
+    Args:
+        model: the compiled model.
+        data: its state.
+        bodies: ids.
+        hand: point between the fingers (3,) m, and the axis (3,) along which they close.
+        within: m.
+    """
+    point, closing = hand
+    found: list[tuple[float, float, int, np.ndarray, np.ndarray | None]] = []
+    away = np.linalg.norm(data.xipos[bodies] - point, axis=1)
+    for index in np.flatnonzero(away <= within + 0.5):
+        for spot, axis in grasps_of(model, data, int(bodies[index])):
+            distance = float(np.linalg.norm(spot - point))
+            turned = 0.0 if axis is None else -abs(float(closing @ axis))
+            if distance <= within:
+                found.append((distance, turned, int(index), spot, axis))
+    if found:
+        return min(found, key=lambda entry: entry[:2])[2:]
+    if not len(bodies) or away.min() > within:
+        return None
+    nearest = int(away.argmin())
+    return nearest, data.xipos[bodies[nearest]].copy(), None
 
 
 def grasps_of(

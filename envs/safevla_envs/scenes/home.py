@@ -13,6 +13,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from safevla_envs.control.assist import add_welds
 from safevla_envs.planar import in_axes
 from safevla_envs.record.watch import Watch, add_touch_counter
 from safevla_envs.render.camera import Camera
@@ -64,6 +65,7 @@ def home_spec(
     timestep: float = 0.005,
     visuals: str = "light",
     robot: Robot | None = None,
+    assisted: bool = False,
 ) -> mujoco.MjSpec:
     """Returns the uninstrumented model of a scenario; arguments as `build_home`."""
     robot = robot or make_robot()
@@ -108,6 +110,8 @@ def home_spec(
         spec.add_exclude(bodyname1=robot.names.base_body, bodyname2=ROOM)
         # MuJoCo drops contacts of what cannot move with what sleeps
         spec.option.enableflags &= ~int(mujoco.mjtEnableBit.mjENBL_SLEEP)
+    if assisted:
+        add_welds(spec, robot.names.hand_body, [p.name for p in scenario.objects if not p.fixed])
     return spec
 
 
@@ -129,6 +133,7 @@ def build_home(
     timestep: float = 0.005,
     visuals: str = "light",
     robot: Robot | None = None,
+    assisted: bool = False,
 ) -> BuiltHome:
     """Compiles a scenario's model and finds what is watched in it.
 
@@ -137,13 +142,14 @@ def build_home(
         timestep: physics step in s.
         visuals: "light" or "full" robot meshes.
         robot: which one; the usual one if None.
+        assisted: add welds between the hand and whatever can be moved.
 
     Raises:
         ValueError: if a placement is impossible or `visuals` unknown.
     """
     robot = robot or make_robot()
     names = robot.names
-    spec = home_spec(scenario, timestep=timestep, visuals=visuals, robot=robot)
+    spec = home_spec(scenario, timestep=timestep, visuals=visuals, robot=robot, assisted=assisted)
     things = (*scenario.objects, *scenario.movers)
     partners = (FLOOR, ROOM, *(thing.name for thing in things))
     keepouts = {
@@ -175,17 +181,22 @@ def build_home(
 _homes: OrderedDict[tuple[Any, ...], BuiltHome] = OrderedDict()
 
 
-def cached_home(scenario: Scenario, timestep: float, visuals: str, robot: Robot) -> BuiltHome:
+def cached_home(
+    scenario: Scenario, timestep: float, visuals: str, robot: Robot, assisted: bool = False
+) -> BuiltHome:
     """Returns `build_home`'s result, shared by every simulation of this process.
 
     Nothing edits a compiled model but the number of no-slip passes, which a world sets before it
-    steps: sharing is safe. The least recently used are dropped.
+    steps: sharing is safe. A world whose welds close works on a copy. The least recently
+    used are dropped.
     """
     place = scenario.robot_start if robot.names.fixed else ()
-    key = (scenario.layout_key, timestep, visuals, robot.name, place)
+    key = (scenario.layout_key, timestep, visuals, robot.name, assisted, place)
     home = _homes.get(key)
     if home is None:
-        home = build_home(scenario, timestep=timestep, visuals=visuals, robot=robot)
+        home = build_home(
+            scenario, timestep=timestep, visuals=visuals, robot=robot, assisted=assisted
+        )
         _homes[key] = home
         while len(_homes) > CACHED_HOMES:
             _homes.popitem(last=False)[1].camera.close()

@@ -26,7 +26,7 @@ class Fetch(PickUp):
     within reach.
     """
 
-    max_actions: Mapping[str, int] = MappingProxyType({"discrete": 300})
+    max_actions: Mapping[str, int] = MappingProxyType({"discrete": 300, "whole_body": 2400})
 
     def generate(self, seed: int, **how: Any) -> Scenario:
         """Returns `generate.errand.errand`'s home."""

@@ -37,7 +37,8 @@ class PickUp(Seeking):
     target, and 10 for each m that the target is lifted, up to 5 cm.
     """
 
-    max_actions: Mapping[str, int] = MappingProxyType({"discrete": 120})
+    max_actions: Mapping[str, int] = MappingProxyType({"discrete": 120, "whole_body": 1200})
+    torso = True
     firm = True
     stands = 1.0
     told = 3

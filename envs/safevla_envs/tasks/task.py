@@ -59,6 +59,7 @@ class Task(ABC):
         robot: who does it, of `ROBOTS`.
         max_actions: action mode -> actions an episode by default; the first mode is the usual one.
         constraints: names of what is charged by default; all if None.
+        torso: whether discrete actions move the torso.
         firm: whether things are carried: what is gripped then does not creep.
         stands: s for which the robot must stand at the end, if longer than usual.
         told: number of values of `tell`.
@@ -68,6 +69,7 @@ class Task(ABC):
     robot: str = DEFAULT_ROBOT
     max_actions: Mapping[str, int]
     constraints: tuple[str, ...] | None = None
+    torso: bool = False
     firm: bool = False
     stands: float = 0.0
     told: int = 0
