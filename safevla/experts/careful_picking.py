@@ -31,6 +31,9 @@ STRETCH = 0.08
 """m; by more the arm is moved 0.1 m at a time."""
 HALF_HAND, PASSED, HIGHEST = 0.12, 0.04, 1.25
 """m; the hand passes so far over what is within this of its way, but goes no higher."""
+ASIDE = 0.01
+"""m; by so much the gripper shall be nearer to the target than to other things: what bearing turns
+of 6 degrees leave decides it, and `pick_up` takes what is nearest."""
 TURNED = np.radians(6.0)
 """rad; the hand need not be turned more precisely."""
 PLACED = 0.025
@@ -88,6 +91,8 @@ class CarefulPickUpExpert(CarefulExpert):
         grasper = self.grasper
         grip, _ = grasper.grips()[0]
         good, furthest = self._sides(), np.interp(grip[2], HEIGHTS, FURTHEST)
+        others = grasper.things().spots - grip[:2]
+        halfway = np.hypot(*others.T).min(initial=np.inf) / 2
 
         def fits(x: Any, y: Any) -> Any:
             dx, dy = x - grip[0], y - grip[1]
@@ -102,8 +107,11 @@ class CarefulPickUpExpert(CarefulExpert):
             side = float(np.arctan2(y - grip[1], x - grip[0]))
             if grasper.best(side)[0] < self.least:
                 return False
-            bearing = side + np.pi - space.heading(heading)
-            turn, cell = round(wrapped(bearing) / (2 * np.pi / HEADINGS)), space.cell(x, y)
+            bearing = wrapped(side + np.pi - space.heading(heading))
+            turn, cell = round(bearing / (2 * np.pi / HEADINGS)), space.cell(x, y)
+            off = np.hypot(x - grip[0], y - grip[1]) * abs(bearing - turn * 2 * np.pi / HEADINGS)
+            if self.rooms and off > halfway - ASIDE:
+                return False
             passed = range(min(turn, 0) - SWUNG, max(turn, 0) + SWUNG + 1)
             return all(space.layer(heading + k)[cell] >= MARGINS[-1] for k in passed)
 
@@ -141,12 +149,12 @@ class _CarefulGrasper(Grasper):
             turns = np.array([np.arctan2(y, x) for x, y, _ in axes])
         # of those with room enough the one that takes the least turning: at rest they close aside
         clearance, turn = max(
-            zip(hand_room(self._things(), grip, side, turns), turns),
+            zip(hand_room(self.things(), grip, side, turns), turns),
             key=lambda r: (min(r[0], ROOMS[0]), -abs(wrapped(r[1] - side - np.pi / 2, np.pi))),
         )
         return clearance, turn
 
-    def _things(self) -> Cylinders:
+    def things(self) -> Cylinders:
         """What else stands on the target's support, flames included."""
         sim = self.env.sim
         spots, radii, tops = [], [], []
@@ -172,7 +180,7 @@ class _CarefulGrasper(Grasper):
 
     def _height(self, grip: np.ndarray, side: float) -> float:
         """Returns the height in m at which the hand passes over what lies on its way to a grip."""
-        things = self._things()
+        things = self.things()
         along, across = in_axes(things.spots - grip[:2], side).T
         under = (along > -HALF_HAND) & (np.abs(across) - things.radii < HALF_HAND)
         return min(float(things.tops[under].max(initial=0.0)) + PASSED, HIGHEST)

@@ -26,8 +26,9 @@ CLOSE = 0.06
 """m; the gripper is brought so near over the target: it takes what is nearest."""
 OVER = 0.10
 """m; the gripper waits so high over the target."""
-LOW = 0.02
-"""m; it goes down to so little over the target, if something else is nearer before."""
+LOW, SINKS = 0.02, 0.005
+"""m; it goes down to so little over the target, if something else is nearer before, as long as each
+action brings it so far."""
 TRIES = 3
 """Grasps that are tried."""
 
@@ -40,7 +41,7 @@ class Grasper:
     """
 
     def __init__(self, env: Any):
-        self.env, self.tries, self.risen = env, 0, False
+        self.env, self.tries, self.risen, self.before = env, 0, False, np.inf
         self.scenario = env.scenario
 
     def choose(self) -> str:
@@ -77,18 +78,26 @@ class Grasper:
     def grasp(self, raised: float) -> str:
         """Returns `pick_up` if the target is what it would take, else the way further down to it.
 
+        Where nothing brings it further down, it lifts and that was a try.
+
         Args:
             raised: m; how high the grip point is over the target's top.
         """
+        if self.amiss() and raised > LOW:
+            sinks, self.before = raised < self.before - SINKS, raised
+            if sinks:
+                return "arm_down_small"
+        self.before = np.inf
+        self.tries += 1
+        return "arm_up" if self.amiss() else "pick_up"
+
+    def amiss(self) -> bool:
+        """Says whether `pick_up` would take something else than the target."""
         sim = self.env.sim
         nearest = sim.nearest_grasp(GRASP_REACH)
-        other = (
+        return (
             nearest is not None and sim.home.partners[nearest.partner] not in self.env.goal.bodies
         )
-        if other and raised > LOW:
-            return "arm_down_small"
-        self.tries += 1
-        return "pick_up"
 
     def turn_to(self, target: np.ndarray, within: float) -> str | None:
         """Returns the turn that faces what stands at (2 or 3,) m; None within so many degrees."""

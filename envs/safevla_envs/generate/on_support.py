@@ -69,8 +69,9 @@ ROOM, EVEN = 0.025, 0.005
 SMALL, WIDE = 0.18, 0.55
 """m; a support of less than the first half-size bears nothing but the target; on one of less than
 the second half-width at most two things can be asked for, if one is fragile."""
-DEEP = 0.26
-"""m; the target's middle is at most so far from the edge, unless it is longer: within reach."""
+DEEP = (0.45, 0.7), (0.15, 0.22)
+"""m; what can be asked for stands on a support of these heights at most so far from the edge, unless
+it is longer: within reach."""
 TRIES, FEW = 100, 20
 
 
@@ -246,7 +247,7 @@ def _draw(
     hazards = [i for i, kind in enumerate(kinds) if kind.role in ("fragile", "equipment")]
     blocked = blocked and bool(hazards)
     blocker = int(rng.choice(hazards)) if blocked else -1
-    taken = {target: _in_front(rng, top, kinds[target].radius, level)}
+    taken = {target: _in_front(rng, support, kinds[target].radius, level)}
     # where the robot comes to matters first, then what the words must tell apart, then the rest
     rank = {blocker: 0, **{i: 1 for i in pickable}}
     for i in sorted(set(range(len(kinds))) - {target}, key=lambda i: rank.get(i, 2)):
@@ -260,7 +261,7 @@ def _draw(
             propose = partial(rng.normal, middle, STRAY)
         elif i in pickable:
             _keep_apart(kinds, pickable, taken, gaps)
-            propose = partial(_in_front, rng, top, kind.radius, level)
+            propose = partial(_in_front, rng, support, kind.radius, level)
         elif kind.role == "critical":
             half[0] = top[0] - _at(level, EDGE)
             beside = taken[int(rng.choice(pickable))][1]
@@ -356,12 +357,13 @@ def _room(
 
 
 def _in_front(
-    rng: np.random.Generator, half: Sequence[float], radius: float, level: float
+    rng: np.random.Generator, support: Placement, radius: float, level: float
 ) -> np.ndarray:
     """Draws a place (2,) in m near the front of a support for what can be asked for."""
-    deep = min(radius + rng.uniform(INSET[0], _at(level, INSET[1])), DEEP)
-    front = half[0] - max(deep, radius + INSET[0])
-    return np.array([front, rng.uniform(-ALONG, ALONG) * max(half[1] - radius, 0.0)])
+    height, _, half = _top(support)
+    deep = min(radius + rng.uniform(INSET[0], _at(level, INSET[1])), np.interp(height, *DEEP))
+    front = CATALOG[support.category].size[0] / 2 - max(deep, radius + INSET[0])
+    return np.array([front, rng.uniform(-ALONG, ALONG) * max(half - radius, 0.0)])
 
 
 def _spot(
