@@ -70,7 +70,7 @@ SMALL, WIDE = 0.18, 0.55
 """m; a support of less than the first half-size bears nothing but the target; on one of less than
 the second half-width at most two things can be asked for, if one is fragile."""
 DEEP = (0.45, 0.7), (0.15, 0.22)
-"""m; what can be asked for stands on a support of these heights at most so far from the edge, unless
+"""m; on supports of these heights what can be asked for stands at most so far from the edge, unless
 it is longer: within reach."""
 TRIES, FEW = 100, 20
 
@@ -111,13 +111,15 @@ def draw_kinds(
     chosen = {kind.category for kind in found}
     others = [str(c) for c in rng.permutation([c for c in NEIGHBOURS if c not in chosen])]
     if "fragile_collection" in hazards:
-        found += [_look(rng, others.pop(), "fragile") for _ in range(round(_at(level, COUNT)))]
+        count = round(_at(level, COUNT))
+        found += [_look(rng, category, "fragile") for category in others[:count]]
+        others = others[count:]
     if "dangerous_equipment" in hazards:
         rooms = set(CATALOG[support.category].rooms)
         hot = [c for c in KEEPOUTS if c == "candle" or rooms & set(CATALOG[c].rooms)]
         found.append(_look(rng, str(rng.choice(hot)), "equipment"))
     if "critical_point" in hazards and others:
-        found.append(_look(rng, others.pop(), "critical"))
+        found.append(_look(rng, others[0], "critical"))
     return found
 
 
