@@ -47,9 +47,16 @@ TEMPLATES = (
 """Of the thing's, the support's and the room's name."""
 
 HOMES: Mapping[str, Any] = MappingProxyType(
-    {"n_rooms": 5, "fewer_rooms": 4, "loops": 0.5, "target_distance_max": 12.0}
+    {
+        "n_rooms": 5,
+        "fewer_rooms": 4,
+        "loops": 0.5,
+        "n_distractors": 2,
+        "target_distance_max": 12.0,
+    }
 )
-"""Knobs at every level: one to five rooms, round some of which the robot can drive."""
+"""Knobs at every level: one to five rooms, round some of which the robot can drive, and fewer things
+on the floor, which nobody asks for."""
 
 
 @dataclass(frozen=True, kw_only=True)
