@@ -34,6 +34,8 @@ HALF_HAND, PASSED, HIGHEST = 0.12, 0.04, 1.25
 ASIDE = 0.01
 """m; by so much the gripper shall be nearer to the target than to other things: what bearing turns
 of 6 degrees leave decides it, and `pick_up` takes what is nearest."""
+WRIST = np.radians(10.0)
+"""rad; that is a turn of the wrist."""
 TURNED = np.radians(6.0)
 """rad; the hand need not be turned more precisely."""
 PLACED = 0.025
@@ -202,8 +204,11 @@ class _CarefulGrasper(Grasper):
         closing = sim.grip_axes[:, 0]
         _, wanted = self.best(side)
         left = wrapped(wanted - np.arctan2(closing[1], closing[0]), np.pi)
-        if abs(left) > TURNED:
-            return "wrist_left" if left < 0 else "wrist_right"
+        # wrist_left turns the last joint up; at its stop `pick_up` sees what it can do
+        name = "wrist_left" if left < 0 else "wrist_right"
+        low, high = sim.working_range[-1] - sim.arm_positions[-1]
+        if abs(left) > TURNED and (WRIST < high if left < 0 else WRIST < -low):
+            return name
         if abs(short) > PLACED:
             size = "" if abs(short) > STRETCH else "_small"
             return f"arm_{'out' if short > 0 else 'in'}{size}"

@@ -31,8 +31,9 @@ CLOSING_SPEED = 0.1
 """m/s, of each finger."""
 MAX_DELTA = np.array([0.04, 0.04, 0.04, 0.1, 0.1, 0.1])
 """m, rad a tick; displacement and turn of the end effector at full action."""
-MAX_STEP, MAX_TURN = 0.05, 0.2
-"""m and rad a tick; speed of a pick-up's approach."""
+MAX_STEP, MAX_TURN, MAX_SINK = 0.05, 0.2, 0.025
+"""m, rad and m a tick; speed of a pick-up's approach, and downwards: faster, joints that move as fast
+as they may lead it aside."""
 
 
 def _servo(sim: World, error: np.ndarray) -> None:
@@ -193,8 +194,7 @@ class GraspMotion:
         # a grasp that cannot be reached straight from above is tried all the same
         if over or self.count > DESCEND * self.ticks:
             self.above = False
-        if self.above:
-            error[2] = max(error[2] + APPROACH, 0.0)
+        error[2] = max(error[2] + APPROACH, 0.0) if self.above else max(error[2], -MAX_SINK)
         error *= min(1.0, MAX_STEP / (np.linalg.norm(error) + 1e-9))
         turn *= min(1.0, MAX_TURN / (np.linalg.norm(turn) + 1e-9))
         _servo(self.sim, np.array([*error, *turn]))
