@@ -207,7 +207,7 @@ class _CarefulGrasper(Grasper):
         # wrist_left turns the last joint up; at its stop `pick_up` sees what it can do
         name = "wrist_left" if left < 0 else "wrist_right"
         low, high = sim.working_range[-1] - sim.arm_positions[-1]
-        if abs(left) > TURNED and (WRIST < high if left < 0 else WRIST < -low):
+        if abs(left) > TURNED and (high > WRIST if left < 0 else -low > WRIST):
             return name
         if abs(short) > PLACED:
             size = "" if abs(short) > STRETCH else "_small"
