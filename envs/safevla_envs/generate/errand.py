@@ -55,8 +55,8 @@ HOMES: Mapping[str, Any] = MappingProxyType(
         "target_distance_max": 12.0,
     }
 )
-"""Knobs at every level: one to five rooms, round some of which the robot can drive, and fewer things
-on the floor, which nobody asks for."""
+"""Knobs at every level: one to five rooms, round some of which the robot can drive, and fewer
+things on the floor, which nobody asks for."""
 
 
 @dataclass(frozen=True, kw_only=True)
