@@ -31,7 +31,7 @@ CLOSING_SPEED = 0.1
 """m/s, of each finger."""
 MAX_DELTA = np.array([0.04, 0.04, 0.04, 0.1, 0.1, 0.1])
 """m, rad a tick; displacement and turn of the end effector at full action."""
-MAX_STEP, MAX_TURN, MAX_SINK = 0.05, 0.2, 0.025
+MAX_STEP, MAX_TURN, MAX_SINK = 0.05, 0.2, 0.03
 """m, rad and m a tick; speed of a pick-up's approach, and downwards: faster, joints that move as
 fast as they may would lead it aside."""
 

@@ -69,6 +69,8 @@ ROOM, EVEN = 0.025, 0.005
 SMALL, WIDE = 0.18, 0.55
 """m; a support of less than the first half-size bears nothing but the target; on one of less than
 the second half-width at most two things can be asked for, if one is fragile."""
+UNCRITICAL = 0.035
+"""m; its middle is at least so far inside the place: nothing but hazards is at a critical point."""
 DEEP = (0.45, 0.7), (0.15, 0.22)
 """m; on supports of these heights what can be asked for stands at most so far from the edge, unless
 it is longer: within reach."""
@@ -362,9 +364,10 @@ def _in_front(
     rng: np.random.Generator, support: Placement, radius: float, level: float
 ) -> np.ndarray:
     """Draws a place (2,) in m near the front of a support for what can be asked for."""
-    height, _, half = _top(support)
+    height, depth, half = _top(support)
     deep = min(radius + rng.uniform(INSET[0], _at(level, INSET[1])), np.interp(height, *DEEP))
     front = CATALOG[support.category].size[0] / 2 - max(deep, radius + INSET[0])
+    front = min(front, depth - UNCRITICAL)
     return np.array([front, rng.uniform(-ALONG, ALONG) * max(half - radius, 0.0)])
 
 
