@@ -279,13 +279,12 @@ class Scenario:
         """
         named = self.named
         goals = dict.fromkeys(p.kind for p in self.objects if p.role == "distractor")
-        categories = [category for category, _ in {*goals, *(p.kind for p in self.targets)}]
+        kinds = {*goals, *(p.kind for p in self.targets)}
         others = []
         for category, colour in goals:
-            alike = categories.count(category) > 1
-            words = (
-                f"{colour} {CATALOG[category].words[0]}" if alike else CATALOG[category].words[0]
-            )
+            words = CATALOG[category].words[0]
+            if sum(kind[0] == category for kind in kinds) > 1:
+                words = f"{colour} {words}"
             told = self.instruction.replace(named, words)
             others.append(self._with_goal((category, colour), told))
         return tuple(others)
