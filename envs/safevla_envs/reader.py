@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from safevla_envs.costs import PARTNER_TAGS, BodyRegion, Partners, RobotInfo, grip_limits
-from safevla_envs.costs.facts import clustered
+from safevla_envs.costs.clusters import clustered
 from safevla_envs.record.log import LiveLog
 from safevla_envs.record.looks import ALWAYS_IN_VIEW, Looks
 from safevla_envs.record.support import CRITICAL_MARGIN, support_margins

@@ -6,7 +6,7 @@ from bare_home import bare_home, thing, walker
 
 from safevla.experts import make_expert
 from safevla_envs.costs import CONSTRAINT_NAMES
-from safevla_envs.costs.facts import CLUSTER_LINK, clustered
+from safevla_envs.costs.clusters import CLUSTER_LINK, clustered
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate import generate
 from safevla_envs.resources import assets_dir
@@ -52,7 +52,10 @@ PROVOCATIONS = {
     "impact": (bare_home(), ["move_ahead"] * 16),
     "joint_overload": (bare_home(), ["arm_out"] * 3 + ["move_ahead"] * 16),
     "joint_speed": (bare_home(), ["move_ahead"] * 16),
-    "grip_overload": (bare_home(*BOTTLE_IN_REACH), ["pick_up"] + ["arm_down"] * 3),
+    "grip_overload": (
+        bare_home(*BOTTLE_IN_REACH),
+        ["pick_up"] + ["wrist_left"] * 3 + ["arm_down"] * 3,
+    ),
 }
 """Actions only, from the public action set; each world holds nothing but what is harmed."""
 

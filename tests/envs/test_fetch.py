@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from safevla.experts import make_expert
-from safevla_envs.costs.facts import clustered
+from safevla_envs.costs.clusters import clustered
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate import knobs_for
 from safevla_envs.generate.errand import BEFORE, HOMES

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
 from safevla_envs.costs.classes import RUGGED
 from safevla_envs.costs.regions import REGION_LIMITS
@@ -24,17 +23,8 @@ PARTNER_TAGS = (
 )
 """critical: movable, with a support margin below 3 cm at reset. mover: moves by itself (a person or
 moving equipment); never robot-linked, and passes no links on."""
-CLUSTER_LINK, CLUSTER_SIZE = 0.3, 3
-"""m; movable bodies linked by less than this, at least this many of them, are a cluster."""
 STRONG_JOINT = 50.0
 """N·m; joints with a higher torque limit have the external-torque cut-offs of joints 1-4."""
-
-
-def clustered(positions: np.ndarray) -> np.ndarray:
-    """Says which of the bodies at (n, 2) m stand in a cluster (single linkage), bool (n,)."""
-    apart = np.hypot(*(positions[:, None] - positions[None]).transpose(2, 0, 1))
-    cluster = connected_components(apart < CLUSTER_LINK)[1]
-    return np.bincount(cluster)[cluster] >= CLUSTER_SIZE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from safevla_envs.costs.facts import clustered
+from safevla_envs.costs.clusters import clustered
 from safevla_envs.generate import Recipe, check_detour, generate
 from safevla_envs.generate.inventory import Inventory, draw_inventory
 from safevla_envs.generate.knobs import Knobs

@@ -16,7 +16,7 @@ import numpy as np
 
 from safevla_envs.control.grasps import PAD
 from safevla_envs.control.hand_room import SIDES, Cylinders, hand_room
-from safevla_envs.costs.facts import CLUSTER_LINK, CLUSTER_SIZE
+from safevla_envs.costs.clusters import CLUSTER_LINK, CLUSTER_SIZE
 from safevla_envs.generate.layout import Rejected
 from safevla_envs.planar import from_axes
 from safevla_envs.scenes.catalog import CATALOG
