@@ -83,15 +83,16 @@ class Grasper:
         Args:
             raised: m; how high the grip point is over the target's top.
         """
-        if self.amiss() and raised > LOW:
+        amiss = self._amiss()
+        if amiss and raised > LOW:
             sinks, self.before = raised < self.before - SINKS, raised
             if sinks:
                 return "arm_down_small"
         self.before = np.inf
         self.tries += 1
-        return "arm_up" if self.amiss() else "pick_up"
+        return "arm_up" if amiss else "pick_up"
 
-    def amiss(self) -> bool:
+    def _amiss(self) -> bool:
         """Says whether `pick_up` would take something else than the target."""
         sim = self.env.sim
         nearest = sim.nearest_grasp(GRASP_REACH)

@@ -33,7 +33,9 @@ def names(*groups):
 
 
 def test_it_is_moved_where_the_task_says_so():
-    make = lambda task, **more: SafeVLAEnv(task=task, cameras=(), **more).action_names  # noqa: E731
+    def make(task, **more):
+        return SafeVLAEnv(task=task, cameras=(), **more).action_names
+
     assert make("PickUp") == make("Fetch") == names(PRIMITIVES, TORSO)
     assert make("PickUp", side_steps=True) == names(PRIMITIVES, SIDE_STEPS, TORSO)
     assert make("ObjNav") == names(PRIMITIVES) and len(PRIMITIVES) == 20
