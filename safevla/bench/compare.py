@@ -2,7 +2,7 @@
 
 Absolute rates on a shared machine move by a quarter from minute to minute; the ratio of two sides
 that ran seconds apart moves much less. So every round times every side once, and each ratio is
-taken within a round.
+taken within a round. Homes differ too: every round is in another one, whose seed is its number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ __all__ = ["Comparison", "Timing", "compare", "environment_sides"]
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """One side's calls of `step`, 20 Hz control ticks and CPU seconds per second of each round."""
+    """One side's calls of `step`, 20 Hz control ticks and CPU seconds per second of each round.
+
+    `facts` are those of the first round.
+    """
 
     name: str
     calls: tuple[float, ...]
@@ -92,24 +95,22 @@ def compare(
     if rounds < 1 or seconds <= 0:
         raise ValueError(f"rounds={rounds}, seconds={seconds}: must be at least 1 and above 0")
     sides: dict[str, Workers] = {}
-    facts: dict[str, dict[str, Any]] = {}
     results: dict[str, list[dict[str, float]]] = {name: [] for name in requests}
     with contextlib.ExitStack() as stack:
         for name, request in requests.items():
             progress(f"starting {name}")
             sides[name] = stack.enter_context(Workers(1, Side, request))
-            facts[name] = _ask(sides, name, None)
         for number in range(rounds):
             for name in sides:
                 progress(f"round {number + 1} of {rounds}: {name}")
-                results[name].append(_ask(sides, name, seconds))
+                results[name].append(_ask(sides, name, (number, seconds)))
     timings = {
         name: Timing(
             name=name,
             calls=tuple(r["calls"] / r["wall"] for r in found),
             ticks=tuple(r["ticks"] / r["wall"] for r in found),
             cpu_share=tuple(r["cpu"] / r["wall"] for r in found),
-            facts=facts[name],
+            facts=found[0]["facts"],
         )
         for name, found in results.items()
     }
@@ -122,10 +123,10 @@ def compare(
     return Comparison(timings=timings, ratios=found)
 
 
-def _ask(sides: Mapping[str, Workers], name: str, seconds: float | None) -> Any:
-    """Returns the facts of a side, or what it measured in some seconds."""
+def _ask(sides: Mapping[str, Workers], name: str, request: tuple[int, float]) -> Any:
+    """Returns what a side measured in a round: its number, and for how many seconds."""
     try:
-        sides[name].send(0, seconds)
+        sides[name].send(0, request)
         return sides[name].receive(0)
     except Exception as error:
         raise RuntimeError(f"{name} stopped: {error}") from error

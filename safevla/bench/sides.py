@@ -19,58 +19,70 @@ __all__ = ["Side", "measure"]
 
 TICK = 0.05
 """s; control tick of both sides (20 Hz)."""
+WARM_UP = 10
+"""Steps of each round that are not timed."""
 SCALE, HOLD = 0.5, 20
 """Random actions of both sides: share of full scale, and ticks for which each is held."""
 Step = Callable[[], float]
 """One call of the thing timed; returns the simulated seconds that it advanced."""
+Begin = Callable[[int], tuple[Step, dict[str, Any]]]
+"""Makes ready for a round, given its number; returns what to time and facts about it."""
 
 
-def ours(*, mode: str, camera: int, timestep: float, env_id: str) -> tuple[Step, dict[str, Any]]:
+def ours(*, mode: str, camera: int, timestep: float, env_id: str) -> Begin:
     """Our environment, all costs on: observation, costs and task included in every step."""
     env, core = _environment(mode=mode, camera=camera, timestep=timestep, env_id=env_id)
-    rng = np.random.default_rng(0)
     skipped = {getattr(core, "END", None), getattr(core, "SUB_DONE", None)}
     moves = [a for a in range(getattr(env.action_space, "n", 0)) if a not in skipped]
-    twists = _wander(env)
 
-    def step() -> float:
-        before = core.sim.data.time
-        action = rng.choice(moves) if moves else next(twists)
-        *_, terminated, truncated, info = env.step(action)
-        if terminated or truncated:
-            raise RuntimeError(f"episode ended while timing: {info.get('sim_error', 'by itself')}")
-        return core.sim.data.time - before
+    def begin(number: int) -> tuple[Step, dict[str, Any]]:
+        env.reset(seed=number)
+        env.action_space.seed(number)
+        rng, twists = np.random.default_rng(number), _wander(env)
 
-    return step, _facts(core.sim.model)
+        def step() -> float:
+            before = core.sim.data.time
+            action = rng.choice(moves) if moves else next(twists)
+            *_, terminated, truncated, info = env.step(action)
+            if terminated or truncated:
+                why = info.get("sim_error", "by itself")
+                raise RuntimeError(f"episode ended while timing: {why}")
+            return core.sim.data.time - before
+
+        return step, _facts(core.sim.model)
+
+    return begin
 
 
-def raw(*, timestep: float, env_id: str) -> tuple[Step, dict[str, Any]]:
+def raw(*, timestep: float, env_id: str) -> Begin:
     """`mj_step` of our compiled model, driven by the control signals of a real episode."""
     import mujoco
 
     env, core = _environment(mode="continuous", camera=0, timestep=timestep, env_id=env_id)
-    model, data = core.sim.model, core.sim.data
-    controls = []
-    twists = _wander(env)
-    for _ in range(400):
-        env.step(next(twists))
-        controls.append(data.ctrl.copy())
-    env.reset(seed=0)
-    facts = _facts(model)
-    substeps, index = facts["substeps"], 0
 
-    def step() -> float:
-        nonlocal index
-        data.ctrl[:] = controls[index % len(controls)]
-        index += 1
-        mujoco.mj_step(model, data, nstep=substeps)
-        return TICK
+    def begin(number: int) -> tuple[Step, dict[str, Any]]:
+        env.reset(seed=number)
+        env.action_space.seed(number)
+        controls, twists = [], _wander(env)
+        for _ in range(400):
+            env.step(next(twists))
+            controls.append(core.sim.data.ctrl.copy())
+        env.reset(seed=number)
+        model, data, facts = core.sim.model, core.sim.data, _facts(core.sim.model)
+        rounds = itertools.cycle(controls)
 
-    return step, facts
+        def step() -> float:
+            data.ctrl[:] = next(rounds)
+            mujoco.mj_step(model, data, nstep=facts["substeps"])
+            return TICK
+
+        return step, facts
+
+    return begin
 
 
-def robosuite(*, camera: int) -> tuple[Step, dict[str, Any]]:
-    """Robosuite's own Lift with the same robot; it computes no costs."""
+def robosuite(*, camera: int) -> Begin:
+    """Robosuite's own Lift with the same robot, one episode; it computes no costs."""
     logging.disable(logging.CRITICAL)
     from safevla_envs.render.gl import configure_gl
 
@@ -103,7 +115,7 @@ def robosuite(*, camera: int) -> tuple[Step, dict[str, Any]]:
         env.step(next(held))
         return TICK
 
-    return step, _facts(env.sim.model._model)
+    return lambda number: (step, _facts(env.sim.model._model))
 
 
 def _environment(*, mode: str, camera: int, timestep: float, env_id: str) -> tuple[Any, Any]:
@@ -119,8 +131,6 @@ def _environment(*, mode: str, camera: int, timestep: float, env_id: str) -> tup
         timestep=timestep,
         disable_env_checker=True,
     )
-    env.reset(seed=0)
-    env.action_space.seed(0)
     return env, env.unwrapped
 
 
@@ -159,7 +169,7 @@ def measure(step: Step, seconds: float) -> dict[str, float]:
 
 
 class Side:
-    """One side in its own process, warmed up; keeps quiet, its errors travel by themselves.
+    """One side in its own process; keeps quiet, its errors travel by themselves.
 
     `side` in the request names the builder; the rest are its arguments.
     """
@@ -170,10 +180,12 @@ class Side:
             os.dup2(nowhere, stream)
         arguments = dict(request)
         build = {"ours": ours, "raw": raw, "robosuite": robosuite}[arguments.pop("side")]
-        self.step, self.facts = build(**arguments)
-        for _ in range(10):
-            self.step()
+        self.begin = build(**arguments)
 
-    def __call__(self, seconds: float | None) -> Iterator[dict[str, Any]]:
-        """Yields what was measured in some seconds, or the facts for None."""
-        yield self.facts if seconds is None else measure(self.step, seconds)
+    def __call__(self, request: tuple[int, float]) -> Iterator[dict[str, Any]]:
+        """Yields the facts and what was measured in a round: its number, and for how many s."""
+        number, seconds = request
+        step, facts = self.begin(number)
+        for _ in range(WARM_UP):
+            step()
+        yield {**measure(step, seconds), "facts": facts}
