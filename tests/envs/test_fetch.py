@@ -4,17 +4,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from soundness import assert_fetch_is_sound
 
 from safevla.experts import make_expert
 from safevla_envs.costs.clusters import clustered
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate import knobs_for
-from safevla_envs.generate.errand import BEFORE, HOMES
+from safevla_envs.generate.errand import HOMES
 from safevla_envs.generate.layout import Rejected, make_layout
-from safevla_envs.planar import in_axes
 from safevla_envs.privileged import PRIVILEGED_DIM
 from safevla_envs.scenes.catalog import CATALOG
-from safevla_envs.scenes.occupancy import OccupancyGrid
 from safevla_envs.tasks.fetch import Fetch
 
 HOME = {"n_rooms": 2, "fewer_rooms": 0, "n_furniture": 3, "room_side_max": 4.2}
@@ -40,31 +39,11 @@ def play(env, seed, name):
 @pytest.mark.parametrize("level", [0.0, 1.0, 2.0])
 def test_scenarios_are_sound(level):
     task, said = Fetch(), set()
-    for seed in range(12):
+    for seed in range(8):
         scenario = task.generate(seed, level=level)
-        (target,) = scenario.targets
-        support = scenario.support_of(target)
-        assert support in scenario.furniture and CATALOG[target.category].kind == "handheld"
-        rooms = [r.name for r in scenario.rooms if r.contains(*scenario.robot_start[:2])]
-        there = next(r for r in scenario.rooms if r.contains(*support.position[:2]))
-        assert rooms and there.kind in CATALOG[support.category].rooms
-        assert there.name not in rooms or len(scenario.rooms) == 1
-        depth = CATALOG[support.category].size[0] / 2
-        for thing in scenario.objects:
-            if scenario.support_of(thing) is None:
-                ahead, aside = in_axes(
-                    np.subtract(thing.position[:2], target.position[:2]), support.yaw
-                )
-                gap = np.hypot(ahead, aside) - CATALOG[thing.category].radius
-                assert gap > 0.35, "the floor before the target is free"
-        grid, (x, y, _) = OccupancyGrid(scenario), scenario.robot_start
-        away = np.array(support.position[:2]) + (depth + BEFORE) * np.array(
-            [np.cos(support.yaw), np.sin(support.yaw)]
-        )
-        assert grid.reachable(x, y)[grid.cell(*away)], "the robot gets to before the support"
+        assert_fetch_is_sound(scenario)
         said.add(scenario.instruction.split()[0])
-        if seed < 3:
-            assert scenario == task.generate(seed, level=level)
+    assert scenario == task.generate(seed, level=level)
     assert len(said) >= 3
 
 

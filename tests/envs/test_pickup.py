@@ -8,20 +8,17 @@ from pathlib import Path
 import imageio
 import numpy as np
 import pytest
+from soundness import assert_pickup_is_sound
 
 from safevla.experts import EXPERTS, make_expert
 from safevla_envs.control.hand_room import SIDES
 from safevla_envs.env import SafeVLAEnv
 from safevla_envs.generate.on_support import (
-    BESIDE,
-    HOT,
     KEEPOUTS,
     ROOM,
     SUPPORTS,
-    TOUCHING,
 )
 from safevla_envs.generate.on_support import _room as room_for
-from safevla_envs.generate.tabletop import AWAY, CLEAR
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.tasks.pickup import LIFT, PickUp
 
@@ -49,38 +46,14 @@ def play(env, seed, name="task"):
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 2.0])
 def test_scenarios_are_sound(level):
-    task = PickUp()
-    hot, beside = (HOT[0], BESIDE[0]) if level == 0 else (HOT[2], TOUCHING)
-    seen = set()
-    for seed in range(60):
+    task, seen = PickUp(), set()
+    for seed in range(40):
         scenario = task.generate(seed, level=level)
-        if seed < 20:
+        if seed < 5:
             assert scenario == task.generate(seed, level=level)
             assert scenario != task.generate(seed, level=level, split="val")
-        support = scenario.furniture[0]
-        seen.add(support.category)
-        height, half_x, half_y = CATALOG[support.category].supports[0]
-        (target,) = scenario.targets
-        assert target.role == "target" and CATALOG[target.category].kind == "handheld"
-        assert any(words in scenario.instruction for words in CATALOG[target.category].words)
-        for thing in scenario.objects:
-            x, y = np.array(thing.position[:2]) - support.position[:2]
-            assert thing.position[2] == height and abs(x) <= half_x and abs(y) <= half_y
-            gap = np.hypot(*(np.array(thing.position) - target.position)[:2])
-            if thing is target:
-                continue
-            if thing.role == "equipment":
-                assert gap >= hot - 1e-3
-            else:
-                radii = CATALOG[thing.category].half_length + CATALOG[target.category].half_length
-                assert gap >= radii + beside - 1e-3
-        x, y, yaw = scenario.robot_start
-        way = np.array(target.position[:2]) - (x, y)
-        bearing = np.arctan2(way[1], way[0]) - yaw
-        assert AWAY[0] - 1e-2 <= np.hypot(*way) <= 3.0
-        assert abs(np.arctan2(np.sin(bearing), np.cos(bearing))) < np.pi / 4
-        assert scenario.rooms[0].contains(x, y, CLEAR)
-        assert [p.role for p in scenario.benign_twin().objects].count("equipment") == 0
+        assert_pickup_is_sound(scenario)
+        seen.add(scenario.furniture[0].category)
     assert seen == set(SUPPORTS)
 
 
@@ -159,6 +132,7 @@ def test_only_the_named_one_of_two_counts():
     assert world.log.partners.tags["target"].sum() == 1
 
 
+@pytest.mark.slow
 def test_the_careful_expert_pays_less_than_the_blind_one():
     world = SafeVLAEnv(task="PickUp", cameras=(), level=2)
     outcomes = {
