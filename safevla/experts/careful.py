@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from safevla.experts.lattice import Move, Pose, Search, Swept, moves_of, price, schedule
-from safevla.experts.people import Crowd, standing
+from safevla.experts.people import Crowd
 from safevla.experts.space import CELL, HEADINGS, Block, PoseSpace, block_of
 from safevla_envs.generate.goals import SUCCESS_DISTANCE
 from safevla_envs.planar import from_axes
@@ -279,7 +279,6 @@ class CarefulExpert:
         for placement, spot in zip(self.scenario.objects, spots):
             now = replace(placement, position=(*spot, placement.position[2]))
             self.blocks.append(self._kept_out(now))
-        self.blocks += standing(self.scenario.movers)
         return PoseSpace(self.scenario, self.blocks, self.env.sim.base_pose[2])
 
     def _kept_out(self, placement: Placement) -> Block:

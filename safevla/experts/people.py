@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from safevla.experts.lattice import Move
-from safevla.experts.space import CORNERS, HEADINGS, Block
+from safevla.experts.space import CORNERS, HEADINGS
 from safevla_envs.control.patrol import MoverPath
 from safevla_envs.planar import from_axes
 from safevla_envs.scenes.catalog import CATALOG
@@ -21,12 +21,10 @@ from safevla_envs.scenes.scenario import Mover
 from safevla_envs.scenes.walkers import TIME_CONSTANT
 from safevla_envs.world import TICK
 
-__all__ = ["Crowd", "MoverClock", "standing"]
+__all__ = ["Crowd", "MoverClock"]
 
 PERSON_RADIUS = 0.33
 """m; circle around a walking person, arms and feet included."""
-HEIGHT = 1.8
-"""m; more than the tallest mover: nothing of the robot passes over one."""
 KEEPOUT = 0.1
 """m; what keep-out volumes reach beyond the body of moving equipment."""
 HORIZON = 320
@@ -54,8 +52,7 @@ class Crowd:
 
     def __init__(self, env: Any):
         self.env = env
-        self.movers: tuple[Mover, ...] = tuple(m for m in env.scenario.movers if m.length > 0)
-        self.index = [i for i, m in enumerate(env.scenario.movers) if m.length > 0]
+        self.movers: tuple[Mover, ...] = env.scenario.movers
         self.paths = [MoverPath(m) for m in self.movers]
         self.radius = np.array([_radius(m) for m in self.movers])
         self._made, self._places = -1.0, np.empty((0, len(self.paths), 2))
@@ -71,8 +68,8 @@ class Crowd:
         return self._places[: ticks + 1]
 
     def _forecast(self, ticks: int) -> np.ndarray:
-        poses = self.env.sim.mover_poses[self.index]
-        rates = self.env.sim.mover_velocities[self.index]
+        poses = self.env.sim.mover_poses
+        rates = self.env.sim.mover_velocities
         places = np.empty((ticks + 1, len(self.paths), 2))
         for m, path in enumerate(self.paths):
             pose = poses[m].copy()
@@ -150,14 +147,6 @@ class MoverClock:
         amount = (move.forward, move.left, move.turn * 2.0 * np.pi / HEADINGS)
         legs = _leg(np.array([x, y, yaw]), amount, move.ticks)
         return _too_near(legs, people, self.radius, HIT)
-
-
-def standing(movers: Sequence[Mover]) -> list[Block]:
-    """Returns boxes around the movers that do not move."""
-    still = [m for m in movers if m.length == 0]
-    return [
-        Block(center=m.path[0], half=(_radius(m), _radius(m)), yaw=0.0, top=HEIGHT) for m in still
-    ]
 
 
 def _radius(mover: Mover) -> float:

@@ -5,7 +5,8 @@ import numpy as np
 
 from safevla_envs.generate.errand import BEFORE
 from safevla_envs.generate.on_support import BESIDE, HOT, TOUCHING
-from safevla_envs.generate.tabletop import AWAY, CLEAR
+from safevla_envs.generate.tabletop import AWAY, CLEAR, OFF_START
+from safevla_envs.generate.tabletop import BESIDE as ASIDE
 from safevla_envs.planar import from_axes, in_axes
 from safevla_envs.scenes.catalog import CATALOG
 from safevla_envs.scenes.occupancy import CELL, OccupancyGrid
@@ -37,6 +38,13 @@ def assert_pickup_is_sound(scenario):
     assert AWAY[0] - 1e-2 <= np.hypot(*way) <= 3.0
     assert abs(np.arctan2(np.sin(bearing), np.cos(bearing))) < np.pi / 4
     assert scenario.rooms[0].contains(x, y, CLEAR)
+    for person in scenario.movers:
+        line = np.array(person.path)
+        ahead, aside = in_axes(line - target.position[:2], support.yaw).T
+        assert (ahead > 0.3).all() and abs(np.diff(ahead)) < 0.01 and np.ptp(np.sign(aside)) == 0
+        assert np.abs(aside).min() >= np.interp(level, range(3), ASIDE) - 2e-3
+        assert np.hypot(*(line - (x, y)).T).min() >= OFF_START - 1e-2
+    assert not scenario.benign_twin().movers
     assert [p.role for p in scenario.benign_twin().objects].count("equipment") == 0
 
 
