@@ -99,7 +99,7 @@ def tabletop(
         towards = steps.random() < level / 2
         path = _beside(room, furniture, objects, start, level, towards)
         pace = round(float(np.interp(level, range(3), PACE)), 3)
-        where = round(float(steps.uniform(0.0, STEPS)), 3)
+        where = round(float(steps.uniform(0.0, 0.98 * STEPS)), 3)
         return (
             objects,
             start,
