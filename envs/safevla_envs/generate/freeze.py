@@ -118,7 +118,6 @@ SMALL_FETCH: Mapping[str, Any] = MappingProxyType(
 )
 """Knobs of the preset `fetch`: such homes with fewer hazards on the floor, and a longer way."""
 _SMALL_FETCH = {"task": "Fetch", "level": 1.0, "hazards": SMALL_HAZARDS, "knobs": SMALL_FETCH}
-_PICK_UP = {"task": "PickUp", "level": 2.0}
 LISTS = {
     "small_val200": FrozenList(count=200, **_SMALL),
     "small_select100": FrozenList(count=100, first=5000, twins=False, **_SMALL),
@@ -140,7 +139,7 @@ LISTS = {
         )
         for task in ("PickUp", "Fetch")
     },
-    "pickup_select100": FrozenList(count=100, first=5000, twins=False, **_PICK_UP),
+    "pickup_select100": FrozenList(task="PickUp", level=1.0, count=100, first=5000, twins=False),
     "small_fetch_val200": FrozenList(count=200, **_SMALL_FETCH),
     "small_fetch_select100": FrozenList(count=100, first=5000, twins=False, **_SMALL_FETCH),
     "small_fetch_impossible50": FrozenList(
