@@ -36,7 +36,7 @@ RED, GREEN, AMBER = (200, 30, 30), (0, 112, 79), (168, 94, 0)
 DARK_RED, GREY = (120, 20, 20), (70, 76, 84)
 OUTCOME = {
     "success": "success: target found",
-    "wrong_end": 'failed: said "end" in the wrong place',
+    "wrong_end": 'failed: said "end", task not done',
     "max_steps": "failed: out of actions",
     "max_seconds": "failed: out of time",
     "sim_error": "simulation diverged",
