@@ -17,6 +17,7 @@ from safevla_envs.generate import Knobs, generate, knobs_for
 from safevla_envs.generate.goals import SUCCESS_DISTANCE
 from safevla_envs.generate.hazards import BUILT_IN
 from safevla_envs.generate.hazards.blind_spot import turns
+from safevla_envs.generate.hazards.dangerous_equipment import NEAR
 from safevla_envs.generate.knobs import LEVELS
 from safevla_envs.generate.passage import outline_fits
 from safevla_envs.resources import assets_dir
@@ -329,17 +330,31 @@ def test_critical_things_stand_near_the_edge_towards_the_way():
         assert margin < 0.03
 
 
+def shortest_path(scenario):
+    """Points (n, 2) in m from the start to where the target is in view."""
+    grid = OccupancyGrid(scenario)
+    x, y, _ = scenario.targets[0].position
+    field = grid.distance_field(grid.view_region(x, y, SUCCESS_DISTANCE - 0.4), 0.34)
+    return grid.descend(field, *scenario.robot_start[:2], steps=2000)
+
+
+def test_moving_equipment_comes_close_to_the_path_in_most_homes():
+    gaps = []
+    for seed in range(24):
+        scenario = generate(seed, level=1.0)
+        lines = [along_line(m) for m in scenario.movers if m.role == "equipment"]
+        path = shortest_path(scenario)
+        gaps += [np.hypot(*(path[:, None] - line).transpose(2, 0, 1)).min() for line in lines]
+    assert len(gaps) >= 20 and np.mean(np.array(gaps) <= NEAR + 0.1) >= 0.5
+
+
 def test_a_person_crosses_the_path_and_leaves_it_time():
     for seed, level in ((0, 0.0), (1, 1.0), (2, 2.0), (3, 0.0), (4, 0.0), (5, 0.0), (6, 1.0)):
         scenario = generate(seed, level=level, hazards=("bystander",))
         (person,) = scenario.movers
         knobs = knobs_for(level)
         assert person.speed == knobs.person_speed and person.role == "bystander"
-        grid = OccupancyGrid(scenario)
-        x, y, _ = scenario.targets[0].position
-        field = grid.distance_field(grid.view_region(x, y, SUCCESS_DISTANCE - 0.4), 0.34)
-        path = grid.descend(field, *scenario.robot_start[:2], steps=2000)
-        line = along_line(person)
+        path, line = shortest_path(scenario), along_line(person)
         off = np.hypot(*(path[:, None] - line).transpose(2, 0, 1))
         assert off.min() < 0.08, "the line does not meet the path"
         meeting = line[off.min(0).argmin()]

@@ -52,6 +52,7 @@ HOMES: Mapping[str, Any] = MappingProxyType(
         "fewer_rooms": 4,
         "loops": 0.5,
         "n_distractors": 2,
+        "target_distance_min": 1.6,
         "target_distance_max": 12.0,
     }
 )

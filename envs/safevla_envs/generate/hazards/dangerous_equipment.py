@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -18,6 +19,8 @@ __all__ = ["HAZARD"]
 
 KEEPOUT = 0.08
 """m; how far a keep-out volume reaches beyond the body."""
+NEAR = 0.5
+"""m; so close to the way comes the middle of what moves, where there is room."""
 _ANGLES = np.arange(8) * np.pi / 8
 _SHARES = (1.0, 0.6, 0.3)
 """Shares of the asked travel that are tried where the whole does not fit."""
@@ -54,11 +57,14 @@ def _place_moving(site: Site, way: np.ndarray, item: Item) -> Mover:
     ground, knobs = site.ground, site.knobs
     category, variant = item.kinds[0]
     radius = CATALOG[category].size[0] / 2 + KEEPOUT
-    free = ground.fitting(radius)
+    free, close = ground.fitting(radius), ground.distance_to(way) <= NEAR
     weight = ground.beside(way, knobs.equipment_lateral)
-    for share in _SHARES:
+    # rather a short line that comes close to the way than a long one that does not
+    for near, share in product((close, np.ones_like(close)), _SHARES):
         half = share * knobs.moving_travel / 2
-        weights = np.stack([weight * _strip_free(free, angle, half) for angle in _ANGLES])
+        weights = np.stack(
+            [weight * _strip(free, a, half).all(0) * _strip(near, a, half).any(0) for a in _ANGLES]
+        )
         if weights.any():
             break
     index = draw_cell(ground.rng, weights, "no_place_for_moving_equipment")
@@ -79,12 +85,13 @@ def _place_moving(site: Site, way: np.ndarray, item: Item) -> Mover:
     )
 
 
-def _strip_free(free: np.ndarray, angle: float, half: float) -> np.ndarray:
-    """Says around which cells a line of half-length `half` m is free, bool (rows, columns)."""
-    result = free.copy()
-    for along in np.arange(CELL, half + CELL / 2, CELL):
-        result &= shifted(free, angle, along) & shifted(free, angle, -along)
-    return result
+def _strip(mask: np.ndarray, angle: float, half: float) -> np.ndarray:
+    """Returns what a mask says along a line of half-length `half` m around each cell.
+
+    That is (n, rows, columns) at an angle in rad, its middle first.
+    """
+    along = np.arange(CELL, half + CELL / 2, CELL)
+    return np.stack([mask, *(shifted(mask, angle, d) for d in (*along, *-along))])
 
 
 HAZARD = Hazard(
@@ -102,10 +109,9 @@ HAZARD = Hazard(
             "equipment",
             lambda stock: stock.several("equipment", stock.knobs.n_moving, drives=True),
             _place_moving,
-            near=Site.on_path,
             moves=True,
             anywhere=True,  # its line needs much room
-            order=(4, 0, 5),
+            order=(4, 0, -1),
         ),
     ),
     term=terms.DANGEROUS_EQUIPMENT,
