@@ -103,7 +103,9 @@ class World:
         if self.scenario is None or home is not self.home:
             self.home, self.model = home, home.model
             self.data = mujoco.MjData(self.model)
-            self.recorder = Recorder(self.model, self.data, self.home.watch, self.substeps)
+            names = self.robot.names
+            torque = ContactTorque(self.model, names.root, names.arm_joints)
+            self.recorder = Recorder(self.model, self.data, self.home.watch, self.substeps, torque)
             self._index()
         self.scenario = scenario
         self.surroundings = Surroundings(self, scenario)
@@ -153,7 +155,6 @@ class World:
         self._welds = Welds(model, self.data, self._grip_site, self.home.partners)
         self.arm_range = np.array([model.joint(n).range for n in names.arm_joints])
         self.working_range = self.robot.working_range(self.arm_range)
-        self._contact_torque = ContactTorque(model, names.root, names.arm_joints)
 
     def _index_movers(self) -> None:
         """Looks up the movers' joints and servos: (M, 3) addresses each."""
@@ -395,7 +396,7 @@ class World:
         """Torques (7,) in N·m that contact exerts on the arm's joints."""
         if self.recorder.silent:
             return np.zeros(len(self._arm_v))
-        return self._contact_torque(self.data)
+        return self.recorder.contact_torque()
 
     def held(self) -> np.ndarray:
         """Returns which partners the gripper holds, bool (P,).

@@ -14,6 +14,7 @@ Facts about MuJoCo 3.9.0 that this relies on, each tested:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mujoco
@@ -51,15 +52,25 @@ class Recorder:
         data: The simulation's state.
         watch: What to record.
         substeps: Physics steps of a control tick, S.
+        torque: What contacts exert on the robot's joints, (J,) N·m, of a state whose forces are
+            worked out.
 
     Raises:
         ValueError: `substeps` is below 1.
     """
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, watch: Watch, substeps: int):
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        watch: Watch,
+        substeps: int,
+        torque: Callable[[mujoco.MjData], np.ndarray] | None = None,
+    ):
         if substeps < 1:
             raise ValueError(f"substeps={substeps}: must be at least 1")
         self.watch, self.data, self._model, self.substeps = watch, data, model, substeps
+        self._torque_of = torque
         joints, servos = len(watch.qpos), len(watch.dofs)
         self.rows = Rows(
             np.zeros((substeps, joints)),
@@ -118,6 +129,7 @@ class Recorder:
                 sums[:] = 0.0
         self.silent, self.rows.awake[0] = True, 0
         self._end: tuple[np.ndarray, np.ndarray] | None = None
+        self._torque: np.ndarray | None = None
 
     def carry(self, held: np.ndarray) -> None:
         """Counts what is held, bool (P,), as the robot's from the next substep on."""
@@ -154,6 +166,8 @@ class Recorder:
         (mujoco.mj_forward if sleepy else mujoco.mj_step)(self._model, self.data)
         self.after(substep)
         if sleepy:
+            if substep == self.substeps - 1 and self._torque_of is not None:
+                self._torque = self._torque_of(self.data)
             mujoco.mj_step(self._model, self.data)
 
     def _note_contacts(self, substep: int) -> None:
@@ -172,6 +186,16 @@ class Recorder:
         distance = np.full(self.contact_force.shape, np.inf)
         distance[:, self.watch.owners] = self.rows.volumes.T
         return distance
+
+    def contact_torque(self) -> np.ndarray:
+        """Returns the torques (J,) in N·m of contacts on the robot's joints in the last substep.
+
+        Raises:
+            ValueError: it was not told how to work them out.
+        """
+        if self._torque_of is None:
+            raise ValueError("torque=None: the recorder cannot tell what contacts exert on joints")
+        return self._torque_of(self.data) if self._torque is None else self._torque
 
     def graph(self) -> np.ndarray:
         """Returns who touched whom in the last substep: bool (P + 1, P + 1), 0 is the robot."""
