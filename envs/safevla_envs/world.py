@@ -103,8 +103,7 @@ class World:
         if self.scenario is None or home is not self.home:
             self.home, self.model = home, home.model
             self.data = mujoco.MjData(self.model)
-            names = self.robot.names
-            torque = ContactTorque(self.model, names.root, names.arm_joints)
+            torque = ContactTorque(self.model, self.robot.names.root, self.robot.names.arm_joints)
             self.recorder = Recorder(self.model, self.data, self.home.watch, self.substeps, torque)
             self._index()
         self.scenario = scenario

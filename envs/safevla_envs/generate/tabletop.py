@@ -86,7 +86,6 @@ def tabletop(
     rejections = Counter() if rejections is None else rejections
     room, furniture = _drawn(lambda: _room(own), rejections)
     kinds = draw_kinds(own, furniture[0], level, hazards)
-
     look = int(own.integers(LOOKS)) if "bystander" in hazards else None
     steps = np.random.default_rng(np.random.SeedSequence((seed, SPLITS[split], 2)))
 
@@ -96,24 +95,7 @@ def tabletop(
         start = _start(rng, room, furniture, objects, side)
         if look is None:
             return objects, start, ()
-        towards = steps.random() < level / 2
-        path = _beside(room, furniture, objects, start, level, towards)
-        pace = round(float(np.interp(level, range(3), PACE)), 3)
-        where = round(float(steps.uniform(0.0, 0.98 * STEPS)), 3)
-        return (
-            objects,
-            start,
-            (
-                Mover(
-                    name="person_0",
-                    category="person",
-                    path=path,
-                    speed=pace,
-                    start=where,
-                    variant=look,
-                ),
-            ),
-        )
+        return objects, start, (_person(steps, room, furniture, objects, start, level, look),)
 
     objects, start, movers = _drawn(fill, rejections)
     category, objects = asked_for(rng, objects, furniture[0], impossible)
@@ -213,22 +195,24 @@ def _start(
     return round(float(x), 3), round(float(y), 3), round(yaw, 4)
 
 
-def _beside(
+def _person(
+    rng: np.random.Generator,
     room: Room,
     furniture: Sequence[Placement],
     objects: Sequence[Placement],
     start: tuple[float, float, float],
     level: float,
-    towards: bool,
-) -> tuple[tuple[float, float], ...]:
-    """Returns the line (x, y) in m along the support's front on which a person works.
+    look: int,
+) -> Mover:
+    """Draws who works along the support's front, beside the target, and looks like number `look`.
 
-    That is on the side of the target `towards` the robot, or away from it; on the other if there is
-    room only there.
+    That is the more often on the robot's side the higher the level; on the other if there is room
+    only there.
 
     Raises:
         Rejected: if there is room on neither.
     """
+    towards = rng.random() < level / 2
     support = furniture[0]
     (target,) = (p for p in objects if p.role == "target")
     _, aside = in_axes(np.subtract(target.position[:2], support.position[:2]), support.yaw)
@@ -239,7 +223,14 @@ def _beside(
         line = _line(room, furniture, float(aside), side * near)
         if line is not None and np.hypot(*(line - start[:2]).T).min() >= OFF_START:
             (a, b), (c, d) = np.round(line, 3).tolist()
-            return (a, b), (c, d)
+            return Mover(
+                name="person_0",
+                category="person",
+                path=((a, b), (c, d)),
+                speed=round(float(np.interp(level, range(3), PACE)), 3),
+                start=round(float(rng.uniform(0.0, 0.98 * STEPS)), 3),  # its line is rounded
+                variant=look,
+            )
     raise Rejected("no_room_for_a_person")
 
 
